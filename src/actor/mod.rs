@@ -1,0 +1,1 @@
+//! The tasks: where the pure parts meet tokio.

@@ -1,0 +1,1 @@
+//! Who is it: the auth file, passwords, and the rules that follow from them.

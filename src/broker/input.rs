@@ -1,0 +1,84 @@
+//! What the broker can be told.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::permissions::{Identity, Policy};
+use crate::mqtt::packet::Connect;
+use crate::mqtt::{Packet, ReasonCode};
+
+/// One connection: never used again in the same run, so that a late word about an old one can be told from a word
+/// about a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A client has said who it is, truthfully as far as can be known, and wants its session.
+    Attach(Box<Attach>),
+    /// A client sent these packets, in this order. Topic aliases are resolved.
+    Received {
+        /// Whose connection.
+        connection: ConnectionId,
+        /// What it sent.
+        packets: Vec<Packet>,
+    },
+    /// This many bytes, of those handed over for a client, have been written since this was last said.
+    Written {
+        /// Whose connection.
+        connection: ConnectionId,
+        /// How many, as counted by [`Output`](super::Output)'s items.
+        bytes: usize,
+    },
+    /// A connection has ended. The last word about it.
+    Closed {
+        /// Which.
+        connection: ConnectionId,
+        /// How.
+        how: Closure,
+    },
+    /// From now on these rules decide who may do what.
+    PolicyChanged {
+        /// The rules.
+        policy: Arc<Policy>,
+    },
+    /// The broker is going to be stopped: everybody is to be told.
+    ShutDown,
+    /// Nothing but the time has changed.
+    Tick,
+}
+
+/// A client that wants its session.
+#[derive(Debug)]
+pub struct Attach {
+    /// Its connection.
+    pub connection: ConnectionId,
+    /// What it asked for.
+    pub connect: Connect,
+    /// Who it is, as found by authentication.
+    pub identity: Identity,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closure {
+    /// The other side, or the network between, ended it.
+    Lost,
+    /// Nothing came for one and a half times the keep-alive.
+    KeepAlive,
+    /// It sent what must not be sent.
+    Misbehaved(ReasonCode),
+    /// It did not take what was written to it.
+    WriteStalled,
+    /// The broker wanted it closed.
+    Asked,
+    /// A fault of ours ended it.
+    Fault,
+}

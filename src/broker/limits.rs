@@ -1,0 +1,156 @@
+//! The broker's settings: which features it offers, and every bound there is, with its default and its reason.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
+
+use crate::mqtt::QoS;
+
+/// All that can be set about a [`Broker`](super::Broker).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BrokerConfig {
+    /// What the broker offers its clients.
+    pub features: Features,
+    /// How much of anything there may be.
+    pub limits: BrokerLimits,
+    /// What a client with several matching subscriptions gets.
+    pub overlapping: OverlappingSubscriptions,
+    /// Which member of a shared subscription gets a message.
+    pub shared_strategy: SharedStrategy,
+    /// What gives way where a queue is full.
+    pub queue_policy: QueuePolicy,
+}
+
+/// What the broker offers its clients; announced in CONNACK where it differs from MQTT's default, enforced for all
+/// versions of the protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Features {
+    /// Retained messages.
+    pub retain: bool,
+    /// Shared subscriptions.
+    pub shared_subscriptions: bool,
+    /// Subscription identifiers.
+    pub subscription_identifiers: bool,
+    /// Wildcards in subscriptions.
+    pub wildcards: bool,
+    /// The highest QoS.
+    pub maximum_qos: QoS,
+    /// How many QoS 1 and 2 messages a client may have under way to the broker; enforced where the connection is.
+    pub receive_maximum: Option<NonZeroU16>,
+    /// The largest packet a client may send; enforced where the connection is.
+    pub maximum_packet_size: Option<NonZeroU32>,
+    /// The largest topic alias a client may use; enforced where the connection is.
+    pub topic_alias_maximum: u16,
+    /// The keep-alive that replaces the clients' own, in seconds; 0: none is kept.
+    pub server_keep_alive: Option<u16>,
+    /// The session expiry interval that replaces the clients' own, in seconds.
+    pub session_expiry_interval: Option<u32>,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self {
+            retain: true,
+            shared_subscriptions: true,
+            subscription_identifiers: true,
+            wildcards: true,
+            maximum_qos: QoS::ExactlyOnce,
+            receive_maximum: None,
+            maximum_packet_size: None,
+            topic_alias_maximum: 0,
+            server_keep_alive: None,
+            session_expiry_interval: None,
+        }
+    }
+}
+
+/// Every bound of the broker. Each has a counter that tells how often it was hit, see
+/// [`Counters`](super::Counters).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerLimits {
+    /// Sessions, with and without a connection: what clients can leave behind.
+    pub sessions: usize,
+    /// Subscriptions of one client.
+    pub subscriptions_per_client: usize,
+    /// Levels of a topic name or filter: what a match may cost.
+    pub topic_levels: usize,
+    /// Bytes of a topic name or filter.
+    pub topic_length: usize,
+    /// Messages that wait for one session.
+    pub queued_messages: usize,
+    /// Bytes of the messages that wait for one session.
+    pub queued_bytes: usize,
+    /// Bytes of the messages that wait for all sessions, each counted as often as it waits.
+    pub queued_bytes_total: usize,
+    /// QoS 1 and 2 messages under way to one client, if its Receive Maximum does not say less.
+    pub inflight_messages: u16,
+    /// Retained messages.
+    pub retained_messages: usize,
+    /// Bytes of the retained messages.
+    pub retained_bytes: usize,
+    /// Bytes handed to one connection and not yet written: what a slow client can hold outside its queue.
+    pub outbound_window: usize,
+    /// The longest that a session outlives its connection; `None`: as long as the client wants.
+    pub session_expiry_cap: Option<Duration>,
+    /// QoS 2 packet identifiers of one client that wait for their PUBREL, where no Receive Maximum says less.
+    pub inbound_qos2: usize,
+}
+
+impl Default for BrokerLimits {
+    fn default() -> Self {
+        Self {
+            sessions: 1_000_000,
+            subscriptions_per_client: 100_000,
+            topic_levels: 128,
+            topic_length: 65_535,
+            queued_messages: 100_000,
+            queued_bytes: 64 << 20,
+            queued_bytes_total: 1 << 30,
+            inflight_messages: 4_096,
+            retained_messages: 2_000_000,
+            retained_bytes: 1 << 30,
+            outbound_window: 256 << 10,
+            session_expiry_cap: None,
+            inbound_qos2: 65_535,
+        }
+    }
+}
+
+/// What a client with several matching subscriptions gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OverlappingSubscriptions {
+    /// One copy of the message, at the highest QoS granted, with all identifiers.
+    #[default]
+    Once,
+    /// One copy for each of its subscriptions.
+    Each,
+}
+
+/// Which member of a shared subscription gets a message, among those that are connected and have room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SharedStrategy {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// Who has the fewest messages under way and waiting.
+    LeastInflight,
+    /// The same as long as it can take messages.
+    Sticky,
+    /// By the topic: the same topic goes to the same member.
+    HashTopic,
+    /// By the publisher: its messages go to the same member.
+    HashClient,
+    /// Anyone.
+    Random,
+}
+
+/// What gives way where a session's queue is full and no QoS 0 message can give way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueuePolicy {
+    /// The message that has waited longest.
+    #[default]
+    DropOldest,
+    /// The message that has just come.
+    DropNewest,
+    /// The connection of the client, and the message that has just come.
+    Disconnect,
+}

@@ -1,0 +1,1 @@
+//! The command line, read into the settings of each module.

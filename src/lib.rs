@@ -1,0 +1,26 @@
+//! An MQTT broker for MQTT 3.1, 3.1.1 and 5.0.
+//!
+//! The broker is a value without I/O: [`broker::Broker`] is told what happened and what time it is, and says what
+//! should be done. [`connection::Connection`] is the same for one client's protocol: bytes in, packets out. Around
+//! both stands a thin tokio shell, compiled with the default feature `server`.
+//!
+//! Where to start reading: `mqtt` for the words of the wire, `connection` for one connection's protocol, `broker`
+//! for sessions and routing, `actor` for the tasks that drive them. `docs/architecture.md` is the map.
+
+pub mod broker;
+pub mod clock;
+pub mod connection;
+pub mod mqtt;
+
+#[cfg(feature = "server")]
+pub mod actor;
+#[cfg(feature = "server")]
+pub mod auth;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "server")]
+pub mod telemetry;
+#[cfg(feature = "server")]
+pub mod transport;

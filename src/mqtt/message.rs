@@ -1,0 +1,74 @@
+//! A publication at rest, and on its way to one client.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{PacketId, PublishProperties, QoS, SubscriptionIdentifier, TopicName};
+use crate::clock::Instant;
+
+/// A publication at rest: shared, behind an `Arc`, by all the sessions that wait for it and by the retained store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Where it was published.
+    pub topic: TopicName,
+    /// What was published.
+    pub payload: Bytes,
+    /// The QoS with which it was published.
+    pub qos: QoS,
+    /// Whether its publisher set the retain flag.
+    pub retain: bool,
+    /// From when on it is not worth delivering; from the message expiry interval.
+    pub expires_at: Option<Instant>,
+    /// What else its publisher said about it; `None` where nothing was. The message expiry interval in here is the
+    /// publisher's: what is left of it at delivery follows from `expires_at`.
+    pub properties: Option<Box<PublishProperties>>,
+}
+
+impl Message {
+    /// Whether it is not worth delivering any more.
+    pub fn has_expired(&self, now: Instant) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// The bytes that it occupies while it waits, by and large: what bounds on bytes count.
+    pub fn footprint(&self) -> usize {
+        const FIXED: usize = 160;
+        FIXED + self.topic.as_str().len() + self.payload.len() + self.properties.as_deref().map_or(0, properties_footprint)
+    }
+}
+
+fn properties_footprint(properties: &PublishProperties) -> usize {
+    const FIXED: usize = 160;
+    const PAIR: usize = 64;
+    FIXED
+        + properties.response_topic.as_ref().map_or(0, |topic| topic.as_str().len())
+        + properties.correlation_data.as_ref().map_or(0, Bytes::len)
+        + properties.content_type.as_ref().map_or(0, |text| text.len())
+        + properties.user_properties.iter().map(|(name, value)| PAIR + name.len() + value.len()).sum::<usize>()
+}
+
+/// A [`Message`] on its way to one client, as a PUBLISH packet in the making.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// What is delivered.
+    pub message: Arc<Message>,
+    /// Set exactly if `qos` is above 0.
+    pub packet_id: Option<PacketId>,
+    /// The QoS of this delivery.
+    pub qos: QoS,
+    /// Whether this packet may have been sent before.
+    pub dup: bool,
+    /// The retain flag of this delivery.
+    pub retain: bool,
+    /// The identifiers of the subscriptions that the message matched; `None` where there is none.
+    pub identifiers: Option<Box<[SubscriptionIdentifier]>>,
+}
+
+impl Delivery {
+    /// The bytes that a delivery counts against the outbound window of its connection: about its size on the wire.
+    pub fn handed_over_bytes(&self) -> usize {
+        const FIXED: usize = 16;
+        FIXED + self.message.topic.as_str().len() + self.message.payload.len()
+    }
+}

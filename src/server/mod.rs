@@ -1,0 +1,1 @@
+//! Start, listeners, signals, reload, shutdown.

@@ -71,20 +71,8 @@ impl Disconnect {
 
 /// Whether DISCONNECT may give this reason \[MQTT-3.14.2-1\].
 const fn may_disconnect(reason: ReasonCode) -> bool {
-    match reason {
-        ReasonCode::GrantedQoS1
-        | ReasonCode::GrantedQoS2
-        | ReasonCode::NoMatchingSubscribers
-        | ReasonCode::NoSubscriptionExisted
-        | ReasonCode::ContinueAuthentication
-        | ReasonCode::ReAuthenticate
-        | ReasonCode::UnsupportedProtocolVersion
-        | ReasonCode::ClientIdentifierNotValid
-        | ReasonCode::BadUserNameOrPassword
-        | ReasonCode::ServerUnavailable
-        | ReasonCode::Banned
-        | ReasonCode::PacketIdentifierInUse
-        | ReasonCode::PacketIdentifierNotFound => false,
+    matches!(
+        reason,
         ReasonCode::Success
         | ReasonCode::DisconnectWithWill
         | ReasonCode::UnspecifiedError
@@ -115,8 +103,8 @@ const fn may_disconnect(reason: ReasonCode) -> bool {
         | ReasonCode::ConnectionRateExceeded
         | ReasonCode::MaximumConnectTime
         | ReasonCode::SubscriptionIdentifiersNotSupported
-        | ReasonCode::WildcardSubscriptionsNotSupported => true,
-    }
+        | ReasonCode::WildcardSubscriptionsNotSupported
+    )
 }
 
 impl EncodePacket for Disconnect {

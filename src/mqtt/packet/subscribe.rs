@@ -227,21 +227,25 @@ impl SubAck {
 
 /// Whether SUBACK may give this reason \[MQTT-3.9.3-2\] \[MQTT3-3.9.3-2\].
 const fn may_answer_subscribe(reason: ReasonCode, version: ProtocolVersion) -> bool {
-    match reason {
+    let in_all_versions = matches!(
+        reason,
         ReasonCode::Success
-        | ReasonCode::GrantedQoS1
-        | ReasonCode::GrantedQoS2
-        | ReasonCode::UnspecifiedError => true,
+            | ReasonCode::GrantedQoS1
+            | ReasonCode::GrantedQoS2
+            | ReasonCode::UnspecifiedError
+    );
+    let in_v5 = matches!(
+        reason,
         ReasonCode::ImplementationSpecificError
-        | ReasonCode::NotAuthorized
-        | ReasonCode::TopicFilterInvalid
-        | ReasonCode::PacketIdentifierInUse
-        | ReasonCode::QuotaExceeded
-        | ReasonCode::SharedSubscriptionsNotSupported
-        | ReasonCode::SubscriptionIdentifiersNotSupported
-        | ReasonCode::WildcardSubscriptionsNotSupported => version.is_v5(),
-        _ => false,
-    }
+            | ReasonCode::NotAuthorized
+            | ReasonCode::TopicFilterInvalid
+            | ReasonCode::PacketIdentifierInUse
+            | ReasonCode::QuotaExceeded
+            | ReasonCode::SharedSubscriptionsNotSupported
+            | ReasonCode::SubscriptionIdentifiersNotSupported
+            | ReasonCode::WildcardSubscriptionsNotSupported
+    );
+    in_all_versions || (in_v5 && version.is_v5())
 }
 
 impl EncodePacket for SubAck {

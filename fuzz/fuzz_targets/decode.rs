@@ -12,14 +12,18 @@ use mqtt_broker::mqtt::{Packet, ProtocolVersion};
 const LIMITS: DecodeLimits = DecodeLimits { user_properties: 16 };
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((&choice, packet)) = bytes.split_first() else { return };
+    let Some((&choice, packet)) = bytes.split_first() else {
+        return;
+    };
     let version = match choice % 4 {
         0 => None,
         1 => Some(ProtocolVersion::V3_1),
         2 => Some(ProtocolVersion::V3_1_1),
         _ => Some(ProtocolVersion::V5),
     };
-    let Some(decoded) = decode_first(packet, version) else { return };
+    let Some(decoded) = decode_first(packet, version) else {
+        return;
+    };
 
     let version = version.unwrap_or(ProtocolVersion::V5);
     let mut written = Vec::new();
@@ -34,7 +38,12 @@ fn decode_first(bytes: &[u8], version: Option<ProtocolVersion>) -> Option<Packet
     let body = bytes.get(header.header_len..)?.get(..header.body_len)?;
     let _ = answer_version(body);
     let borrowed = decode(header, Body::Borrowed(body), version, LIMITS);
-    let shared = decode(header, Body::Shared(&Bytes::copy_from_slice(body)), version, LIMITS);
+    let shared = decode(
+        header,
+        Body::Shared(&Bytes::copy_from_slice(body)),
+        version,
+        LIMITS,
+    );
     assert_eq!(borrowed, shared);
     borrowed.ok()
 }

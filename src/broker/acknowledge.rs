@@ -27,11 +27,7 @@ impl Broker {
             AcknowledgementKind::PubRel => {
                 // [MQTT-4.3.3-11]: the identifier is free again, and the client is told.
                 let known = session.received.remove(&id);
-                let reason = if known {
-                    ReasonCode::Success
-                } else {
-                    self.unknown_identifier()
-                };
+                let reason = if known { ReasonCode::Success } else { self.unknown_identifier() };
                 self.acknowledge(key, AcknowledgementKind::PubComp, id, reason);
                 return ControlFlow::Continue(());
             }
@@ -40,7 +36,7 @@ impl Broker {
             Acknowledged::Ended => self.pump(key, now),
             // [MQTT-4.3.3-3]
             Acknowledged::Release => {
-                self.acknowledge(key, AcknowledgementKind::PubRel, id, ReasonCode::Success)
+                self.acknowledge(key, AcknowledgementKind::PubRel, id, ReasonCode::Success);
             }
             Acknowledged::Unknown if packet.kind == AcknowledgementKind::PubRec && success => {
                 // The client waits for an answer, if only to forget the identifier.

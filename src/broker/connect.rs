@@ -24,14 +24,10 @@ impl Refusal {
 
 impl Broker {
     pub(super) fn attach(&mut self, attach: Attach, now: Instant) {
-        let Attach {
-            connection,
-            connect,
-            identity,
-        } = attach;
+        let Attach { connection, connect, identity } = attach;
         let version = connect.version;
         let refusal = match self.admit(&connect, &identity) {
-            Ok(client_id) => return self.give_session(connection, connect, client_id, identity, now),
+            Ok(client_id) => return self.give_session(connection, connect, &client_id, identity, now),
             Err(refusal) => refusal,
         };
         tracing::debug!(%connection, client_id = %connect.client_id, reason = %refusal.reason, "{}", refusal.detail);
@@ -39,17 +35,10 @@ impl Broker {
             reason_string: version.is_v5().then(|| Arc::from(refusal.detail)),
             ..ConnAckProperties::default()
         };
-        let answer = ConnAck {
-            session_present: false,
-            reason: refusal.reason,
-            properties,
-        };
+        let answer = ConnAck { session_present: false, reason: refusal.reason, properties };
         let items = vec![
             ToClient::Send(Box::new(Packet::ConnAck(Box::new(answer)))),
-            ToClient::Close {
-                reason: None,
-                detail: refusal.detail,
-            },
+            ToClient::Close { reason: None, detail: refusal.detail },
         ];
         self.outputs.push_back(Output::ToClient { connection, items });
     }
@@ -73,10 +62,8 @@ impl Broker {
                 let detail = "an empty client identifier needs clean session";
                 return Err(Refusal::new(ReasonCode::ClientIdentifierNotValid, detail));
             }
-        } else if let Some(session) = self
-            .sessions
-            .find(&connect.client_id)
-            .and_then(|key| self.sessions.get(key))
+        } else if let Some(session) =
+            self.sessions.find(&connect.client_id).and_then(|key| self.sessions.get(key))
         {
             if session.identity != *identity {
                 self.counters.refused_identity += 1;
@@ -87,17 +74,11 @@ impl Broker {
         }
         if self.sessions.len() >= self.config.limits.sessions {
             self.counters.refused_sessions_limit += 1;
-            return Err(Refusal::new(
-                ReasonCode::QuotaExceeded,
-                "there are as many sessions as may be",
-            ));
+            return Err(Refusal::new(ReasonCode::QuotaExceeded, "there are as many sessions as may be"));
         }
         if connect.client_id.is_empty() {
             // [MQTT-3.1.3-6], [MQTT-3.1.3-7]
-            return Ok(ClientId::new(format!(
-                "auto-{}",
-                self.response_topics.identifier()
-            )));
+            return Ok(ClientId::new(format!("auto-{}", self.response_topics.identifier())));
         }
         Ok(connect.client_id.clone())
     }
@@ -107,17 +88,11 @@ impl Broker {
         let features = &self.config.features;
         if will.qos > features.maximum_qos {
             // [MQTT-3.2.2-12]
-            return Err(Refusal::new(
-                ReasonCode::QoSNotSupported,
-                "the QoS of the will is not supported",
-            ));
+            return Err(Refusal::new(ReasonCode::QoSNotSupported, "the QoS of the will is not supported"));
         }
         if will.retain && !features.retain {
             // [MQTT-3.2.2-13]
-            return Err(Refusal::new(
-                ReasonCode::RetainNotSupported,
-                "retained messages are not supported",
-            ));
+            return Err(Refusal::new(ReasonCode::RetainNotSupported, "retained messages are not supported"));
         }
         if !self.topic_is_within_limits(will.topic.as_str()) {
             self.counters.refused_topic_limit += 1;
@@ -141,30 +116,26 @@ impl Broker {
         &mut self,
         connection: ConnectionId,
         connect: Connect,
-        client_id: ClientId,
+        client_id: &ClientId,
         identity: Identity,
         now: Instant,
     ) {
-        self.take_over(&client_id, connect.clean_start, now);
+        self.take_over(client_id, connect.clean_start, now);
         let expiry_seconds = self.session_expiry(&connect);
-        let (key, session_present) = match self.sessions.find(&client_id) {
-            Some(key) => (key, true),
-            None => {
-                let permissions = self.permissions_of(&identity);
-                (
-                    self.sessions
-                        .insert(Session::new(client_id.clone(), identity, permissions)),
-                    false,
-                )
-            }
+        let (key, session_present) = if let Some(key) = self.sessions.find(client_id) {
+            (key, true)
+        } else {
+            let permissions = self.permissions_of(&identity);
+            (self.sessions.insert(Session::new(client_id.clone(), identity, permissions)), false)
         };
-        let answer = self.answer(&connect, &client_id, key, session_present, expiry_seconds);
+        let answer = self.answer(&connect, client_id, key, session_present, expiry_seconds);
         let limits = &self.config.limits;
         let receive_maximum = usize::from(connect.properties.receive_maximum.get())
             .min(usize::from(limits.inflight_messages.max(1)));
-        let maximum_packet_size = connect.properties.maximum_packet_size.map_or(usize::MAX, |size| {
-            usize::try_from(size.get()).unwrap_or(usize::MAX)
-        });
+        let maximum_packet_size = connect
+            .properties
+            .maximum_packet_size
+            .map_or(usize::MAX, |size| usize::try_from(size.get()).unwrap_or(usize::MAX));
         let attachment = Attachment {
             connection,
             version: connect.version,
@@ -194,18 +165,10 @@ impl Broker {
         let Some(key) = self.sessions.find(client_id) else {
             return;
         };
-        if self
-            .sessions
-            .get(key)
-            .is_some_and(|session| session.attachment.is_some())
-        {
+        if self.sessions.get(key).is_some_and(|session| session.attachment.is_some()) {
             // [MQTT-3.1.4-3]
             self.counters.sessions_taken_over += 1;
-            let fate = if clean_start {
-                WillFate::Publish
-            } else {
-                WillFate::PublishUnlessDelayed
-            };
+            let fate = if clean_start { WillFate::Publish } else { WillFate::PublishUnlessDelayed };
             self.close_with(
                 key,
                 ReasonCode::SessionTakenOver,
@@ -269,18 +232,11 @@ impl Broker {
                 properties.response_information = Some(self.response_information(key));
             }
         }
-        ConnAck {
-            session_present,
-            reason: ReasonCode::Success,
-            properties,
-        }
+        ConnAck { session_present, reason: ReasonCode::Success, properties }
     }
 
     fn response_information(&mut self, key: SessionKey) -> Arc<str> {
-        let known = self
-            .sessions
-            .get(key)
-            .and_then(|session| session.response_prefix.clone());
+        let known = self.sessions.get(key).and_then(|session| session.response_prefix.clone());
         let level = known.unwrap_or_else(|| {
             let level = self.response_topics.assign(key);
             if let Some(session) = self.sessions.get_mut(key) {

@@ -45,34 +45,19 @@ impl Broker {
         if let Some(seconds) = packet.session_expiry_interval {
             if session.expiry == Expiry::WithConnection && seconds > 0 {
                 // [MQTT-3.14.2-2] and section 3.14.2.2.2: what was to end with the connection cannot be kept.
-                return self.refuse(
-                    key,
-                    ReasonCode::ProtocolError,
-                    "session expiry was 0 in CONNECT",
-                    now,
-                );
+                return self.refuse(key, ReasonCode::ProtocolError, "session expiry was 0 in CONNECT", now);
             }
             let cap = self
                 .config
                 .limits
                 .session_expiry_cap
-                .map_or(u64::from(u32::MAX), |cap| cap.as_secs());
+                .map_or_else(|| u64::from(u32::MAX), |cap| cap.as_secs());
             let seconds = u32::try_from(u64::from(seconds).min(cap)).unwrap_or(u32::MAX);
             session.expiry = Expiry::from_seconds(seconds);
         }
         // [MQTT-3.14.4-3]: only the normal goodbye takes the will with it.
-        let fate = if packet.reason == ReasonCode::Success {
-            WillFate::Discard
-        } else {
-            WillFate::Publish
-        };
-        self.send(
-            key,
-            ToClient::Close {
-                reason: None,
-                detail: "the client disconnected",
-            },
-        );
+        let fate = if packet.reason == ReasonCode::Success { WillFate::Discard } else { WillFate::Publish };
+        self.send(key, ToClient::Close { reason: None, detail: "the client disconnected" });
         self.detach(key, fate, now);
         ControlFlow::Break(())
     }
@@ -90,13 +75,7 @@ impl Broker {
         fate: WillFate,
         now: Instant,
     ) {
-        self.send(
-            key,
-            ToClient::Close {
-                reason: Some(reason),
-                detail,
-            },
-        );
+        self.send(key, ToClient::Close { reason: Some(reason), detail });
         self.detach(key, fate, now);
     }
 
@@ -145,11 +124,7 @@ impl Broker {
 
     /// Forgets a session that has no connection.
     pub(super) fn end_session(&mut self, key: SessionKey, now: Instant) {
-        if self
-            .sessions
-            .get(key)
-            .is_none_or(|session| session.attachment.is_some())
-        {
+        if self.sessions.get(key).is_none_or(|session| session.attachment.is_some()) {
             return;
         }
         self.will_is_due(key);
@@ -167,10 +142,7 @@ impl Broker {
             self.response_topics.forget(level);
         }
         // Section 4.8.2: what a member of a shared subscription has not received goes to another one.
-        let left = session
-            .inflight
-            .into_unreceived()
-            .chain(session.queue.into_acknowledged());
+        let left = session.inflight.into_unreceived().chain(session.queue.into_acknowledged());
         for offer in left {
             if let Some(group) = offer.group {
                 self.offer_to_another(group, &offer.message, &session.client_id, now);

@@ -21,8 +21,10 @@ pub mod limits;
 pub mod output;
 pub mod permissions;
 mod publish;
+mod pump;
 mod response;
 pub mod retained;
+mod route;
 mod session;
 mod subscribe;
 pub mod subscriptions;
@@ -97,11 +99,7 @@ struct Matches {
 #[derive(Debug)]
 enum Consequence {
     /// A connection is to be closed.
-    Close {
-        connection: ConnectionId,
-        reason: ReasonCode,
-        detail: &'static str,
-    },
+    Close { connection: ConnectionId, reason: ReasonCode, detail: &'static str },
     /// A will is to be published.
     PublishWill(Box<DueWill>),
 }
@@ -142,11 +140,7 @@ impl Broker {
         }
         while let Some(consequence) = self.consequences.pop_front() {
             match consequence {
-                Consequence::Close {
-                    connection,
-                    reason,
-                    detail,
-                } => {
+                Consequence::Close { connection, reason, detail } => {
                     if let Some(key) = self.sessions.of_connection(connection) {
                         self.close(key, reason, detail, now);
                     }
@@ -162,16 +156,10 @@ impl Broker {
             return Some(output);
         }
         while let Some(key) = self.dirty.pop_front() {
-            let attachment = self
-                .sessions
-                .get_mut(key)
-                .and_then(|session| session.attachment.as_mut());
+            let attachment = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut());
             if let Some(attachment) = attachment.filter(|attachment| !attachment.outbox.is_empty()) {
                 let items = std::mem::take(&mut attachment.outbox);
-                return Some(Output::ToClient {
-                    connection: attachment.connection,
-                    items,
-                });
+                return Some(Output::ToClient { connection: attachment.connection, items });
             }
         }
         None
@@ -182,10 +170,7 @@ impl Broker {
         if !self.searching.is_empty() {
             return Some(Instant::START);
         }
-        [self.timers.deadline(), self.retained.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.timers.deadline(), self.retained.deadline()].into_iter().flatten().min()
     }
 
     /// What happened how often.
@@ -215,13 +200,7 @@ impl Broker {
             .keys()
             .filter_map(|key| self.sessions.get(key))
             .filter(|session| session.dropped > 0)
-            .map(|session| {
-                (
-                    session.client_id.to_string(),
-                    session.dropped,
-                    session.queue.len(),
-                )
-            })
+            .map(|session| (session.client_id.to_string(), session.dropped, session.queue.len()))
             .collect();
         lossy.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
         lossy.truncate(most);
@@ -236,8 +215,8 @@ impl Broker {
             let flow = match packet {
                 Packet::Publish(publish) => self.publish(key, publish, now),
                 Packet::Acknowledgement(acknowledgement) => self.acknowledgement(key, &acknowledgement, now),
-                Packet::Subscribe(subscribe) => self.subscribe(key, *subscribe, now),
-                Packet::Unsubscribe(unsubscribe) => self.unsubscribe(key, *unsubscribe),
+                Packet::Subscribe(subscribe) => self.subscribe(key, &subscribe, now),
+                Packet::Unsubscribe(unsubscribe) => self.unsubscribe(key, &unsubscribe),
                 Packet::PingReq => {
                     // [MQTT-3.12.4-1]
                     self.send(key, ToClient::PingResp);
@@ -308,8 +287,7 @@ impl Broker {
         }
         let permissions = Arc::new(self.policy.permissions(identity));
         if self.policy.knows(identity) {
-            self.permissions
-                .insert(identity.clone(), Arc::clone(&permissions));
+            self.permissions.insert(identity.clone(), Arc::clone(&permissions));
         }
         permissions
     }
@@ -317,27 +295,15 @@ impl Broker {
     fn shut_down(&mut self, now: Instant) {
         let keys: Vec<SessionKey> = self.sessions.keys().collect();
         for key in keys {
-            if self
-                .sessions
-                .get(key)
-                .is_some_and(|session| session.attachment.is_some())
-            {
-                self.close(
-                    key,
-                    ReasonCode::ServerShuttingDown,
-                    "the server is shutting down",
-                    now,
-                );
+            if self.sessions.get(key).is_some_and(|session| session.attachment.is_some()) {
+                self.close(key, ReasonCode::ServerShuttingDown, "the server is shutting down", now);
             }
         }
     }
 
     /// Hands something over to the session's connection, if it has one.
     fn send(&mut self, key: SessionKey, item: ToClient) {
-        let Some(attachment) = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.attachment.as_mut())
+        let Some(attachment) = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut())
         else {
             return;
         };

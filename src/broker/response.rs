@@ -21,11 +21,7 @@ const PREFIX: &str = "res_";
 
 impl ResponseTopics {
     pub(super) fn new(seed: u64) -> Self {
-        Self {
-            owners: HashMap::with_hasher(FixedState::with_seed(seed)),
-            secret: seed,
-            made: 0,
-        }
+        Self { owners: HashMap::with_hasher(FixedState::with_seed(seed)), secret: seed, made: 0 }
     }
 
     /// A first level for response topics that nobody can guess from others, now of `owner`.
@@ -50,7 +46,7 @@ impl ResponseTopics {
 
     /// 32 hexadecimal digits that were never given out before in this run and do not tell the next ones.
     pub(super) fn identifier(&mut self) -> String {
-        let mut half = |which: u8| {
+        let half = |which: u8| {
             let mut hasher = DefaultHasher::new();
             hasher.write_u64(self.secret);
             hasher.write_u64(self.made);

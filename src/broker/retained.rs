@@ -51,10 +51,7 @@ pub enum Position {
 impl Position {
     /// Where the search for `filter` begins.
     pub fn start(filter: &TopicFilter) -> Self {
-        let literal: Vec<&str> = filter
-            .levels()
-            .take_while(|level| !matches!(*level, "+" | "#"))
-            .collect();
+        let literal: Vec<&str> = filter.levels().take_while(|level| !matches!(*level, "+" | "#")).collect();
         Self::At(Box::from(literal.join("/")))
     }
 }
@@ -77,7 +74,7 @@ impl RetainedStore {
 
     /// The message of this topic.
     pub fn find(&self, topic: &str) -> Option<&Retained> {
-        self.entries.get(&topic as &dyn Topic)
+        self.entries.get::<dyn Topic>(&topic)
     }
 
     /// Makes this the message of its topic, in place of the one that was.
@@ -92,7 +89,7 @@ impl RetainedStore {
 
     /// Forgets the message of this topic. Whether there was one.
     pub fn remove(&mut self, topic: &str) -> bool {
-        let Some(entry) = self.entries.take(&topic as &dyn Topic) else {
+        let Some(entry) = self.entries.take::<dyn Topic>(&topic) else {
             return false;
         };
         self.bytes -= entry.message.footprint();
@@ -123,15 +120,11 @@ impl RetainedStore {
 
     /// Looks at one candidate for `filter`, the first at or behind `position`.
     pub fn step(&self, filter: &TopicFilter, position: &Position) -> Step {
-        let lower = match position {
-            Position::At(topic) => Bound::Included(topic as &dyn Topic),
-            Position::Behind(topic) => Bound::Excluded(topic as &dyn Topic),
+        let lower: Bound<&dyn Topic> = match position {
+            Position::At(topic) => Bound::Included(topic),
+            Position::Behind(topic) => Bound::Excluded(topic),
         };
-        let Some(candidate) = self
-            .entries
-            .range::<dyn Topic, _>((lower, Bound::Unbounded))
-            .next()
-        else {
+        let Some(candidate) = self.entries.range::<dyn Topic, _>((lower, Bound::Unbounded)).next() else {
             return Step::Done;
         };
         let name = &candidate.message.topic;
@@ -173,11 +166,7 @@ fn compare(filter: &TopicFilter, name: &str) -> Comparison {
             // A parent of what is wanted: what is wanted may follow.
             return Comparison::Next;
         };
-        let with_level = if depth == 0 {
-            level.len()
-        } else {
-            compared + 1 + level.len()
-        };
+        let with_level = if depth == 0 { level.len() } else { compared + 1 + level.len() };
         if matches!(wanted, "+" | "#") {
             if hidden {
                 // [MQTT-4.7.2-1]: pass over all that begins with this level.
@@ -257,11 +246,7 @@ impl<'a> Borrow<dyn Topic + 'a> for Retained {
 /// follows it at once.
 fn by_levels(one: &str, other: &str) -> Ordering {
     let (one, other) = (one.as_bytes(), other.as_bytes());
-    let common = one
-        .iter()
-        .zip(other)
-        .take_while(|(one, other)| one == other)
-        .count();
+    let common = one.iter().zip(other).take_while(|(one, other)| one == other).count();
     let rank = |bytes: &[u8]| bytes.get(common).map(|&byte| if byte == b'/' { 0 } else { byte });
     rank(one).cmp(&rank(other))
 }
@@ -401,9 +386,8 @@ mod tests {
 
     #[test]
     fn a_search_skips_what_cannot_match() {
-        let topics: Vec<String> = (0..100)
-            .flat_map(|one| (0..100).map(move |two| format!("dev/{one}/value/{two}")))
-            .collect();
+        let topics: Vec<String> =
+            (0..100).flat_map(|one| (0..100).map(move |two| format!("dev/{one}/value/{two}"))).collect();
         let store = store(&topics.iter().map(String::as_str).collect::<Vec<_>>());
         let (found, steps) = search(&store, "dev/+/value/7");
         assert_eq!(found.len(), 100);

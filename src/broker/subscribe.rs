@@ -11,20 +11,21 @@ use crate::mqtt::packet::{RetainHandling, SubAck, Subscribe, SubscribeEntry, Uns
 use crate::mqtt::{Packet, QoS, ReasonCode, SubscriptionFilter, SubscriptionIdentifier, UserProperties};
 
 impl Broker {
-    pub(super) fn subscribe(&mut self, key: SessionKey, packet: Subscribe, now: Instant) -> ControlFlow<()> {
+    pub(super) fn subscribe(&mut self, key: SessionKey, packet: &Subscribe, now: Instant) -> ControlFlow<()> {
         let mut reasons = Vec::with_capacity(packet.entries.len());
         for entry in &packet.entries {
             // [MQTT-3.8.4-5]: as if each had come alone; [MQTT-3.8.4-6]: one answer for all.
-            let reason = self
-                .subscribe_to(key, entry, packet.identifier)
-                .unwrap_or_else(|reason| {
-                    match reason {
-                        ReasonCode::NotAuthorized => self.counters.subscribe_denied += 1,
-                        ReasonCode::QuotaExceeded => self.counters.refused_subscriptions_limit += 1,
-                        _ => self.counters.subscribe_refused += 1,
-                    }
-                    reason
-                });
+            let granted = self.subscribe_to(key, entry, packet.identifier);
+            let reason = granted.unwrap_or_else(|reason| {
+                if reason == ReasonCode::NotAuthorized {
+                    self.counters.subscribe_denied += 1;
+                } else if reason == ReasonCode::QuotaExceeded {
+                    self.counters.refused_subscriptions_limit += 1;
+                } else {
+                    self.counters.subscribe_refused += 1;
+                }
+                reason
+            });
             reasons.push(reason);
         }
         let answer = SubAck {
@@ -63,14 +64,8 @@ impl Broker {
         self.may_subscribe(key, &filter)?;
         let mut options = entry.options;
         options.qos = qos;
-        let subscribed = self.subscriptions.subscribe(
-            &filter,
-            Subscription {
-                session: key,
-                options,
-                identifier,
-            },
-        );
+        let subscribed =
+            self.subscriptions.subscribe(&filter, Subscription { session: key, options, identifier });
         self.counters.subscribed += 1;
         let (place, is_new) = match subscribed {
             Subscribed::New(place) => (place, true),
@@ -89,16 +84,9 @@ impl Broker {
         if let (SubscriptionKey::Plain(node), true) = (place, wants_retained) {
             let position = Position::start(&filter.filter);
             let no_local = options.no_local;
-            session.replays.insert(
-                node,
-                Replay {
-                    filter: filter.filter,
-                    position,
-                    qos,
-                    no_local,
-                    identifier,
-                },
-            );
+            session
+                .replays
+                .insert(node, Replay { filter: filter.filter, position, qos, no_local, identifier });
         }
         Ok(match qos {
             QoS::AtMostOnce => ReasonCode::Success,
@@ -126,12 +114,8 @@ impl Broker {
         Ok(())
     }
 
-    pub(super) fn unsubscribe(&mut self, key: SessionKey, packet: Unsubscribe) -> ControlFlow<()> {
-        let reasons = packet
-            .filters
-            .iter()
-            .map(|filter| self.unsubscribe_from(key, filter))
-            .collect();
+    pub(super) fn unsubscribe(&mut self, key: SessionKey, packet: &Unsubscribe) -> ControlFlow<()> {
+        let reasons = packet.filters.iter().map(|filter| self.unsubscribe_from(key, filter)).collect();
         let answer = UnsubAck {
             packet_id: packet.packet_id,
             reasons,

@@ -30,10 +30,7 @@ pub(super) struct TimerQueue {
 
 impl TimerQueue {
     pub(super) fn set(&mut self, at: Instant, timer: Timer) -> TimerKey {
-        let key = TimerKey {
-            at,
-            number: self.next,
-        };
+        let key = TimerKey { at, number: self.next };
         self.next += 1;
         self.timers.insert(key, timer);
         key

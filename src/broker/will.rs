@@ -32,17 +32,11 @@ impl Broker {
             permissions: Arc::clone(&session.permissions),
             session: key,
         };
-        self.consequences
-            .push_back(Consequence::PublishWill(Box::new(due)));
+        self.consequences.push_back(Consequence::PublishWill(Box::new(due)));
     }
 
     pub(super) fn publish_will(&mut self, due: DueWill, now: Instant) {
-        let DueWill {
-            will,
-            client_id,
-            permissions,
-            session,
-        } = due;
+        let DueWill { will, client_id, permissions, session } = due;
         if !self.may_publish(&permissions, &will.topic) {
             self.counters.wills_denied += 1;
             tracing::debug!(%client_id, topic = %will.topic, "the will may not be published");

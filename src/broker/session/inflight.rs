@@ -84,24 +84,14 @@ impl Inflight {
         self.sent += 1;
         self.active += 1;
         let delivery = deliver(&offer, id, false);
-        self.entries.insert(
-            id,
-            Entry {
-                order: self.sent,
-                state: State::Published(offer),
-                active: true,
-            },
-        );
+        self.entries.insert(id, Entry { order: self.sent, state: State::Published(offer), active: true });
         Ok(delivery)
     }
 
     /// PUBACK came.
     pub(in crate::broker) fn puback(&mut self, id: PacketId) -> Acknowledged {
         match self.entries.get(&id) {
-            Some(Entry {
-                state: State::Published(offer),
-                ..
-            }) if offer.qos == QoS::AtLeastOnce => {
+            Some(Entry { state: State::Published(offer), .. }) if offer.qos == QoS::AtLeastOnce => {
                 self.end(id);
                 Acknowledged::Ended
             }
@@ -112,14 +102,10 @@ impl Inflight {
     /// PUBREC came, with success or without. An error ends the exchange \[MQTT-4.3.3-4\].
     pub(in crate::broker) fn pubrec(&mut self, id: PacketId, success: bool) -> Acknowledged {
         match self.entries.get_mut(&id) {
-            Some(Entry {
-                state: State::Published(offer),
-                ..
-            }) if offer.qos == QoS::AtLeastOnce => Acknowledged::Unknown,
-            Some(Entry {
-                state: State::Published(_),
-                ..
-            }) if !success => {
+            Some(Entry { state: State::Published(offer), .. }) if offer.qos == QoS::AtLeastOnce => {
+                Acknowledged::Unknown
+            }
+            Some(Entry { state: State::Published(_), .. }) if !success => {
                 self.end(id);
                 Acknowledged::Ended
             }
@@ -134,10 +120,7 @@ impl Inflight {
     /// PUBCOMP came.
     pub(in crate::broker) fn pubcomp(&mut self, id: PacketId) -> Acknowledged {
         match self.entries.get(&id) {
-            Some(Entry {
-                state: State::Released,
-                ..
-            }) => {
+            Some(Entry { state: State::Released, .. }) => {
                 self.end(id);
                 Acknowledged::Ended
             }
@@ -238,13 +221,7 @@ mod tests {
             expires_at: None,
             properties: None,
         };
-        Offer {
-            message: Arc::new(message),
-            qos,
-            retain: false,
-            identifiers: None,
-            group: None,
-        }
+        Offer { message: Arc::new(message), qos, retain: false, identifiers: None, group: None }
     }
 
     fn begin(inflight: &mut Inflight, qos: QoS) -> PacketId {
@@ -271,10 +248,7 @@ mod tests {
             begin(&mut inflight, QoS::AtLeastOnce);
         }
         assert!(inflight.begin(offer(QoS::AtLeastOnce)).is_err());
-        assert!(matches!(
-            inflight.puback(PacketId::new(500).unwrap()),
-            Acknowledged::Ended
-        ));
+        assert!(matches!(inflight.puback(PacketId::new(500).unwrap()), Acknowledged::Ended));
         assert_eq!(begin(&mut inflight, QoS::AtLeastOnce).get(), 500);
     }
 

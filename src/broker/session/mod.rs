@@ -198,10 +198,7 @@ impl Sessions {
         self.slots.get_mut(slot(key))?.as_deref_mut()
     }
 
-    #[expect(
-        clippy::expect_used,
-        reason = "four thousand million sessions do not fit into memory"
-    )]
+    #[expect(clippy::expect_used, reason = "four thousand million sessions do not fit into memory")]
     pub(super) fn insert(&mut self, session: Session) -> SessionKey {
         let client_id = session.client_id.clone();
         let session = Some(Box::new(session));
@@ -245,10 +242,7 @@ impl Sessions {
 
     /// The keys of all sessions, in order.
     pub(super) fn keys(&self) -> impl Iterator<Item = SessionKey> {
-        (0_u32..)
-            .zip(&self.slots)
-            .filter(|(_, slot)| slot.is_some())
-            .map(|(index, _)| SessionKey(index))
+        (0_u32..).zip(&self.slots).filter(|(_, slot)| slot.is_some()).map(|(index, _)| SessionKey(index))
     }
 
     /// Of how many connections the session is known.

@@ -84,13 +84,13 @@ impl MessageQueue {
             Leaving::Any => self.acknowledged.front().map(|(arrival, _)| *arrival),
             Leaving::OnlyQoS0 => None,
         };
-        let lane = match (zero, other) {
+        let zero_is_next = match (zero, other) {
             (None, None) => return None,
-            (Some(_), None) => &mut self.unacknowledged,
-            (None, Some(_)) => &mut self.acknowledged,
-            (Some(zero), Some(other)) if zero < other => &mut self.unacknowledged,
-            (Some(_), Some(_)) => &mut self.acknowledged,
+            (Some(zero), Some(other)) => zero < other,
+            (zero, None) => zero.is_some(),
+            (None, Some(_)) => false,
         };
+        let lane = if zero_is_next { &mut self.unacknowledged } else { &mut self.acknowledged };
         let (_, offer) = lane.pop_front()?;
         if lane.is_empty() {
             *lane = VecDeque::new(); // An idle session keeps no memory for what has gone.
@@ -163,30 +163,19 @@ mod tests {
             expires_at: expires.map(|seconds| Instant::from_start(Duration::from_secs(seconds))),
             properties: None,
         };
-        Offer {
-            message: Arc::new(message),
-            qos,
-            retain: false,
-            identifiers: None,
-            group: None,
-        }
+        Offer { message: Arc::new(message), qos, retain: false, identifiers: None, group: None }
     }
 
     fn drain(queue: &mut MessageQueue, leaving: Leaving) -> Vec<Bytes> {
-        std::iter::from_fn(|| queue.pop(leaving))
-            .map(|offer| offer.message.payload.clone())
-            .collect()
+        std::iter::from_fn(|| queue.pop(leaving)).map(|offer| offer.message.payload.clone()).collect()
     }
 
     #[test]
     fn messages_leave_in_order_and_qos_0_may_pass_the_others() {
         let mut queue = MessageQueue::default();
-        for (qos, payload) in [
-            (QoS::AtLeastOnce, "1"),
-            (QoS::AtMostOnce, "2"),
-            (QoS::ExactlyOnce, "3"),
-            (QoS::AtMostOnce, "4"),
-        ] {
+        for (qos, payload) in
+            [(QoS::AtLeastOnce, "1"), (QoS::AtMostOnce, "2"), (QoS::ExactlyOnce, "3"), (QoS::AtMostOnce, "4")]
+        {
             queue.push(offer(qos, payload, None));
         }
         assert_eq!(queue.pop(Leaving::Any).unwrap().message.payload, "1");

@@ -55,6 +55,7 @@ pub struct Subscriptions {
 #[derive(Debug, Default)]
 struct Place {
     plain: Subscribers,
+    #[expect(clippy::box_collection, reason = "most places have no group: 8 bytes each instead of 24")]
     groups: Option<Box<Vec<GroupKey>>>,
 }
 
@@ -65,6 +66,10 @@ enum Subscribers {
     None,
     One(Subscription),
     /// Sorted by session.
+    #[expect(
+        clippy::box_collection,
+        reason = "most filters have one subscription: 16 bytes each instead of 24"
+    )]
     Many(Box<Vec<Subscription>>),
 }
 
@@ -96,11 +101,7 @@ impl Subscriptions {
                 .any(|member| member.session == session)
                 .then_some(SubscriptionKey::Shared(key))
         } else {
-            self.tree
-                .value(node)
-                .plain
-                .contains(session)
-                .then_some(SubscriptionKey::Plain(node))
+            self.tree.value(node).plain.contains(session).then_some(SubscriptionKey::Plain(node))
         }
     }
 
@@ -125,19 +126,12 @@ impl Subscriptions {
         let Some(group) = self.groups.get_mut(&key) else {
             unreachable!("a node names groups that are there")
         };
-        match group
-            .members
-            .iter_mut()
-            .find(|member| member.session == subscription.session)
-        {
-            Some(member) => {
-                *member = subscription;
-                Subscribed::Replaced(SubscriptionKey::Shared(key))
-            }
-            None => {
-                group.members.push(subscription);
-                Subscribed::New(SubscriptionKey::Shared(key))
-            }
+        if let Some(member) = group.members.iter_mut().find(|member| member.session == subscription.session) {
+            *member = subscription;
+            Subscribed::Replaced(SubscriptionKey::Shared(key))
+        } else {
+            group.members.push(subscription);
+            Subscribed::New(SubscriptionKey::Shared(key))
         }
     }
 
@@ -225,10 +219,7 @@ impl Subscriptions {
 
     fn members(&self, place: &Place) -> usize {
         let groups = place.groups.iter().flat_map(|groups| groups.iter());
-        groups
-            .filter_map(|key| self.groups.get(key))
-            .map(|group| group.members.len())
-            .sum()
+        groups.filter_map(|key| self.groups.get(key)).map(|group| group.members.len()).sum()
     }
 
     /// How many filters there are, and levels that lead to them.
@@ -238,10 +229,7 @@ impl Subscriptions {
 
     fn find_group(&self, node: NodeKey, share: &ShareName) -> Option<GroupKey> {
         let groups = self.tree.value(node).groups.as_deref()?;
-        groups
-            .iter()
-            .copied()
-            .find(|key| self.groups.get(key).is_some_and(|group| group.share == *share))
+        groups.iter().copied().find(|key| self.groups.get(key).is_some_and(|group| group.share == *share))
     }
 }
 
@@ -324,10 +312,7 @@ mod tests {
     fn matching(subscriptions: &mut Subscriptions, name: &str) -> (Vec<u32>, usize) {
         let (mut plain, mut groups) = (Vec::new(), Vec::new());
         subscriptions.matching(name, &mut plain, &mut groups);
-        (
-            plain.into_iter().map(|there| there.session.raw()).collect(),
-            groups.len(),
-        )
+        (plain.into_iter().map(|there| there.session.raw()).collect(), groups.len())
     }
 
     #[test]
@@ -339,23 +324,13 @@ mod tests {
             .collect();
         assert!(matches!(
             keys[..],
-            [
-                Subscribed::New(_),
-                Subscribed::New(_),
-                Subscribed::New(_),
-                Subscribed::Replaced(_)
-            ]
+            [Subscribed::New(_), Subscribed::New(_), Subscribed::New(_), Subscribed::Replaced(_)]
         ));
         assert_eq!(matching(&mut subscriptions, "a/b"), (vec![1, 2, 3], 0));
         for session in [2, 3, 1] {
-            let key = subscriptions
-                .find(&filter("a/+"), SessionKey::from_raw(session))
-                .unwrap();
+            let key = subscriptions.find(&filter("a/+"), SessionKey::from_raw(session)).unwrap();
             subscriptions.unsubscribe(key, SessionKey::from_raw(session));
-            assert_eq!(
-                subscriptions.find(&filter("a/+"), SessionKey::from_raw(session)),
-                None
-            );
+            assert_eq!(subscriptions.find(&filter("a/+"), SessionKey::from_raw(session)), None);
         }
         assert_eq!(subscriptions.nodes(), 0);
     }
@@ -363,31 +338,19 @@ mod tests {
     #[test]
     fn a_group_is_a_share_name_and_a_filter() {
         let mut subscriptions = Subscriptions::new(1);
-        for (text, session) in [
-            ("$share/g/a", 1),
-            ("$share/g/a", 2),
-            ("$share/h/a", 1),
-            ("$share/g/+", 1),
-            ("a", 1),
-        ] {
+        for (text, session) in
+            [("$share/g/a", 1), ("$share/g/a", 2), ("$share/h/a", 1), ("$share/g/+", 1), ("a", 1)]
+        {
             assert!(
-                matches!(
-                    subscriptions.subscribe(&filter(text), of(session)),
-                    Subscribed::New(_)
-                ),
+                matches!(subscriptions.subscribe(&filter(text), of(session)), Subscribed::New(_)),
                 "{text}"
             );
         }
         assert_eq!(matching(&mut subscriptions, "a"), (vec![1], 3));
-        let key = subscriptions
-            .find(&filter("$share/h/a"), SessionKey::from_raw(1))
-            .unwrap();
+        let key = subscriptions.find(&filter("$share/h/a"), SessionKey::from_raw(1)).unwrap();
         assert_eq!(subscriptions.filter(key).unwrap(), filter("$share/h/a"));
         subscriptions.unsubscribe(key, SessionKey::from_raw(1));
         assert_eq!(matching(&mut subscriptions, "a"), (vec![1], 2));
-        assert_eq!(
-            subscriptions.find(&filter("$share/h/a"), SessionKey::from_raw(1)),
-            None
-        );
+        assert_eq!(subscriptions.find(&filter("$share/h/a"), SessionKey::from_raw(1)), None);
     }
 }

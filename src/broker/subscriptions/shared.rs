@@ -39,13 +39,7 @@ pub enum Readiness {
 
 impl SharedGroup {
     pub(super) fn new(share: ShareName, node: NodeKey) -> Self {
-        Self {
-            share,
-            node,
-            members: Vec::new(),
-            next: 0,
-            favourite: None,
-        }
+        Self { share, node, members: Vec::new(), next: 0, favourite: None }
     }
 
     pub(super) fn leave(&mut self, session: SessionKey) {
@@ -77,18 +71,18 @@ impl SharedGroup {
         }
         let start = match strategy {
             SharedStrategy::RoundRobin => self.next % count,
-            SharedStrategy::Sticky => self
-                .members
-                .iter()
-                .position(|member| Some(member.session) == self.favourite)
-                .unwrap_or(0),
+            SharedStrategy::Sticky => {
+                self.members.iter().position(|member| Some(member.session) == self.favourite).unwrap_or(0)
+            }
             SharedStrategy::HashTopic | SharedStrategy::HashClient => {
                 remainder(FixedState::with_seed(0).hash_one(key), count)
             }
             SharedStrategy::Random => remainder(random, count),
             SharedStrategy::LeastInflight => 0,
         };
-        let (mut ready, mut fallback): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+        // Load and place of the best so far.
+        let mut ready: Option<(usize, usize)> = None;
+        let mut fallback: Option<(usize, usize)> = None;
         for step in 0..count {
             let at = (start + step) % count;
             match readiness(&self.members[at]) {
@@ -117,8 +111,5 @@ impl SharedGroup {
 
 fn remainder(number: u64, count: usize) -> usize {
     // `count` is not 0, and a number below it fits where it came from.
-    u64::try_from(count)
-        .ok()
-        .and_then(|count| usize::try_from(number % count).ok())
-        .unwrap_or(0)
+    u64::try_from(count).ok().and_then(|count| usize::try_from(number % count).ok()).unwrap_or(0)
 }

@@ -47,14 +47,8 @@ impl<T: Default + Vacant> FilterTree<T> {
     /// An empty tree whose hash tables are keyed with `seed`, which no client knows.
     pub fn new(seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
-        let root = Node {
-            parent: NONE,
-            level: NONE,
-            children: 0,
-            plus: NONE,
-            hash: NONE,
-            value: T::default(),
-        };
+        let root =
+            Node { parent: NONE, level: NONE, children: 0, plus: NONE, hash: NONE, value: T::default() };
         Self {
             nodes: vec![root],
             free: Vec::new(),
@@ -182,10 +176,7 @@ impl<T: Default + Vacant> FilterTree<T> {
         let mut path = std::mem::take(&mut self.path);
         let mut pending = std::mem::take(&mut self.pending);
         path.clear();
-        path.extend(
-            name.split('/')
-                .map(|text| self.levels.find(text, &self.hasher).unwrap_or(NONE)),
-        );
+        path.extend(name.split('/').map(|text| self.levels.find(text, &self.hasher).unwrap_or(NONE)));
         // [MQTT-4.7.2-1]: a filter that begins with a wildcard does not match a name that begins with $.
         let hidden = name.starts_with('$');
         pending.push((ROOT, 0));
@@ -231,24 +222,16 @@ impl<T: Default + Vacant> FilterTree<T> {
         let level = self.levels.acquire(text, &self.hasher);
         let made = self.make(parent, level);
         let (nodes, hasher) = (&self.nodes, &self.hasher);
-        self.edges
-            .insert_unique(edge_hash(hasher, parent, level), made, |&index| {
-                let node = &nodes[to_usize(index)];
-                edge_hash(hasher, node.parent, node.level)
-            });
+        self.edges.insert_unique(edge_hash(hasher, parent, level), made, |&index| {
+            let node = &nodes[to_usize(index)];
+            edge_hash(hasher, node.parent, node.level)
+        });
         made
     }
 
     fn make(&mut self, parent: u32, level: u32) -> u32 {
         self.node_mut(parent).children += 1;
-        let node = Node {
-            parent,
-            level,
-            children: 0,
-            plus: NONE,
-            hash: NONE,
-            value: T::default(),
-        };
+        let node = Node { parent, level, children: 0, plus: NONE, hash: NONE, value: T::default() };
         if let Some(index) = self.free.pop() {
             *self.node_mut(index) = node;
             index
@@ -299,9 +282,7 @@ struct Level {
 
 impl Levels {
     fn find(&self, text: &str, hasher: &FixedState) -> Option<u32> {
-        self.table
-            .find(hasher.hash_one(text), |&index| self.text(index) == text)
-            .copied()
+        self.table.find(hasher.hash_one(text), |&index| self.text(index) == text).copied()
     }
 
     fn text(&self, index: u32) -> &str {
@@ -313,10 +294,7 @@ impl Levels {
             self.texts[to_usize(index)].uses += 1;
             return index;
         }
-        let level = Level {
-            text: Box::from(text),
-            uses: 1,
-        };
+        let level = Level { text: Box::from(text), uses: 1 };
         let index = if let Some(index) = self.free.pop() {
             self.texts[to_usize(index)] = level;
             index
@@ -354,15 +332,9 @@ fn to_usize(index: u32) -> usize {
     usize::try_from(index).unwrap_or(usize::MAX)
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "four thousand million nodes do not fit into memory"
-)]
+#[expect(clippy::expect_used, reason = "four thousand million nodes do not fit into memory")]
 fn to_index(index: usize) -> u32 {
-    u32::try_from(index)
-        .ok()
-        .filter(|&index| index != NONE)
-        .expect("fewer than 2^32 - 1 nodes")
+    u32::try_from(index).ok().filter(|&index| index != NONE).expect("fewer than 2^32 - 1 nodes")
 }
 
 #[cfg(test)]
@@ -377,7 +349,7 @@ mod tests {
     }
 
     fn tree(filters: &[&str]) -> FilterTree<Vec<u32>> {
-        let mut tree = FilterTree::new(7);
+        let mut tree: FilterTree<Vec<u32>> = FilterTree::new(7);
         for (number, filter) in filters.iter().enumerate() {
             let key = tree.insert(&TopicFilter::parse(filter).unwrap());
             tree.value_mut(key).push(u32::try_from(number).unwrap());
@@ -412,15 +384,10 @@ mod tests {
 
     #[test]
     fn wildcards_match_as_the_standard_says() {
-        let filters = [
-            "#", "+", "a", "a/#", "a/+", "a/b", "+/b", "+/+", "/+", "/", "a//b", "+/#", "a/b/#", "a/+/c",
-        ];
+        let filters =
+            ["#", "+", "a", "a/#", "a/+", "a/b", "+/b", "+/+", "/+", "/", "a//b", "+/#", "a/b/#", "a/+/c"];
         check(&filters, "a", &["#", "+", "a", "a/#", "+/#"]);
-        check(
-            &filters,
-            "a/b",
-            &["#", "a/#", "a/+", "a/b", "+/b", "+/+", "+/#", "a/b/#"],
-        );
+        check(&filters, "a/b", &["#", "a/#", "a/+", "a/b", "+/b", "+/+", "+/#", "a/b/#"]);
         check(&filters, "/b", &["#", "+/b", "+/+", "/+", "+/#"]);
         check(&filters, "/", &["#", "+/+", "/+", "/", "+/#"]);
         check(&filters, "a//b", &["#", "a/#", "a//b", "+/#"]);

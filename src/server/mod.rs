@@ -43,13 +43,13 @@ impl Default for ServerConfig {
 pub struct AcceptLimits {
     /// In all.
     pub connections: usize,
-    /// From one IPv4 address, or from one IPv6 network of 64 bits; `None`: as many as in all. Connections from the
-    /// loopback addresses and over Unix sockets count only in all.
-    pub connections_per_address: Option<usize>,
+    /// From one IPv4 address, or from one IPv6 network of 64 bits. Connections over Unix sockets count only in all.
+    pub connections_per_address: usize,
 }
 
 impl Default for AcceptLimits {
+    /// No address can take more than half of what there is.
     fn default() -> Self {
-        Self { connections: 100_000, connections_per_address: None }
+        Self { connections: 100_000, connections_per_address: 50_000 }
     }
 }

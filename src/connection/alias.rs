@@ -16,7 +16,10 @@ pub(super) struct InboundAliases {
 impl InboundAliases {
     /// Aliases up to `maximum`; 0: none.
     pub(super) const fn new(maximum: u16) -> Self {
-        Self { maximum, topics: BTreeMap::new() }
+        Self {
+            maximum,
+            topics: BTreeMap::new(),
+        }
     }
 
     /// Sees to it that the PUBLISH names its topic.
@@ -24,7 +27,9 @@ impl InboundAliases {
         let Some(alias) = publish.topic_alias else {
             return match publish.topic {
                 Some(_) => Ok(()),
-                None => Err(ProtocolError::protocol("a PUBLISH names neither a topic nor an alias")),
+                None => Err(ProtocolError::protocol(
+                    "a PUBLISH names neither a topic nor an alias",
+                )),
             };
         };
         // [MQTT-3.3.2-9]
@@ -67,7 +72,12 @@ struct Entry {
 impl OutboundAliases {
     /// Aliases up to `maximum`.
     pub(super) const fn new(maximum: u16) -> Self {
-        Self { maximum, by_topic: BTreeMap::new(), by_use: BTreeMap::new(), uses: 0 }
+        Self {
+            maximum,
+            by_topic: BTreeMap::new(),
+            by_use: BTreeMap::new(),
+            uses: 0,
+        }
     }
 
     /// The alias that the client knows for `topic`, which is used now.
@@ -93,14 +103,20 @@ impl OutboundAliases {
 
     /// The client has been told that `alias`, which [`next`](Self::next) returned, stands for `topic` from now on.
     pub(super) fn assign(&mut self, alias: TopicAlias, topic: &TopicName) {
-        if self.by_topic.len() >= usize::from(self.maximum) {
-            if let Some((_, oldest)) = self.by_use.pop_first() {
-                self.by_topic.remove(&oldest);
-            }
+        if self.by_topic.len() >= usize::from(self.maximum)
+            && let Some((_, oldest)) = self.by_use.pop_first()
+        {
+            self.by_topic.remove(&oldest);
         }
         self.uses += 1;
         self.by_use.insert(self.uses, topic.clone());
-        self.by_topic.insert(topic.clone(), Entry { alias, used: self.uses });
+        self.by_topic.insert(
+            topic.clone(),
+            Entry {
+                alias,
+                used: self.uses,
+            },
+        );
     }
 }
 

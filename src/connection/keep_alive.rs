@@ -14,7 +14,10 @@ pub(super) struct KeepAlive {
 impl KeepAlive {
     /// A client that promises to send something every so many seconds; with 0 it promises nothing.
     pub(super) const fn new(seconds: u16, now: Instant) -> Self {
-        Self { seconds, last_heard: now }
+        Self {
+            seconds,
+            last_heard: now,
+        }
     }
 
     /// The client has sent something.
@@ -25,8 +28,9 @@ impl KeepAlive {
     /// When the client will have been silent for too long: one and a half times what it promised \[MQTT-3.1.2-22\].
     pub(super) fn deadline(&self) -> Option<Instant> {
         const GRACE_MILLIS_PER_SECOND: u64 = 1_500;
-        (self.seconds > 0)
-            .then(|| self.last_heard + Duration::from_millis(u64::from(self.seconds) * GRACE_MILLIS_PER_SECOND))
+        (self.seconds > 0).then(|| {
+            self.last_heard + Duration::from_millis(u64::from(self.seconds) * GRACE_MILLIS_PER_SECOND)
+        })
     }
 }
 

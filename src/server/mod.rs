@@ -50,6 +50,9 @@ pub struct AcceptLimits {
 impl Default for AcceptLimits {
     /// No address can take more than half of what there is.
     fn default() -> Self {
-        Self { connections: 100_000, connections_per_address: 50_000 }
+        Self {
+            connections: 100_000,
+            connections_per_address: 50_000,
+        }
     }
 }

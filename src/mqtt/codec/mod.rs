@@ -56,7 +56,10 @@ pub fn decode(
     limits: DecodeLimits,
 ) -> Result<Packet, DecodeError> {
     let _ = (header, body, version, limits);
-    Err(DecodeError::because(ReasonCode::ImplementationSpecificError, "not readable yet"))
+    Err(DecodeError::because(
+        ReasonCode::ImplementationSpecificError,
+        "not readable yet",
+    ))
 }
 
 /// Appends the packet to `out`, in the form of this version. After an error `out` is as it was.

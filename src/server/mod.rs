@@ -50,7 +50,10 @@ pub struct AcceptLimits {
 impl Default for AcceptLimits {
     /// No address can take more than half of what there is.
     fn default() -> Self {
-        Self { connections: 100_000, connections_per_address: 50_000 }
+        Self {
+            connections: 100_000,
+            connections_per_address: 50_000,
+        }
     }
 }
 
@@ -61,6 +64,9 @@ pub struct ServeError;
 
 /// Serves until asked to stop.
 #[expect(clippy::unused_async, reason = "it stands in for the server, which waits")]
-pub async fn run(_config: ServerConfig, _auth: std::sync::Arc<crate::auth::Authenticator>) -> Result<(), ServeError> {
+pub async fn run(
+    _config: ServerConfig,
+    _auth: std::sync::Arc<crate::auth::Authenticator>,
+) -> Result<(), ServeError> {
     Ok(())
 }

@@ -85,12 +85,7 @@ impl Acknowledgement {
         reader: &mut Reader<'_>,
     ) -> Result<Self, DecodeError> {
         let packet_id = reader.packet_id()?;
-        let mut acknowledgement = Self {
-            kind,
-            packet_id,
-            reason: ReasonCode::Success,
-            details: None,
-        };
+        let mut acknowledgement = Self { kind, packet_id, reason: ReasonCode::Success, details: None };
         // Where the packet ends early, it went well, and there is no more to say.
         if version.is_v5() && !reader.is_empty() {
             acknowledgement.reason = reader.reason(|reason| kind.allows(reason))?;
@@ -107,10 +102,7 @@ fn read_details(reader: &mut Reader<'_>) -> Result<Option<Box<AcknowledgementDet
     if reason_string.is_none() && user_properties.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Box::new(AcknowledgementDetails {
-        reason_string,
-        user_properties,
-    })))
+    Ok(Some(Box::new(AcknowledgementDetails { reason_string, user_properties })))
 }
 
 impl EncodePacket for Acknowledgement {
@@ -140,9 +132,6 @@ impl EncodePacket for Acknowledgement {
 
 impl AcknowledgementDetails {
     fn explanation(&self) -> Explanation<'_> {
-        Explanation {
-            reason_string: self.reason_string.as_ref(),
-            user_properties: &self.user_properties,
-        }
+        Explanation { reason_string: self.reason_string.as_ref(), user_properties: &self.user_properties }
     }
 }

@@ -69,10 +69,7 @@ impl Auth {
 
 /// Whether AUTH may give this reason \[MQTT-3.15.2-1\].
 const fn may_authenticate(reason: ReasonCode) -> bool {
-    matches!(
-        reason,
-        ReasonCode::Success | ReasonCode::ContinueAuthentication | ReasonCode::ReAuthenticate
-    )
+    matches!(reason, ReasonCode::Success | ReasonCode::ContinueAuthentication | ReasonCode::ReAuthenticate)
 }
 
 impl EncodePacket for Auth {

@@ -92,11 +92,7 @@ impl ConnAck {
     pub(crate) fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let flags = reader.u8()?;
         // In MQTT 3.1 the byte has no meaning.
-        let flags = if version == ProtocolVersion::V3_1 {
-            0
-        } else {
-            flags
-        };
+        let flags = if version == ProtocolVersion::V3_1 { 0 } else { flags };
         // [MQTT-3.2.2-1]
         if flags & !SESSION_PRESENT != 0 {
             return Err(DecodeError::malformed("a CONNACK has reserved flags"));
@@ -110,20 +106,14 @@ impl ConnAck {
         };
         // [MQTT-3.2.2-6], [MQTT3-3.2.2-4]
         if session_present && reason.is_error() {
-            return Err(DecodeError::protocol(
-                "a CONNACK that refuses says that there is a session",
-            ));
+            return Err(DecodeError::protocol("a CONNACK that refuses says that there is a session"));
         }
         let properties = if version.is_v5() {
             ConnAckProperties::decode(reader.properties()?)?
         } else {
             ConnAckProperties::default()
         };
-        Ok(Self {
-            session_present,
-            reason,
-            properties,
-        })
+        Ok(Self { session_present, reason, properties })
     }
 }
 
@@ -145,11 +135,7 @@ impl ConnAckProperties {
             PropertyId::SESSION_EXPIRY_INTERVAL => self.session_expiry_interval = Some(reader.u32()?),
             PropertyId::RECEIVE_MAXIMUM => self.receive_maximum = Some(reader.receive_maximum()?),
             PropertyId::MAXIMUM_QOS => {
-                self.maximum_qos = if reader.flag()? {
-                    QoS::AtLeastOnce
-                } else {
-                    QoS::AtMostOnce
-                };
+                self.maximum_qos = if reader.flag()? { QoS::AtLeastOnce } else { QoS::AtMostOnce };
             }
             PropertyId::RETAIN_AVAILABLE => self.retain_available = reader.flag()?,
             PropertyId::MAXIMUM_PACKET_SIZE => {
@@ -237,16 +223,10 @@ impl EncodeProperties for ConnAckProperties {
         let topic_alias_maximum = (self.topic_alias_maximum > 0).then_some(self.topic_alias_maximum);
 
         out.u32_property(PropertyId::SESSION_EXPIRY_INTERVAL, self.session_expiry_interval);
-        out.u16_property(
-            PropertyId::RECEIVE_MAXIMUM,
-            self.receive_maximum.map(NonZeroU16::get),
-        );
+        out.u16_property(PropertyId::RECEIVE_MAXIMUM, self.receive_maximum.map(NonZeroU16::get));
         out.u8_property(PropertyId::MAXIMUM_QOS, maximum_qos);
         out.flag_property(PropertyId::RETAIN_AVAILABLE, self.retain_available, true);
-        out.u32_property(
-            PropertyId::MAXIMUM_PACKET_SIZE,
-            self.maximum_packet_size.map(NonZeroU32::get),
-        );
+        out.u32_property(PropertyId::MAXIMUM_PACKET_SIZE, self.maximum_packet_size.map(NonZeroU32::get));
         let assigned_client_id = self.assigned_client_id.as_ref().map(ClientId::as_str);
         out.text_property(PropertyId::ASSIGNED_CLIENT_IDENTIFIER, assigned_client_id)?;
         out.u16_property(PropertyId::TOPIC_ALIAS_MAXIMUM, topic_alias_maximum);
@@ -259,15 +239,9 @@ impl EncodeProperties for ConnAckProperties {
         let shared = PropertyId::SHARED_SUBSCRIPTION_AVAILABLE;
         out.flag_property(shared, self.shared_subscription_available, true);
         out.u16_property(PropertyId::SERVER_KEEP_ALIVE, self.server_keep_alive);
-        out.text_property(
-            PropertyId::RESPONSE_INFORMATION,
-            self.response_information.as_ref(),
-        )?;
+        out.text_property(PropertyId::RESPONSE_INFORMATION, self.response_information.as_ref())?;
         out.text_property(PropertyId::SERVER_REFERENCE, self.server_reference.as_ref())?;
-        out.text_property(
-            PropertyId::AUTHENTICATION_METHOD,
-            self.authentication_method.as_ref(),
-        )?;
+        out.text_property(PropertyId::AUTHENTICATION_METHOD, self.authentication_method.as_ref())?;
         out.data_property(PropertyId::AUTHENTICATION_DATA, self.authentication_data.as_ref())
     }
 }

@@ -129,38 +129,19 @@ impl Connect {
         } else {
             // [MQTT3-3.1.2-4], [MQTT3-3.1.2-6]
             let session_expiry_interval = if clean_start { 0 } else { u32::MAX };
-            ConnectProperties {
-                session_expiry_interval,
-                ..ConnectProperties::default()
-            }
+            ConnectProperties { session_expiry_interval, ..ConnectProperties::default() }
         };
         // The order of the payload: [MQTT-3.1.3-1].
         let client_id = ClientId::new(reader.text()?);
-        let will = if flags & WILL == 0 {
-            None
-        } else {
-            Some(Will::decode(flags, version, reader)?)
-        };
-        let username = if is_there(flags, USER_NAME, version, reader) {
-            Some(reader.owned_text()?)
-        } else {
-            None
-        };
+        let will = if flags & WILL == 0 { None } else { Some(Will::decode(flags, version, reader)?) };
+        let username =
+            if is_there(flags, USER_NAME, version, reader) { Some(reader.owned_text()?) } else { None };
         let password = if is_there(flags, PASSWORD, version, reader) {
             Some(Password(reader.owned_data()?))
         } else {
             None
         };
-        Ok(Self {
-            version,
-            clean_start,
-            keep_alive,
-            client_id,
-            will,
-            username,
-            password,
-            properties,
-        })
+        Ok(Self { version, clean_start, keep_alive, client_id, will, username, password, properties })
     }
 }
 
@@ -180,15 +161,11 @@ fn check_flags(flags: u8, version: ProtocolVersion) -> Result<(), DecodeError> {
     }
     // [MQTT-3.1.2-11], [MQTT-3.1.2-13]
     if flags & WILL == 0 && flags & (WILL_QOS << WILL_QOS_SHIFT | WILL_RETAIN) != 0 {
-        return Err(DecodeError::malformed(
-            "a CONNECT without will has a will QoS or will retain",
-        ));
+        return Err(DecodeError::malformed("a CONNECT without will has a will QoS or will retain"));
     }
     // [MQTT3-3.1.2-22]; MQTT 5.0 allows it.
     if flags & PASSWORD != 0 && flags & USER_NAME == 0 && !version.is_v5() {
-        return Err(DecodeError::malformed(
-            "a CONNECT has a password but no user name",
-        ));
+        return Err(DecodeError::malformed("a CONNECT has a password but no user name"));
     }
     Ok(())
 }
@@ -235,14 +212,7 @@ impl Will {
         // A copy in any case: the will stays long after the rest of the packet has been looked at.
         let payload = Bytes::copy_from_slice(reader.data()?);
         let retain = flags & WILL_RETAIN != 0;
-        Ok(Box::new(Self {
-            topic,
-            payload,
-            qos,
-            retain,
-            delay_interval,
-            properties,
-        }))
+        Ok(Box::new(Self { topic, payload, qos, retain, delay_interval, properties }))
     }
 }
 
@@ -254,9 +224,7 @@ impl ConnectProperties {
         }
         // Section 3.1.2.11.10
         if properties.authentication_data.is_some() && properties.authentication_method.is_none() {
-            return Err(DecodeError::protocol(
-                "a CONNECT has authentication data but names no method",
-            ));
+            return Err(DecodeError::protocol("a CONNECT has authentication data but names no method"));
         }
         Ok(properties)
     }
@@ -355,28 +323,14 @@ impl EncodeProperties for ConnectProperties {
 
         out.u32_property(PropertyId::SESSION_EXPIRY_INTERVAL, expiry);
         out.u16_property(PropertyId::RECEIVE_MAXIMUM, receive_maximum.map(NonZeroU16::get));
-        out.u32_property(
-            PropertyId::MAXIMUM_PACKET_SIZE,
-            self.maximum_packet_size.map(NonZeroU32::get),
-        );
+        out.u32_property(PropertyId::MAXIMUM_PACKET_SIZE, self.maximum_packet_size.map(NonZeroU32::get));
         out.u16_property(PropertyId::TOPIC_ALIAS_MAXIMUM, alias_maximum);
         let response = PropertyId::REQUEST_RESPONSE_INFORMATION;
-        out.flag_property(
-            response,
-            self.request_response_information,
-            default.request_response_information,
-        );
+        out.flag_property(response, self.request_response_information, default.request_response_information);
         let problem = PropertyId::REQUEST_PROBLEM_INFORMATION;
-        out.flag_property(
-            problem,
-            self.request_problem_information,
-            default.request_problem_information,
-        );
+        out.flag_property(problem, self.request_problem_information, default.request_problem_information);
         out.user_properties(&self.user_properties)?;
-        out.text_property(
-            PropertyId::AUTHENTICATION_METHOD,
-            self.authentication_method.as_ref(),
-        )?;
+        out.text_property(PropertyId::AUTHENTICATION_METHOD, self.authentication_method.as_ref())?;
         out.data_property(PropertyId::AUTHENTICATION_DATA, self.authentication_data.as_ref())
     }
 }
@@ -385,10 +339,7 @@ impl EncodeProperties for Will {
     fn encode_properties<S: Sink>(&self, out: &mut S) -> Result<(), EncodeError> {
         let delay_interval = Some(self.delay_interval).filter(|&seconds| seconds > 0);
         out.u32_property(PropertyId::WILL_DELAY_INTERVAL, delay_interval);
-        out.u32_property(
-            PropertyId::MESSAGE_EXPIRY_INTERVAL,
-            self.properties.message_expiry_interval,
-        );
+        out.u32_property(PropertyId::MESSAGE_EXPIRY_INTERVAL, self.properties.message_expiry_interval);
         self.properties.encode_common(out)
     }
 }

@@ -67,21 +67,10 @@ impl Publish {
         }
         // [MQTT-4.7.3-1], and MQTT 5.0 section 3.3.2.1.
         if topic.is_none() && topic_alias.is_none() {
-            return Err(DecodeError::protocol(
-                "a PUBLISH has neither topic name nor topic alias",
-            ));
+            return Err(DecodeError::protocol("a PUBLISH has neither topic name nor topic alias"));
         }
         let payload = reader.owned_rest();
-        Ok(Self {
-            dup,
-            qos,
-            retain,
-            topic,
-            topic_alias,
-            packet_id,
-            payload,
-            properties,
-        })
+        Ok(Self { dup, qos, retain, topic, topic_alias, packet_id, payload, properties })
     }
 
     /// Appends the packet to `out`. After an error `out` is as it was.
@@ -117,9 +106,7 @@ fn read_properties(
         }
         let properties = properties.get_or_insert_default();
         if id == PropertyId::SUBSCRIPTION_IDENTIFIER {
-            properties
-                .subscription_identifiers
-                .push(reader.subscription_identifier()?);
+            properties.subscription_identifiers.push(reader.subscription_identifier()?);
         } else {
             properties.read_property(id, &mut reader)?;
         }
@@ -154,10 +141,7 @@ impl PublishProperties {
             PayloadFormat::Utf8 => 1,
         });
         out.u8_property(PropertyId::PAYLOAD_FORMAT_INDICATOR, payload_format);
-        out.text_property(
-            PropertyId::RESPONSE_TOPIC,
-            self.response_topic.as_ref().map(TopicName::as_str),
-        )?;
+        out.text_property(PropertyId::RESPONSE_TOPIC, self.response_topic.as_ref().map(TopicName::as_str))?;
         out.data_property(PropertyId::CORRELATION_DATA, self.correlation_data.as_ref())?;
         out.text_property(PropertyId::CONTENT_TYPE, self.content_type.as_ref())?;
         // [MQTT-3.3.2-18]: in their order.
@@ -190,11 +174,7 @@ impl EncodePacket for PublishHead<'_> {
     }
 
     fn encode_body<S: Sink>(&self, version: ProtocolVersion, out: &mut S) -> Result<(), EncodeError> {
-        debug_assert_eq!(
-            self.packet_id.is_some(),
-            self.qos > QoS::AtMostOnce,
-            "[MQTT-2.2.1-2]"
-        );
+        debug_assert_eq!(self.packet_id.is_some(), self.qos > QoS::AtMostOnce, "[MQTT-2.2.1-2]");
         out.text("the topic name", self.topic)?;
         if let Some(packet_id) = self.packet_id {
             out.u16(packet_id.get());

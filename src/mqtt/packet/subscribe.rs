@@ -81,9 +81,7 @@ impl Subscribe {
             while let Some(id) = properties.next_id()? {
                 match id {
                     PropertyId::SUBSCRIPTION_IDENTIFIER if identifier.is_some() => {
-                        return Err(DecodeError::protocol(
-                            "a SUBSCRIBE has two subscription identifiers",
-                        ));
+                        return Err(DecodeError::protocol("a SUBSCRIBE has two subscription identifiers"));
                     }
                     PropertyId::SUBSCRIPTION_IDENTIFIER => {
                         identifier = Some(properties.subscription_identifier()?);
@@ -101,12 +99,7 @@ impl Subscribe {
         if entries.is_empty() {
             return Err(DecodeError::protocol("a SUBSCRIBE asks for nothing"));
         }
-        Ok(Self {
-            packet_id,
-            identifier,
-            user_properties,
-            entries,
-        })
+        Ok(Self { packet_id, identifier, user_properties, entries })
     }
 }
 
@@ -116,9 +109,7 @@ impl SubscribeEntry {
         let options = SubscriptionOptions::decode(reader.u8()?, version)?;
         // [MQTT-3.8.3-4]
         if options.no_local && filter.starts_with("$share/") {
-            return Err(DecodeError::protocol(
-                "a shared subscription has the no local option",
-            ));
+            return Err(DecodeError::protocol("a shared subscription has the no local option"));
         }
         Ok(Self { filter, options })
     }
@@ -134,11 +125,7 @@ const OPTION_RESERVED: u8 = 0b1100_0000;
 impl SubscriptionOptions {
     fn decode(bits: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
         // [MQTT-3.8.3-5], [MQTT3-3-8.3-4]
-        let reserved = if version.is_v5() {
-            OPTION_RESERVED
-        } else {
-            !OPTION_QOS
-        };
+        let reserved = if version.is_v5() { OPTION_RESERVED } else { !OPTION_QOS };
         if bits & reserved != 0 {
             return Err(DecodeError::malformed("subscription options have reserved bits"));
         }
@@ -162,11 +149,7 @@ impl SubscriptionOptions {
             return self.qos.as_u8();
         }
         let no_local = if self.no_local { OPTION_NO_LOCAL } else { 0 };
-        let retain_as_published = if self.retain_as_published {
-            OPTION_RETAIN_AS_PUBLISHED
-        } else {
-            0
-        };
+        let retain_as_published = if self.retain_as_published { OPTION_RETAIN_AS_PUBLISHED } else { 0 };
         let retain_handling = match self.retain_handling {
             RetainHandling::Always => 0,
             RetainHandling::IfNew => 1,
@@ -207,21 +190,13 @@ const V3_FAILURE: u8 = 0x80;
 impl SubAck {
     pub(crate) fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let packet_id = reader.packet_id()?;
-        let (reason_string, user_properties) = if version.is_v5() {
-            reader.properties()?.explanation()?
-        } else {
-            (None, UserProperties::new())
-        };
+        let (reason_string, user_properties) =
+            if version.is_v5() { reader.properties()?.explanation()? } else { (None, UserProperties::new()) };
         let mut reasons = Vec::new();
         while !reader.is_empty() {
             reasons.push(reader.reason(|reason| may_answer_subscribe(reason, version))?);
         }
-        Ok(Self {
-            packet_id,
-            reasons,
-            reason_string,
-            user_properties,
-        })
+        Ok(Self { packet_id, reasons, reason_string, user_properties })
     }
 }
 
@@ -258,11 +233,7 @@ impl EncodePacket for SubAck {
             })?;
         }
         for reason in &self.reasons {
-            out.u8(if reason.is_error() && !version.is_v5() {
-                V3_FAILURE
-            } else {
-                reason.as_u8()
-            });
+            out.u8(if reason.is_error() && !version.is_v5() { V3_FAILURE } else { reason.as_u8() });
         }
         Ok(())
     }

@@ -54,11 +54,7 @@ impl Unsubscribe {
         if filters.is_empty() {
             return Err(DecodeError::protocol("an UNSUBSCRIBE names nothing"));
         }
-        Ok(Self {
-            packet_id,
-            user_properties,
-            filters,
-        })
+        Ok(Self { packet_id, user_properties, filters })
     }
 }
 

@@ -57,14 +57,14 @@ shell_counters! {
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
-    pub fn increment(&self) {
-        self.add(1);
+    /// One more. Returns how many that makes.
+    pub fn increment(&self) -> u64 {
+        // Nothing is ordered by it.
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// So many more.
     pub fn add(&self, count: usize) {
-        // Nothing is ordered by it.
         self.0.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 

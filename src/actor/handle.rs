@@ -49,7 +49,7 @@ impl BrokerHandle {
         let _ = self.letters.send(Letter::Input(Input::ShutDown)).await;
     }
 
-    /// The broker's counters, by name; none if it has ended.
+    /// The broker's counters and gauges, by name; none if it has ended.
     pub async fn counters(&self) -> Vec<(&'static str, u64)> {
         let (answer, counters) = oneshot::channel();
         let _ = self.letters.send(Letter::Count(answer)).await;

@@ -14,10 +14,7 @@ pub(super) struct KeepAlive {
 impl KeepAlive {
     /// A client that promises to send something every so many seconds; with 0 it promises nothing.
     pub(super) const fn new(seconds: u16, now: Instant) -> Self {
-        Self {
-            seconds,
-            last_heard: now,
-        }
+        Self { seconds, last_heard: now }
     }
 
     /// The client has sent something.

@@ -154,6 +154,11 @@ impl Connection {
         })
     }
 
+    /// Nothing was read from the client until now, for a reason of ours: its silence is not its own.
+    pub fn excuse_silence(&mut self, now: Instant) {
+        self.keep_alive.heard(now);
+    }
+
     fn decode(
         &mut self,
         mut bytes: &[u8],
@@ -245,9 +250,7 @@ impl Connection {
         body: &[u8],
         shared: Body<'_>,
     ) -> Result<Packet, ProtocolError> {
-        let limits = DecodeLimits {
-            user_properties: self.limits.user_properties,
-        };
+        let limits = DecodeLimits { user_properties: self.limits.user_properties };
         codec::decode(header, shared, self.version, limits).map_err(|error| {
             if self.phase == Phase::AwaitingConnect {
                 self.version = refusable_version(body, error.reason);
@@ -284,30 +287,20 @@ impl Connection {
             ));
         }
         // An MQTT 3.x client cannot be told about another keep-alive and goes on keeping its own. [MQTT-3.2.2-21]
-        let keep_alive = self
-            .limits
-            .server_keep_alive
-            .filter(|_| v5)
-            .unwrap_or(connect.keep_alive);
+        let keep_alive = self.limits.server_keep_alive.filter(|_| v5).unwrap_or(connect.keep_alive);
         self.keep_alive = KeepAlive::new(keep_alive, now);
         if v5 {
             self.problem_information = connect.properties.request_problem_information;
-            self.client_maximum_packet_size = connect
-                .properties
-                .maximum_packet_size
-                .map_or(LARGEST_PACKET, Into::into);
+            self.client_maximum_packet_size =
+                connect.properties.maximum_packet_size.map_or(LARGEST_PACKET, Into::into);
             self.quota = ReceiveQuota::new(self.limits.receive_maximum.map_or(u16::MAX, Into::into));
             self.inbound_aliases = Some(self.limits.topic_alias_maximum)
                 .filter(|maximum| *maximum > 0)
                 .map(|maximum| Box::new(InboundAliases::new(maximum)));
-            self.outbound_aliases = Some(
-                connect
-                    .properties
-                    .topic_alias_maximum
-                    .min(self.limits.outbound_topic_aliases),
-            )
-            .filter(|maximum| *maximum > 0 && self.limits.auto_map_topic_alias)
-            .map(|maximum| Box::new(OutboundAliases::new(maximum)));
+            self.outbound_aliases =
+                Some(connect.properties.topic_alias_maximum.min(self.limits.outbound_topic_aliases))
+                    .filter(|maximum| *maximum > 0 && self.limits.auto_map_topic_alias)
+                    .map(|maximum| Box::new(OutboundAliases::new(maximum)));
         }
         Ok(())
     }
@@ -319,9 +312,7 @@ impl Connection {
             .as_ref()
             .is_some_and(|properties| !properties.subscription_identifiers.is_empty())
         {
-            return Err(ProtocolError::protocol(
-                "a client's PUBLISH has a subscription identifier",
-            ));
+            return Err(ProtocolError::protocol("a client's PUBLISH has a subscription identifier"));
         }
         match self.inbound_aliases.as_mut() {
             Some(aliases) => aliases.resolve(publish)?,
@@ -345,11 +336,7 @@ fn refusable_version(body: &[u8], reason: ReasonCode) -> Option<ProtocolVersion>
     if reason == ReasonCode::UnsupportedProtocolVersion {
         // [MQTT-3.1.2-2]. The highest bit is how bridges of some brokers mark themselves; they understand the answer
         // of the version that the other bits name.
-        return Some(if level & 0x7F < 5 {
-            ProtocolVersion::V3_1_1
-        } else {
-            ProtocolVersion::V5
-        });
+        return Some(if level & 0x7F < 5 { ProtocolVersion::V3_1_1 } else { ProtocolVersion::V5 });
     }
     // [MQTT-3.1.4-1] allows the answer; older versions close without one. [MQTT3-3.1.4-1]
     (name == b"MQTT" && level == 5).then_some(ProtocolVersion::V5)

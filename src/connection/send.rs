@@ -30,15 +30,10 @@ impl Connection {
             None => DeliveryTopic::Name,
             Some(aliases) => match aliases.known(topic) {
                 Some(alias) => DeliveryTopic::Alias(alias),
-                None => aliases
-                    .next()
-                    .map_or(DeliveryTopic::Name, DeliveryTopic::NameAndAlias),
+                None => aliases.next().map_or(DeliveryTopic::Name, DeliveryTopic::NameAndAlias),
             },
         };
-        let expiry = delivery
-            .message
-            .expires_at
-            .map(|at| seconds_left(at.saturating_since(now)));
+        let expiry = delivery.message.expires_at.map(|at| seconds_left(at.saturating_since(now)));
         match self.write_delivery(delivery, named, expiry, version, out) {
             Ok(()) => {
                 if let (DeliveryTopic::NameAndAlias(alias), Some(aliases)) =
@@ -119,15 +114,8 @@ impl Connection {
         let reason_string = Some(Arc::<str>::from(detail)).filter(|text| !text.is_empty());
         let packet = match (reason, self.phase, self.version) {
             (Some(reason), Phase::AwaitingConnect | Phase::Authenticating, Some(_)) => {
-                let properties = ConnAckProperties {
-                    reason_string,
-                    ..ConnAckProperties::default()
-                };
-                Some(Packet::ConnAck(Box::new(ConnAck {
-                    session_present: false,
-                    reason,
-                    properties,
-                })))
+                let properties = ConnAckProperties { reason_string, ..ConnAckProperties::default() };
+                Some(Packet::ConnAck(Box::new(ConnAck { session_present: false, reason, properties })))
             }
             (Some(reason), Phase::Connected, Some(ProtocolVersion::V5)) => {
                 Some(Packet::Disconnect(Box::new(Disconnect {
@@ -193,10 +181,9 @@ fn seconds_left(left: Duration) -> u32 {
 fn strip_explanation(packet: &mut Packet) -> bool {
     let (reason_string, user_properties) = match packet {
         Packet::Acknowledgement(packet) => return packet.details.take().is_some(),
-        Packet::ConnAck(packet) => (
-            &mut packet.properties.reason_string,
-            &mut packet.properties.user_properties,
-        ),
+        Packet::ConnAck(packet) => {
+            (&mut packet.properties.reason_string, &mut packet.properties.user_properties)
+        }
         Packet::SubAck(packet) => (&mut packet.reason_string, &mut packet.user_properties),
         Packet::UnsubAck(packet) => (&mut packet.reason_string, &mut packet.user_properties),
         Packet::Disconnect(packet) => (&mut packet.reason_string, &mut packet.user_properties),

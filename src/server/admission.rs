@@ -105,26 +105,26 @@ mod tests {
         Admission::new(AcceptLimits { connections, connections_per_address })
     }
 
-    fn from(address: &str) -> Option<IpAddr> {
-        Some(address.parse().unwrap())
+    fn from(address: &str) -> IpAddr {
+        address.parse().unwrap()
     }
 
     #[test]
     fn a_place_is_free_again_when_its_connection_ends() {
         let admission = admission(2, 2);
-        let first = admission.admit(from("192.0.2.1")).unwrap();
+        let first = admission.admit(Some(from("192.0.2.1"))).unwrap();
         let _second = admission.admit(None).unwrap();
-        assert_eq!(admission.admit(from("192.0.2.2")).unwrap_err(), Full::Total);
+        assert_eq!(admission.admit(Some(from("192.0.2.2"))).unwrap_err(), Full::Total);
         drop(first);
-        assert!(admission.admit(from("192.0.2.2")).is_ok());
+        assert!(admission.admit(Some(from("192.0.2.2"))).is_ok());
         assert!(admission.present().by_source.is_empty());
     }
 
     #[track_caller]
     fn counted_together(one: &str, other: &str) -> bool {
         let admission = admission(10, 1);
-        let _one = admission.admit(from(one)).unwrap();
-        admission.admit(from(other)).is_err_and(|full| full == Full::Address)
+        let _one = admission.admit(Some(from(one))).unwrap();
+        admission.admit(Some(from(other))).is_err_and(|full| full == Full::Address)
     }
 
     #[test]

@@ -35,15 +35,15 @@ pub enum ListenerConfig {
 /// How TCP sockets are set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// TCP_NODELAY.
+    /// `TCP_NODELAY`.
     pub no_delay: bool,
-    /// SO_SNDBUF in bytes; `None`: the system's.
+    /// `SO_SNDBUF` in bytes; `None`: the system's.
     pub send_buffer: Option<usize>,
-    /// SO_RCVBUF in bytes; `None`: the system's.
+    /// `SO_RCVBUF` in bytes; `None`: the system's.
     pub receive_buffer: Option<usize>,
-    /// SO_REUSEPORT.
+    /// `SO_REUSEPORT`.
     pub reuse_port: bool,
-    /// SO_KEEPALIVE with this idle time; `None`: off.
+    /// `SO_KEEPALIVE` with this idle time; `None`: off.
     pub keepalive: Option<Duration>,
 }
 

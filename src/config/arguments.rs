@@ -53,22 +53,22 @@ pub(super) struct Arguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Runtime")]
 pub(super) struct RuntimeArguments {
-    /// Threads that serve clients [default: one per CPU]
+    /// Use this many threads to serve clients: 1 to 1024 [default: one per CPU]
     #[arg(long, value_name = "THREADS", value_parser = at_least_one(1_024))]
     pub(super) worker_threads: Option<usize>,
-    /// Most threads for blocking work such as verifying passwords [default: 512]
+    /// Use at most this many threads for blocking work such as verifying passwords: 1 to 65536 [default: 512]
     #[arg(long, value_name = "THREADS", value_parser = at_least_one(65_536))]
     pub(super) max_blocking_threads: Option<usize>,
     /// Keep idle threads for blocking work for 10 s (true) or not at all (false) [default: true]
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", hide_possible_values = true)]
     pub(super) thread_keep_alive: Option<bool>,
-    /// Stack of each thread, in bytes [default: 2MiB]
+    /// Give each thread a stack of this size: 128KiB to 1GiB [default: 2MiB]
     #[arg(long, value_name = "SIZE", value_parser = size::<{ 128 << 10 }, { 1 << 30 }>)]
     pub(super) thread_stack_size: Option<ByteSize>,
-    /// Scheduler ticks after which a thread looks at the queue that all threads share [default: adapted to the load]
+    /// Have a thread look at the queue that all threads share each so many scheduler ticks [default: adapted to the load]
     #[arg(long, value_name = "TICKS", value_parser = value_parser!(u32).range(1..))]
     pub(super) global_queue_interval: Option<u32>,
-    /// Scheduler ticks after which a thread looks for network events and timers [default: 61]
+    /// Have a thread look for network events and timers each so many scheduler ticks [default: 61]
     #[arg(long, value_name = "TICKS", value_parser = value_parser!(u32).range(1..))]
     pub(super) event_interval: Option<u32>,
 }
@@ -76,7 +76,7 @@ pub(super) struct RuntimeArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Log")]
 pub(super) struct LogArguments {
-    /// How much the broker logs, to the standard error
+    /// Log this and what is more important, to the standard error
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(super) log_level: Level,
 }
@@ -84,35 +84,36 @@ pub(super) struct LogArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Listeners")]
 pub(super) struct ListenerArguments {
-    /// Port for MQTT over TCP; 0 takes a free one [default: 1883 if there is no other listener]
+    /// Listen for MQTT over TCP on this port; 0 takes a free one [default: 1883 if there is no other
+    /// listener]
     #[arg(long, value_name = "PORT")]
     pub(super) tcp_port: Option<u16>,
-    /// Port for MQTT over TLS; not in this build yet
+    /// Listen for MQTT over TLS on this port; not in this build yet
     #[arg(long, value_name = "PORT")]
     pub(super) tls_port: Option<u16>,
-    /// Port for MQTT over WebSocket; not in this build yet
+    /// Listen for MQTT over WebSocket on this port; not in this build yet
     #[arg(long, value_name = "PORT")]
     pub(super) ws_port: Option<u16>,
-    /// Port for MQTT over WebSocket over TLS; not in this build yet
+    /// Listen for MQTT over WebSocket over TLS on this port; not in this build yet
     #[arg(long, value_name = "PORT")]
     pub(super) ws_tls_port: Option<u16>,
-    /// Port for MQTT over QUIC; not in this build yet
+    /// Listen for MQTT over QUIC on this port; not in this build yet
     #[arg(long, value_name = "PORT")]
     pub(super) quic_port: Option<u16>,
-    /// File of the Unix socket for MQTT; removed at exit
+    /// Listen for MQTT on a Unix socket in this file, which is removed at exit
     #[arg(long, value_name = "FILE")]
     pub(super) unix_socket: Option<PathBuf>,
-    /// IP address to listen on with each port; may be given several times [default: 0.0.0.0 and, where the host has
+    /// Listen on this IP address; may be given several times [default: 0.0.0.0 and, where the host has
     /// IPv6, ::]
     #[arg(long, value_name = "ADDRESS", action = ArgAction::Append, value_parser = parse_address)]
     pub(super) bind: Vec<IpAddr>,
-    /// File to which the addresses and ports are written once the broker listens
+    /// Write the addresses and ports to this file once the broker listens
     #[arg(long, value_name = "FILE")]
     pub(super) ports_file: Option<PathBuf>,
-    /// File of the server's certificate chain, in PEM; not in this build yet
+    /// Show clients the certificate chain in this PEM file; not in this build yet
     #[arg(long, value_name = "FILE")]
     pub(super) server_crt: Option<PathBuf>,
-    /// File of the server's private key, in PEM; not in this build yet
+    /// Take the private key for it from this PEM file; not in this build yet
     #[arg(long, value_name = "FILE")]
     pub(super) server_key: Option<PathBuf>,
 }
@@ -124,21 +125,23 @@ pub(super) struct SocketArguments {
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = true,
           action = ArgAction::Set, hide_possible_values = true)]
     pub(super) socket_no_delay: bool,
-    /// The system's send buffer of a TCP connection (SO_SNDBUF), in bytes; 0 leaves it [default: the system's]
+    /// Have the system buffer so many bytes that are sent to a connection (SO_SNDBUF); 0 leaves it to the system
+    /// [default: the system's]
     #[arg(long, value_name = "SIZE", value_parser = size::<0, MAX_SOCKET_BUFFER>)]
     pub(super) socket_send_buf_size: Option<ByteSize>,
-    /// The system's receive buffer of a TCP connection (SO_RCVBUF), in bytes; 0 leaves it [default: the system's]
+    /// Have the system buffer so many bytes that come from a connection (SO_RCVBUF); 0 leaves it to the system [default: the system's]
     #[arg(long, value_name = "SIZE", value_parser = size::<0, MAX_SOCKET_BUFFER>)]
     pub(super) socket_recv_buf_size: Option<ByteSize>,
     /// Let several processes listen on the same port (SO_REUSEPORT)
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = false,
           action = ArgAction::Set, hide_possible_values = true)]
     pub(super) socket_reuseport: bool,
-    /// Idle time after which TCP probes whether the peer is still there (SO_KEEPALIVE), in seconds; 0 turns it off
-    /// [default: 0]
+    /// Probe whether the peer is still there where a connection was idle for so many seconds (SO_KEEPALIVE); 0 does
+    /// not [default: 0]
     #[arg(long, value_name = "SECONDS")]
     pub(super) socket_keepalive_time: Option<u32>,
-    /// Most bytes taken from a connection at a time; the buffer is lent to a connection only while it reads
+    /// Take at most so many bytes from a connection at a time. More is faster and costs little: the buffer is lent to
+    /// a connection only while there is something to read
     #[arg(long, value_name = "SIZE", value_parser = size::<1, { 64 << 20 }>,
           default_value_t = ByteSize(ConnectionLimits::default().receive_buffer))]
     pub(super) ep_recv_buf_size: ByteSize,
@@ -150,8 +153,8 @@ const MAX_SOCKET_BUFFER: usize = (1 << 31) - 1;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Authentication")]
 pub(super) struct AuthenticationArguments {
-    /// File that says who may connect, publish and subscribe [default: auth.json in the working directory; without
-    /// it only clients of this host are served]
+    /// Let this file say who may connect, publish and subscribe [default: auth.json in the working directory; where
+    /// there is none only clients of this host are served]
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
     /// Let everybody connect, publish and subscribe; there must be no auth file
@@ -164,53 +167,53 @@ pub(super) struct AuthenticationArguments {
 #[command(next_help_heading = "MQTT")]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own name")]
 pub(super) struct MqttArguments {
-    /// Retained messages
+    /// Offer retained messages
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = true,
           action = ArgAction::Set, hide_possible_values = true)]
     pub(super) mqtt_retain_support: bool,
-    /// Shared subscriptions
+    /// Offer shared subscriptions
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = true,
           action = ArgAction::Set, hide_possible_values = true)]
     pub(super) mqtt_shared_sub_support: bool,
-    /// Subscription identifiers
+    /// Offer subscription identifiers
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = true,
           action = ArgAction::Set, hide_possible_values = true)]
     pub(super) mqtt_sub_id_support: bool,
-    /// Wildcards in subscriptions
+    /// Offer wildcards in subscriptions
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = true,
           action = ArgAction::Set, hide_possible_values = true)]
     pub(super) mqtt_wc_support: bool,
-    /// Highest QoS that clients may use: 0, 1 or 2
+    /// Offer no higher QoS than this: 0, 1 or 2
     #[arg(long, value_name = "QOS", value_parser = value_parser!(u8).range(0..=2), default_value_t = 2)]
     pub(super) mqtt_maximum_qos: u8,
-    /// QoS 1 and 2 messages that a client may have under way to the broker: 1 to 65535 [default: 65535, not
-    /// announced]
+    /// Let a client have at most so many QoS 1 and 2 messages under way to the broker: 1 to 65535 [default: 65535,
+    /// not announced]
     #[arg(long, value_name = "MESSAGES", value_parser = value_parser!(u16).range(1..))]
     pub(super) mqtt_receive_maximum: Option<u16>,
-    /// Largest packet that a client may send, in bytes: 1 to 4294967295 [default: what MQTT allows, not announced]
+    /// Let a client send packets of at most so many bytes: 1 to 4294967295 [default: what MQTT allows, not announced]
     #[arg(long, value_name = "SIZE", value_parser = size::<1, MAX_U32>)]
     pub(super) mqtt_maximum_packet_size: Option<ByteSize>,
-    /// Topic aliases that a client may use: 0 to 65535 [default: 0, not announced]
+    /// Let a client use so many topic aliases: 0 to 65535 [default: 0, not announced]
     #[arg(long, value_name = "ALIASES")]
     pub(super) mqtt_topic_alias_maximum: Option<u16>,
     /// Use topic aliases in what is sent to clients that take them
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = false,
           action = ArgAction::Set, hide_possible_values = true)]
     pub(super) mqtt_auto_map_topic_alias: bool,
-    /// Keep-alive that replaces the clients' own, in seconds; 0 turns it off [default: the client's]
+    /// Replace the clients' keep-alive by so many seconds; 0 turns it off [default: the client's]
     #[arg(long, value_name = "SECONDS")]
     pub(super) mqtt_server_keep_alive: Option<u16>,
-    /// Session expiry that replaces the clients' own, in seconds: 0 to 4294967295, which is for ever [default: the
+    /// Replace the clients' session expiry by so many seconds: 0 to 4294967295, which is for ever [default: the
     /// client's]
     #[arg(long, value_name = "SECONDS")]
     pub(super) mqtt_session_expiry_interval: Option<u32>,
-    /// What a client with several matching subscriptions gets
+    /// Send a client with several matching subscriptions
     #[arg(long, value_name = "COPIES", default_value = "once")]
     pub(super) overlapping_subscriptions: Overlapping,
-    /// Which member of a shared subscription gets a message, of those that are connected and have room
+    /// Send a message of a shared subscription, of the members that are connected and have room, to
     #[arg(long, value_name = "STRATEGY", default_value = "round-robin")]
     pub(super) shared_subscription_strategy: Strategy,
-    /// What gives way where a client's queue is full and holds no QoS 0 message
+    /// Drop, where a client's queue is full and holds no QoS 0 message
     #[arg(long, value_name = "POLICY", default_value = "drop-oldest")]
     pub(super) queue_policy: Policy,
 }
@@ -226,37 +229,37 @@ const MAX_PACKET: usize = 268_435_460;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits of connections")]
 pub(super) struct ConnectionArguments {
-    /// Connections at a time
+    /// Serve at most so many connections at a time
     #[arg(long, value_name = "CONNECTIONS", value_parser = at_least_one(u64::MAX),
           default_value_t = AcceptLimits::default().connections)]
     pub(super) max_connections: usize,
-    /// Connections at a time from one IPv4 address, or from one IPv6 network of 64 bits
+    /// Serve at most so many connections at a time from one IPv4 address, or from one IPv6 network of 64 bits
     #[arg(long, value_name = "CONNECTIONS", value_parser = at_least_one(u64::MAX),
           default_value_t = AcceptLimits::default().connections_per_address)]
     pub(super) max_connections_per_address: usize,
-    /// Time from a connection's beginning until its CONNECT is there and its client authenticated
+    /// Close a connection whose CONNECT has not come and been authenticated within this time
     #[arg(long, value_name = "TIME", value_parser = time_above_zero,
           default_value_t = TimeSpan(ConnectionLimits::default().connect_timeout))]
     pub(super) connect_timeout: TimeSpan,
-    /// Largest packet of a client that is not authenticated, in bytes
+    /// Take at most so many bytes in the packet of a client that is not authenticated
     #[arg(long, value_name = "SIZE", value_parser = size::<64, MAX_PACKET>,
           default_value_t = packet_before_connect())]
     pub(super) max_packet_before_connect: ByteSize,
-    /// User properties of a packet
+    /// Take at most so many user properties in a packet
     #[arg(long, value_name = "PROPERTIES", default_value_t = ConnectionLimits::default().user_properties)]
     pub(super) max_user_properties: usize,
-    /// Topic aliases given to one client, with --mqtt-auto-map-topic-alias
+    /// Use at most so many topic aliases in what is sent to one client, with --mqtt-auto-map-topic-alias
     #[arg(long, value_name = "ALIASES", default_value_t = ConnectionLimits::default().outbound_topic_aliases)]
     pub(super) max_outbound_topic_aliases: u16,
-    /// Bytes on their way to one connection; what is more waits in the client's queue
+    /// Have at most so many bytes on their way to one connection; what is more waits in the client's queue
     #[arg(long, value_name = "SIZE", value_parser = size::<1_024, { usize::MAX }>,
           default_value_t = ByteSize(BrokerLimits::default().outbound_window))]
     pub(super) outbound_window: ByteSize,
-    /// Time without any progress after which a write ends its connection
+    /// Close a connection that takes nothing of what is written to it for this time
     #[arg(long, value_name = "TIME", value_parser = time_above_zero,
           default_value_t = TimeSpan(ConnectionLimits::default().write_timeout))]
     pub(super) write_timeout: TimeSpan,
-    /// Time for the last words to a client before its connection is cut
+    /// Cut a connection that takes longer than this to be closed
     #[arg(long, value_name = "TIME", value_parser = time_above_zero,
           default_value_t = TimeSpan(ConnectionLimits::default().close_timeout))]
     pub(super) close_timeout: TimeSpan,
@@ -265,48 +268,49 @@ pub(super) struct ConnectionArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits of sessions and messages")]
 pub(super) struct SessionArguments {
-    /// Sessions, of clients that are connected or not
+    /// Keep at most so many sessions, of clients that are connected or not
     #[arg(long, value_name = "SESSIONS", value_parser = at_least_one(u64::MAX),
           default_value_t = BrokerLimits::default().sessions)]
     pub(super) max_sessions: usize,
-    /// Time that a session may outlive its connection [default: as long as the client wants]
+    /// Keep a session no longer than this after its connection has ended [default: as long as the client wants]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) max_session_expiry: Option<TimeSpan>,
-    /// Subscriptions of one client
+    /// Keep at most so many subscriptions of one client
     #[arg(long, value_name = "SUBSCRIPTIONS", default_value_t = BrokerLimits::default().subscriptions_per_client)]
     pub(super) max_subscriptions_per_client: usize,
-    /// Levels of a topic name or filter
+    /// Take topic names and filters of at most so many levels
     #[arg(long, value_name = "LEVELS", value_parser = at_least_one(65_536),
           default_value_t = BrokerLimits::default().topic_levels)]
     pub(super) max_topic_levels: usize,
-    /// Bytes of a topic name or filter
+    /// Take topic names and filters of at most so many bytes: 1 to 65535
     #[arg(long, value_name = "SIZE", value_parser = size::<1, 65_535>,
           default_value_t = ByteSize(BrokerLimits::default().topic_length))]
     pub(super) max_topic_length: ByteSize,
-    /// QoS 1 and 2 messages under way to one client, if it does not want fewer
+    /// Have at most so many QoS 1 and 2 messages under way to one client, or fewer if it wants that: 1 to 65535
     #[arg(long, value_name = "MESSAGES", value_parser = value_parser!(u16).range(1..),
           default_value_t = BrokerLimits::default().inflight_messages)]
     pub(super) max_inflight: u16,
-    /// QoS 2 messages of one client whose exchange is not complete, if --mqtt-receive-maximum does not say less
+    /// Have at most so many QoS 2 messages under way from one client, or fewer if --mqtt-receive-maximum says so:
+    /// 1 to 65535
     #[arg(long, value_name = "MESSAGES", value_parser = at_least_one(65_535),
           default_value_t = BrokerLimits::default().inbound_qos2)]
     pub(super) max_inbound_qos2: usize,
-    /// Messages that wait for one client
+    /// Queue at most so many messages for one client
     #[arg(long, value_name = "MESSAGES", value_parser = at_least_one(u64::MAX),
           default_value_t = BrokerLimits::default().queued_messages)]
     pub(super) max_queued_messages: usize,
-    /// Bytes of the messages that wait for one client
+    /// Queue at most so many bytes of messages for one client
     #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
           default_value_t = ByteSize(BrokerLimits::default().queued_bytes))]
     pub(super) max_queued_bytes: ByteSize,
-    /// Bytes of the messages that wait for all clients, each counted as often as it waits
+    /// Queue at most so many bytes of messages for all clients, each counted as often as it is queued
     #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
           default_value_t = ByteSize(BrokerLimits::default().queued_bytes_total))]
     pub(super) max_queued_bytes_total: ByteSize,
-    /// Retained messages
+    /// Retain at most so many messages
     #[arg(long, value_name = "MESSAGES", default_value_t = BrokerLimits::default().retained_messages)]
     pub(super) max_retained_messages: usize,
-    /// Bytes of the retained messages
+    /// Retain at most so many bytes of messages
     #[arg(long, value_name = "SIZE", value_parser = size::<0, { usize::MAX }>,
           default_value_t = ByteSize(BrokerLimits::default().retained_bytes))]
     pub(super) max_retained_bytes: ByteSize,
@@ -315,7 +319,7 @@ pub(super) struct SessionArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Shutdown")]
 pub(super) struct ShutdownArguments {
-    /// Time that connections are given to end when the broker is asked to stop
+    /// Give connections this time to end when the broker is asked to stop
     #[arg(long, value_name = "TIME", value_parser = time,
           default_value_t = TimeSpan(ServerConfig::default().shutdown_grace))]
     pub(super) shutdown_grace: TimeSpan,

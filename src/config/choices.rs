@@ -25,15 +25,15 @@ macro_rules! choices {
 choices! {
     /// How much is logged.
     Level for tracing::Level {
-        /// What an operator must act upon
+        /// what an operator must act upon
         Error => tracing::Level::ERROR,
-        /// Also what was lost or works less well
+        /// also what was lost or works less well
         Warn => tracing::Level::WARN,
-        /// Also start, stop, reload
+        /// also start, stop, reload
         Info => tracing::Level::INFO,
-        /// Also each connection's beginning and end
+        /// also each connection's beginning and end
         Debug => tracing::Level::DEBUG,
-        /// Also each packet
+        /// also each packet
         Trace => tracing::Level::TRACE,
     }
 }
@@ -41,9 +41,9 @@ choices! {
 choices! {
     /// What a client with several matching subscriptions gets.
     Overlapping for OverlappingSubscriptions {
-        /// One copy, at the highest QoS granted, with all subscription identifiers
+        /// one copy, at the highest QoS granted, with all subscription identifiers
         Once => Self::Once,
-        /// One copy for each matching subscription
+        /// one copy for each matching subscription
         Each => Self::Each,
     }
 }
@@ -51,17 +51,17 @@ choices! {
 choices! {
     /// Which member of a shared subscription gets a message.
     Strategy for SharedStrategy {
-        /// One member after the other
+        /// one member after the other
         RoundRobin => Self::RoundRobin,
-        /// The member with the fewest messages under way and waiting
+        /// the member with the fewest messages under way and waiting
         LeastInflight => Self::LeastInflight,
-        /// The same member as long as it can take messages
+        /// the same member as long as it can take messages
         Sticky => Self::Sticky,
-        /// The same member for the same topic
+        /// the same member for the same topic
         HashTopic => Self::HashTopic,
-        /// The same member for the same publisher
+        /// the same member for the same publisher
         HashClient => Self::HashClient,
-        /// Any member
+        /// any member
         Random => Self::Random,
     }
 }
@@ -69,11 +69,11 @@ choices! {
 choices! {
     /// What gives way where a queue is full.
     Policy for QueuePolicy {
-        /// The message that has waited longest
+        /// the message that has waited longest
         DropOldest => Self::DropOldest,
-        /// The message that has just come
+        /// the message that has just come
         DropNewest => Self::DropNewest,
-        /// The message that has just come, and the client's connection
+        /// the message that has just come, and the client's connection
         Disconnect => Self::Disconnect,
     }
 }

@@ -6,10 +6,7 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!(
-        "cargo::rustc-env=MQTT_BROKER_COMMIT={}",
-        commit().unwrap_or_else(|| "unknown".to_owned())
-    );
+    println!("cargo::rustc-env=MQTT_BROKER_COMMIT={}", commit().unwrap_or_else(|| "unknown".to_owned()));
 }
 
 /// The commit, in short; `None` outside a checkout of this very package.
@@ -37,12 +34,7 @@ fn watch(root: &str) {
 }
 
 fn git(root: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(root)
-        .args(arguments)
-        .output()
-        .ok()?;
+    let output = Command::new("git").arg("-C").arg(root).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }

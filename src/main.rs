@@ -20,13 +20,7 @@ const WRONG_COMMAND_LINE: u8 = 2;
 const WRONG_CONFIGURATION: u8 = 78;
 
 fn main() -> ExitCode {
-    let Config {
-        runtime,
-        log,
-        auth,
-        server,
-        notes,
-    } = match Config::from_command_line(env::args_os()) {
+    let Config { runtime, log, auth, server, notes } = match Config::from_command_line(env::args_os()) {
         Ok(config) => config,
         Err(answer) => {
             // Where the answer cannot be printed the exit code still tells it.

@@ -1,5 +1,7 @@
 //! The command line, option by option. The comments on the fields are the help.
 
+#![allow(clippy::doc_markdown, reason = "the help is plain text: backticks would be seen")]
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -267,6 +269,7 @@ pub(super) struct ConnectionArguments {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits of sessions and messages")]
+#[expect(clippy::struct_field_names, reason = "each is an option of its own name")]
 pub(super) struct SessionArguments {
     /// Keep at most so many sessions, of clients that are connected or not
     #[arg(long, value_name = "SESSIONS", value_parser = at_least_one(u64::MAX),

@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::mqtt::{ReasonCode, UserProperties};
+use crate::mqtt::codec::EncodeError;
+use crate::mqtt::codec::frame::PacketType;
+use crate::mqtt::codec::property::{EncodeProperties, PropertyId, PropertyReader, PropertySink};
+use crate::mqtt::codec::reader::Reader;
+use crate::mqtt::codec::writer::{EncodePacket, Sink};
+use crate::mqtt::{DecodeError, ProtocolVersion, ReasonCode, UserProperties};
 
 /// A step of an authentication exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,4 +24,73 @@ pub struct Auth {
     pub reason_string: Option<Arc<str>>,
     /// Pairs of names and values, in order.
     pub user_properties: UserProperties,
+}
+
+impl Auth {
+    pub(crate) fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        if !version.is_v5() {
+            return Err(DecodeError::malformed("packet type 15 is reserved"));
+        }
+        let mut auth = Self {
+            reason: ReasonCode::Success,
+            method: None,
+            data: None,
+            reason_string: None,
+            user_properties: UserProperties::new(),
+        };
+        // Section 3.15.2.1: success without properties may be said by saying nothing.
+        if reader.is_empty() {
+            return Ok(auth);
+        }
+        auth.reason = reader.reason(may_authenticate)?;
+        if !reader.is_empty() {
+            auth.read_properties(reader.properties()?)?;
+        }
+        // Section 3.15.2.2.2
+        if auth.method.is_none() {
+            return Err(DecodeError::protocol("an AUTH names no authentication method"));
+        }
+        Ok(auth)
+    }
+
+    fn read_properties(&mut self, mut properties: PropertyReader<'_, '_>) -> Result<(), DecodeError> {
+        while let Some(id) = properties.next_id()? {
+            match id {
+                PropertyId::AUTHENTICATION_METHOD => self.method = Some(properties.text()?),
+                PropertyId::AUTHENTICATION_DATA => self.data = Some(properties.data()?),
+                PropertyId::REASON_STRING => self.reason_string = Some(properties.text()?),
+                PropertyId::USER_PROPERTY => properties.user_property(&mut self.user_properties)?,
+                _ => return PropertyReader::misplaced(),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether AUTH may give this reason \[MQTT-3.15.2-1\].
+const fn may_authenticate(reason: ReasonCode) -> bool {
+    matches!(reason, ReasonCode::Success | ReasonCode::ContinueAuthentication | ReasonCode::ReAuthenticate)
+}
+
+impl EncodePacket for Auth {
+    fn first_byte(&self) -> u8 {
+        PacketType::Auth.first_byte()
+    }
+
+    fn encode_body<S: Sink>(&self, _version: ProtocolVersion, out: &mut S) -> Result<(), EncodeError> {
+        if self.reason == ReasonCode::Success && self.is_empty() {
+            return Ok(());
+        }
+        out.u8(self.reason.as_u8());
+        out.properties(self)
+    }
+}
+
+impl EncodeProperties for Auth {
+    fn encode_properties<S: Sink>(&self, out: &mut S) -> Result<(), EncodeError> {
+        out.text_property(PropertyId::AUTHENTICATION_METHOD, self.method.as_ref())?;
+        out.data_property(PropertyId::AUTHENTICATION_DATA, self.data.as_ref())?;
+        out.text_property(PropertyId::REASON_STRING, self.reason_string.as_ref())?;
+        out.user_properties(&self.user_properties)
+    }
 }

@@ -6,7 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::mqtt::{ClientId, ProtocolVersion, PublishProperties, QoS, TopicName, UserProperties};
+use crate::mqtt::codec::frame::PacketType;
+use crate::mqtt::codec::property::{EncodeProperties, PropertyId, PropertyReader, PropertySink};
+use crate::mqtt::codec::reader::{Reader, topic_name};
+use crate::mqtt::codec::writer::{EncodePacket, Sink};
+use crate::mqtt::codec::{Body, DecodeLimits, EncodeError};
+use crate::mqtt::{
+    ClientId, DecodeError, ProtocolVersion, PublishProperties, QoS, ReasonCode, TopicName, UserProperties,
+};
 
 /// A client's request to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,5 +100,246 @@ impl Default for ConnectProperties {
             authentication_method: None,
             authentication_data: None,
         }
+    }
+}
+
+const RESERVED: u8 = 0b0000_0001;
+const CLEAN_START: u8 = 0b0000_0010;
+const WILL: u8 = 0b0000_0100;
+const WILL_QOS_SHIFT: u8 = 3;
+const WILL_QOS: u8 = 0b11;
+const WILL_RETAIN: u8 = 0b0010_0000;
+const PASSWORD: u8 = 0b0100_0000;
+const USER_NAME: u8 = 0b1000_0000;
+
+impl Connect {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (name, level) = (reader.text()?, reader.u8()?);
+        // [MQTT-3.1.2-1], [MQTT-3.1.2-2]
+        let version = named_version(name, level).ok_or(DecodeError::because(
+            ReasonCode::UnsupportedProtocolVersion,
+            "the protocol name and level are not those of MQTT 3.1, 3.1.1 or 5.0",
+        ))?;
+        let flags = reader.u8()?;
+        check_flags(flags, version)?;
+        let clean_start = flags & CLEAN_START != 0;
+        let keep_alive = reader.u16()?;
+        let properties = if version.is_v5() {
+            ConnectProperties::decode(reader.properties()?)?
+        } else {
+            // [MQTT3-3.1.2-4], [MQTT3-3.1.2-6]
+            let session_expiry_interval = if clean_start { 0 } else { u32::MAX };
+            ConnectProperties { session_expiry_interval, ..ConnectProperties::default() }
+        };
+        // The order of the payload: [MQTT-3.1.3-1].
+        let client_id = ClientId::new(reader.text()?);
+        let will = if flags & WILL == 0 { None } else { Some(Will::decode(flags, version, reader)?) };
+        let username =
+            if is_there(flags, USER_NAME, version, reader) { Some(reader.owned_text()?) } else { None };
+        let password = if is_there(flags, PASSWORD, version, reader) {
+            Some(Password(reader.owned_data()?))
+        } else {
+            None
+        };
+        Ok(Self { version, clean_start, keep_alive, client_id, will, username, password, properties })
+    }
+}
+
+fn named_version(name: &str, level: u8) -> Option<ProtocolVersion> {
+    match (name, level) {
+        ("MQIsdp", 3) => Some(ProtocolVersion::V3_1),
+        ("MQTT", 4) => Some(ProtocolVersion::V3_1_1),
+        ("MQTT", 5) => Some(ProtocolVersion::V5),
+        _ => None,
+    }
+}
+
+fn check_flags(flags: u8, version: ProtocolVersion) -> Result<(), DecodeError> {
+    // [MQTT-3.1.2-3]
+    if flags & RESERVED != 0 {
+        return Err(DecodeError::malformed("the reserved connect flag is set"));
+    }
+    // [MQTT-3.1.2-11], [MQTT-3.1.2-13]
+    if flags & WILL == 0 && flags & (WILL_QOS << WILL_QOS_SHIFT | WILL_RETAIN) != 0 {
+        return Err(DecodeError::malformed("a CONNECT without will has a will QoS or will retain"));
+    }
+    // [MQTT3-3.1.2-22]; MQTT 5.0 allows it.
+    if flags & PASSWORD != 0 && flags & USER_NAME == 0 && !version.is_v5() {
+        return Err(DecodeError::malformed("a CONNECT has a password but no user name"));
+    }
+    Ok(())
+}
+
+/// Whether the user name or the password is there to be read.
+///
+/// MQTT 3.1 section 3.1 wants clients accepted that set the flag and end the packet without the string.
+fn is_there(flags: u8, flag: u8, version: ProtocolVersion, reader: &Reader<'_>) -> bool {
+    flags & flag != 0 && !(version == ProtocolVersion::V3_1 && reader.is_empty())
+}
+
+/// In the form of which version a CONNECT is answered that cannot be decoded, given what follows its fixed header:
+/// that of the version it names, or of the one that comes nearest.
+pub(crate) fn answer_version(body: &[u8]) -> ProtocolVersion {
+    let mut reader = Reader::new(Body::Borrowed(body), DecodeLimits { user_properties: 0 });
+    match (reader.text(), reader.u8()) {
+        (Ok("MQIsdp"), Ok(_)) => ProtocolVersion::V3_1,
+        (Ok(_), Ok(5..)) => ProtocolVersion::V5,
+        _ => ProtocolVersion::V3_1_1,
+    }
+}
+
+impl Will {
+    fn decode(
+        flags: u8,
+        version: ProtocolVersion,
+        reader: &mut Reader<'_>,
+    ) -> Result<Box<Self>, DecodeError> {
+        // [MQTT-3.1.2-12]
+        let qos = QoS::from_u8(flags >> WILL_QOS_SHIFT & WILL_QOS)
+            .ok_or(DecodeError::malformed("the will QoS is 3"))?;
+        let mut delay_interval = 0;
+        let mut properties = PublishProperties::default();
+        if version.is_v5() {
+            let mut reader = reader.properties()?;
+            while let Some(id) = reader.next_id()? {
+                match id {
+                    PropertyId::WILL_DELAY_INTERVAL => delay_interval = reader.u32()?,
+                    _ => properties.read_property(id, &mut reader)?,
+                }
+            }
+        }
+        let topic = topic_name(reader.text()?)?;
+        // A copy in any case: the will stays long after the rest of the packet has been looked at.
+        let payload = Bytes::copy_from_slice(reader.data()?);
+        let retain = flags & WILL_RETAIN != 0;
+        Ok(Box::new(Self { topic, payload, qos, retain, delay_interval, properties }))
+    }
+}
+
+impl ConnectProperties {
+    fn decode(mut reader: PropertyReader<'_, '_>) -> Result<Self, DecodeError> {
+        let mut properties = Self::default();
+        while let Some(id) = reader.next_id()? {
+            properties.read_property(id, &mut reader)?;
+        }
+        // Section 3.1.2.11.10
+        if properties.authentication_data.is_some() && properties.authentication_method.is_none() {
+            return Err(DecodeError::protocol("a CONNECT has authentication data but names no method"));
+        }
+        Ok(properties)
+    }
+
+    fn read_property(
+        &mut self,
+        id: PropertyId,
+        reader: &mut PropertyReader<'_, '_>,
+    ) -> Result<(), DecodeError> {
+        match id {
+            PropertyId::SESSION_EXPIRY_INTERVAL => self.session_expiry_interval = reader.u32()?,
+            PropertyId::RECEIVE_MAXIMUM => self.receive_maximum = reader.receive_maximum()?,
+            PropertyId::MAXIMUM_PACKET_SIZE => {
+                self.maximum_packet_size = Some(reader.maximum_packet_size()?);
+            }
+            PropertyId::TOPIC_ALIAS_MAXIMUM => self.topic_alias_maximum = reader.u16()?,
+            PropertyId::REQUEST_RESPONSE_INFORMATION => self.request_response_information = reader.flag()?,
+            PropertyId::REQUEST_PROBLEM_INFORMATION => self.request_problem_information = reader.flag()?,
+            PropertyId::USER_PROPERTY => reader.user_property(&mut self.user_properties)?,
+            PropertyId::AUTHENTICATION_METHOD => self.authentication_method = Some(reader.text()?),
+            PropertyId::AUTHENTICATION_DATA => self.authentication_data = Some(reader.data()?),
+            _ => return PropertyReader::misplaced(),
+        }
+        Ok(())
+    }
+}
+
+impl EncodePacket for Connect {
+    fn first_byte(&self) -> u8 {
+        PacketType::Connect.first_byte()
+    }
+
+    /// The version is the one that the packet itself names.
+    fn encode_body<S: Sink>(&self, _version: ProtocolVersion, out: &mut S) -> Result<(), EncodeError> {
+        let (name, level) = match self.version {
+            ProtocolVersion::V3_1 => ("MQIsdp", 3),
+            ProtocolVersion::V3_1_1 => ("MQTT", 4),
+            ProtocolVersion::V5 => ("MQTT", 5),
+        };
+        out.text("the protocol name", name)?;
+        out.u8(level);
+        out.u8(self.flags());
+        out.u16(self.keep_alive);
+        if self.version.is_v5() {
+            out.properties(&self.properties)?;
+        }
+        out.text("the client identifier", self.client_id.as_str())?;
+        if let Some(will) = &self.will {
+            if self.version.is_v5() {
+                out.properties(&**will)?;
+            }
+            out.text("the will topic", will.topic.as_str())?;
+            out.data("the will payload", &will.payload)?;
+        }
+        if let Some(username) = &self.username {
+            out.text("the user name", username)?;
+        }
+        if let Some(Password(password)) = &self.password {
+            out.data("the password", password)?;
+        }
+        Ok(())
+    }
+}
+
+impl Connect {
+    fn flags(&self) -> u8 {
+        let mut flags = 0;
+        if self.clean_start {
+            flags |= CLEAN_START;
+        }
+        if let Some(will) = &self.will {
+            flags |= WILL | will.qos.as_u8() << WILL_QOS_SHIFT;
+            if will.retain {
+                flags |= WILL_RETAIN;
+            }
+        }
+        if self.password.is_some() {
+            flags |= PASSWORD;
+        }
+        if self.username.is_some() {
+            flags |= USER_NAME;
+        }
+        flags
+    }
+}
+
+impl EncodeProperties for ConnectProperties {
+    fn encode_properties<S: Sink>(&self, out: &mut S) -> Result<(), EncodeError> {
+        // What has the value that holds where it is left out is left out.
+        let default = Self::default();
+        let expiry =
+            Some(self.session_expiry_interval).filter(|&value| value != default.session_expiry_interval);
+        let receive_maximum = Some(self.receive_maximum).filter(|&value| value != default.receive_maximum);
+        let alias_maximum =
+            Some(self.topic_alias_maximum).filter(|&value| value != default.topic_alias_maximum);
+
+        out.u32_property(PropertyId::SESSION_EXPIRY_INTERVAL, expiry);
+        out.u16_property(PropertyId::RECEIVE_MAXIMUM, receive_maximum.map(NonZeroU16::get));
+        out.u32_property(PropertyId::MAXIMUM_PACKET_SIZE, self.maximum_packet_size.map(NonZeroU32::get));
+        out.u16_property(PropertyId::TOPIC_ALIAS_MAXIMUM, alias_maximum);
+        let response = PropertyId::REQUEST_RESPONSE_INFORMATION;
+        out.flag_property(response, self.request_response_information, default.request_response_information);
+        let problem = PropertyId::REQUEST_PROBLEM_INFORMATION;
+        out.flag_property(problem, self.request_problem_information, default.request_problem_information);
+        out.user_properties(&self.user_properties)?;
+        out.text_property(PropertyId::AUTHENTICATION_METHOD, self.authentication_method.as_ref())?;
+        out.data_property(PropertyId::AUTHENTICATION_DATA, self.authentication_data.as_ref())
+    }
+}
+
+impl EncodeProperties for Will {
+    fn encode_properties<S: Sink>(&self, out: &mut S) -> Result<(), EncodeError> {
+        let delay_interval = Some(self.delay_interval).filter(|&seconds| seconds > 0);
+        out.u32_property(PropertyId::WILL_DELAY_INTERVAL, delay_interval);
+        out.u32_property(PropertyId::MESSAGE_EXPIRY_INTERVAL, self.properties.message_expiry_interval);
+        self.properties.encode_common(out)
     }
 }

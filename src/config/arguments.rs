@@ -15,12 +15,7 @@ use crate::connection::ConnectionLimits;
 use crate::server::{AcceptLimits, ServerConfig};
 
 /// Which broker this is: `0.1.0 (commit abc1234)`.
-pub const VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
-    " (commit ",
-    env!("MQTT_BROKER_COMMIT"),
-    ")"
-);
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("MQTT_BROKER_COMMIT"), ")");
 
 /// An MQTT broker for MQTT 3.1, 3.1.1 and 5.0.
 ///
@@ -337,10 +332,7 @@ fn packet_before_connect() -> ByteSize {
 }
 
 fn parse_address(text: &str) -> Result<IpAddr, String> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-        .unwrap_or(text);
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     bare.parse().map_err(|_| {
         "expected an IP address such as 127.0.0.1 or ::1, without a port: that is named by --tcp-port"
             .to_owned()

@@ -34,10 +34,7 @@ pub(super) fn listeners(
     ipv6: Ipv6,
 ) -> Result<Vec<ListenerConfig>, String> {
     refuse_what_is_not_built(arguments)?;
-    let unix = arguments
-        .unix_socket
-        .iter()
-        .map(|path| ListenerConfig::Unix { path: path.clone() });
+    let unix = arguments.unix_socket.iter().map(|path| ListenerConfig::Unix { path: path.clone() });
     #[cfg(not(unix))]
     if unix.len() > 0 {
         return Err("--unix-socket: this system has no Unix sockets".to_owned());
@@ -50,12 +47,10 @@ pub(super) fn listeners(
             return Err("--bind names addresses but no option names a port: expected --tcp-port".to_owned());
         }
     };
-    let tcp = addresses(&arguments.bind, ipv6)
-        .into_iter()
-        .map(|address| ListenerConfig::Tcp {
-            address: SocketAddr::new(address, port),
-            socket: socket.clone(),
-        });
+    let tcp = addresses(&arguments.bind, ipv6).into_iter().map(|address| ListenerConfig::Tcp {
+        address: SocketAddr::new(address, port),
+        socket: socket.clone(),
+    });
     Ok(tcp.chain(unix).collect())
 }
 
@@ -76,15 +71,8 @@ fn addresses(bind: &[IpAddr], ipv6: Ipv6) -> Vec<IpAddr> {
 }
 
 fn refuse_what_is_not_built(arguments: &ListenerArguments) -> Result<(), String> {
-    let ListenerArguments {
-        tls_port,
-        ws_port,
-        ws_tls_port,
-        quic_port,
-        server_crt,
-        server_key,
-        ..
-    } = arguments;
+    let ListenerArguments { tls_port, ws_port, ws_tls_port, quic_port, server_crt, server_key, .. } =
+        arguments;
     for (option, given, transport) in [
         ("--tls-port", tls_port.is_some(), "TLS"),
         ("--ws-port", ws_port.is_some(), "WebSocket"),

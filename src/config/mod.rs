@@ -77,9 +77,7 @@ impl Config {
         }
         Ok(Self {
             runtime: runtime_settings(&arguments.runtime),
-            log: LogSettings {
-                level: arguments.log.log_level.into(),
-            },
+            log: LogSettings { level: arguments.log.log_level.into() },
             auth: auth_settings(&arguments.authentication).map_err(wrong)?,
             server: ServerConfig {
                 listeners,
@@ -102,9 +100,7 @@ fn runtime_settings(arguments: &RuntimeArguments) -> RuntimeSettings {
     RuntimeSettings {
         worker_threads: arguments.worker_threads.and_then(NonZeroUsize::new),
         max_blocking_threads: arguments.max_blocking_threads.and_then(NonZeroUsize::new),
-        thread_keep_alive: arguments
-            .thread_keep_alive
-            .map(|keep| if keep { KEPT } else { Duration::ZERO }),
+        thread_keep_alive: arguments.thread_keep_alive.map(|keep| if keep { KEPT } else { Duration::ZERO }),
         thread_stack_size: arguments.thread_stack_size.map(|ByteSize(bytes)| bytes),
         global_queue_interval: arguments.global_queue_interval.and_then(NonZeroU32::new),
         event_interval: arguments.event_interval.and_then(NonZeroU32::new),
@@ -124,12 +120,7 @@ fn auth_settings(arguments: &AuthenticationArguments) -> Result<AuthSettings, St
 }
 
 fn broker_config(arguments: &Arguments) -> BrokerConfig {
-    let Arguments {
-        mqtt,
-        sessions,
-        connections,
-        ..
-    } = arguments;
+    let Arguments { mqtt, sessions, connections, .. } = arguments;
     BrokerConfig {
         features: features(mqtt),
         limits: BrokerLimits {
@@ -169,12 +160,7 @@ fn features(mqtt: &MqttArguments) -> Features {
 }
 
 fn connection_limits(arguments: &Arguments) -> ConnectionLimits {
-    let Arguments {
-        mqtt,
-        connections,
-        sockets,
-        ..
-    } = arguments;
+    let Arguments { mqtt, connections, sockets, .. } = arguments;
     ConnectionLimits {
         connect_timeout: connections.connect_timeout.0,
         packet_before_connected: saturate(connections.max_packet_before_connect),
@@ -196,9 +182,7 @@ fn receive_maximum(mqtt: &MqttArguments) -> Option<NonZeroU16> {
 }
 
 fn maximum_packet_size(mqtt: &MqttArguments) -> Option<NonZeroU32> {
-    mqtt.mqtt_maximum_packet_size
-        .map(saturate)
-        .and_then(NonZeroU32::new)
+    mqtt.mqtt_maximum_packet_size.map(saturate).and_then(NonZeroU32::new)
 }
 
 fn saturate(ByteSize(bytes): ByteSize) -> u32 {

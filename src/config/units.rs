@@ -21,10 +21,7 @@ impl ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match SIZE_UNITS
-            .iter()
-            .find(|(_, bytes)| self.0 != 0 && self.0.is_multiple_of(*bytes))
-        {
+        match SIZE_UNITS.iter().find(|(_, bytes)| self.0 != 0 && self.0.is_multiple_of(*bytes)) {
             Some((unit, bytes)) => write!(f, "{}{unit}", self.0 / bytes),
             None => write!(f, "{}", self.0),
         }
@@ -105,10 +102,7 @@ pub(super) fn time_above_zero(text: &str) -> Result<TimeSpan, String> {
 
 /// Digits and nothing else: no sign, no space.
 fn parse_digits(text: &str) -> Option<usize> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())
-        .flatten()
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -129,18 +123,9 @@ mod tests {
             let size = size::<0, { usize::MAX }>(text).unwrap();
             assert_eq!((size.0, size.to_string().as_str()), (bytes, written), "{text}");
         }
-        for text in [
-            "",
-            "KiB",
-            "-1",
-            "+1",
-            "1.5MiB",
-            "1 KiB",
-            "1kb",
-            "1K",
-            "99999999999999999999",
-            "99999999999GiB",
-        ] {
+        for text in
+            ["", "KiB", "-1", "+1", "1.5MiB", "1 KiB", "1kb", "1K", "99999999999999999999", "99999999999GiB"]
+        {
             assert!(size::<0, { usize::MAX }>(text).is_err(), "{text}");
         }
     }
@@ -167,11 +152,7 @@ mod tests {
             ("100m", 6_000, "1h40m"),
         ] {
             let span = time(text).unwrap();
-            assert_eq!(
-                (span.0.as_secs(), span.to_string().as_str()),
-                (seconds, written),
-                "{text}"
-            );
+            assert_eq!((span.0.as_secs(), span.to_string().as_str()), (seconds, written), "{text}");
         }
         for text in [
             "",

@@ -32,10 +32,7 @@ impl Logging {
     /// Starts logging, for the whole process, and once in it.
     pub fn start(settings: LogSettings) -> Result<Self, SetGlobalDefaultError> {
         let writer = QueuedWriter::start(io::stderr());
-        let lines = fmt::layer()
-            .compact()
-            .with_ansi(io::stderr().is_terminal())
-            .with_writer(writer.clone());
+        let lines = fmt::layer().compact().with_ansi(io::stderr().is_terminal()).with_writer(writer.clone());
         set_global_default(tracing_subscriber::registry().with(filter(settings)).with(lines))?;
         panic::set_hook(Box::new(log_panic));
         Ok(Self { writer })
@@ -50,14 +47,17 @@ impl Drop for Logging {
 
 fn filter(LogSettings { level }: LogSettings) -> Targets {
     let libraries = LevelFilter::WARN.min(LevelFilter::from_level(level));
-    Targets::new()
-        .with_default(libraries)
-        .with_target("mqtt_broker", level)
+    Targets::new().with_default(libraries).with_target("mqtt_broker", level)
 }
 
 /// A panic is a fault of ours. It goes where all else goes: the standard hook would wait for the standard error.
 fn log_panic(panic: &PanicHookInfo<'_>) {
-    let message = panic.payload_as_str().unwrap_or("something that is not a text");
+    let payload = panic.payload();
+    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(message), _) => message,
+        (None, Some(message)) => message.as_str(),
+        (None, None) => "something that is not a text",
+    };
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     error!(place, "a fault of the broker: {message}");
 }

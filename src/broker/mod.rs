@@ -28,6 +28,8 @@ mod route;
 mod session;
 mod subscribe;
 pub mod subscriptions;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod will;
 

@@ -4,7 +4,6 @@ pub(super) mod inflight;
 pub(super) mod queue;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -165,7 +164,7 @@ pub(super) struct Sessions {
     slots: Vec<Option<Box<Session>>>,
     free: Vec<u32>,
     by_client_id: HashMap<ClientId, SessionKey, FixedState>,
-    by_connection: HashMap<ConnectionId, SessionKey, BuildHasherDefault<NumberHasher>>,
+    by_connection: HashMap<ConnectionId, SessionKey, FixedState>,
 }
 
 impl Sessions {
@@ -253,26 +252,4 @@ impl Sessions {
 
 fn slot(key: SessionKey) -> usize {
     usize::try_from(key.0).unwrap_or(usize::MAX)
-}
-
-/// Hashes numbers that we made ourselves: one multiplication.
-#[derive(Debug, Default)]
-pub(super) struct NumberHasher(u64);
-
-impl std::hash::Hasher for NumberHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        let product = u128::from(self.0 ^ number) * 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
-        let (high, low) = (product >> 64, product & u128::from(u64::MAX));
-        self.0 = u64::try_from(high & u128::from(u64::MAX)).unwrap_or(0) ^ u64::try_from(low).unwrap_or(0);
-    }
 }

@@ -38,12 +38,7 @@ fn decode_first(bytes: &[u8], version: Option<ProtocolVersion>) -> Option<Packet
     let body = bytes.get(header.header_len..)?.get(..header.body_len)?;
     let _ = answer_version(body);
     let borrowed = decode(header, Body::Borrowed(body), version, LIMITS);
-    let shared = decode(
-        header,
-        Body::Shared(&Bytes::copy_from_slice(body)),
-        version,
-        LIMITS,
-    );
+    let shared = decode(header, Body::Shared(&Bytes::copy_from_slice(body)), version, LIMITS);
     assert_eq!(borrowed, shared);
     borrowed.ok()
 }

@@ -203,10 +203,7 @@ mod tests {
                 assert!(ReasonCode::ALL.contains(&reason));
             }
         }
-        assert_eq!(
-            ReasonCode::SessionTakenOver.to_string(),
-            "session taken over (0x8E)"
-        );
+        assert_eq!(ReasonCode::SessionTakenOver.to_string(), "session taken over (0x8E)");
     }
 
     #[test]
@@ -217,10 +214,7 @@ mod tests {
             assert!(ReasonCode::from_v3_return_code(code).is_some(), "{reason}");
         }
         for code in 0..=5 {
-            assert_eq!(
-                ReasonCode::from_v3_return_code(code).map(ReasonCode::v3_return_code),
-                Some(code)
-            );
+            assert_eq!(ReasonCode::from_v3_return_code(code).map(ReasonCode::v3_return_code), Some(code));
         }
         assert_eq!(ReasonCode::from_v3_return_code(6), None);
         assert_eq!(ReasonCode::QuotaExceeded.v3_return_code(), 3);

@@ -147,10 +147,9 @@ mod tests {
     #[test]
     fn an_alias_stands_beside_the_name_or_for_it() {
         let alias = TopicAlias::new(9).unwrap();
-        for (topic, name) in [
-            (DeliveryTopic::NameAndAlias(alias), Some("a/b")),
-            (DeliveryTopic::Alias(alias), None),
-        ] {
+        for (topic, name) in
+            [(DeliveryTopic::NameAndAlias(alias), Some("a/b")), (DeliveryTopic::Alias(alias), None)]
+        {
             let delivery = delivery(QoS::ExactlyOnce);
             let mut out = Vec::new();
             encode_delivery_head(&delivery, topic, None, ProtocolVersion::V5, &mut out).unwrap();
@@ -187,25 +186,11 @@ mod tests {
         let mut delivery = delivery(QoS::AtMostOnce);
         let message = Arc::make_mut(&mut delivery.message);
         message.properties.as_mut().unwrap().content_type = Some(Arc::from("x".repeat(65_536)));
-        assert_eq!(
-            delivery_len(message, QoS::AtMostOnce, &[], ProtocolVersion::V5),
-            usize::MAX
-        );
+        assert_eq!(delivery_len(message, QoS::AtMostOnce, &[], ProtocolVersion::V5), usize::MAX);
         let mut out = vec![1, 2, 3];
-        let error = encode_delivery_head(
-            &delivery,
-            DeliveryTopic::Name,
-            None,
-            ProtocolVersion::V5,
-            &mut out,
-        )
-        .unwrap_err();
-        assert_eq!(
-            error,
-            EncodeError {
-                what: "the content type"
-            }
-        );
+        let error = encode_delivery_head(&delivery, DeliveryTopic::Name, None, ProtocolVersion::V5, &mut out)
+            .unwrap_err();
+        assert_eq!(error, EncodeError { what: "the content type" });
         assert_eq!(out, [1, 2, 3]);
     }
 }

@@ -18,19 +18,13 @@ pub fn frame_header(bytes: &[u8]) -> Result<Option<FrameHeader>, DecodeError> {
     for ((&byte, header_len), shift) in lengths.iter().zip(2..=5).zip([0, 7, 14, 21]) {
         body_len |= usize::from(byte & 0x7F) << shift;
         if byte & 0x80 == 0 {
-            return Ok(Some(FrameHeader {
-                first,
-                header_len,
-                body_len,
-            }));
+            return Ok(Some(FrameHeader { first, header_len, body_len }));
         }
     }
     if lengths.len() < 4 {
         Ok(None)
     } else {
-        Err(DecodeError::malformed(
-            "the remaining length is longer than four bytes",
-        ))
+        Err(DecodeError::malformed("the remaining length is longer than four bytes"))
     }
 }
 
@@ -49,9 +43,7 @@ impl FrameHeader {
     /// older versions do not.
     pub(crate) fn check_length_encoding(self, version: ProtocolVersion) -> Result<(), DecodeError> {
         if version.is_v5() && self.header_len != 1 + variable_len(self.body_len) {
-            return Err(DecodeError::malformed(
-                "the remaining length is not encoded in the fewest bytes",
-            ));
+            return Err(DecodeError::malformed("the remaining length is not encoded in the fewest bytes"));
         }
         Ok(())
     }
@@ -141,9 +133,7 @@ impl PacketType {
         if self == Self::Publish || fixed == self.first_byte() & 0x0F {
             Ok(())
         } else {
-            Err(DecodeError::malformed(
-                "the fixed header has flags that this packet cannot have",
-            ))
+            Err(DecodeError::malformed("the fixed header has flags that this packet cannot have"))
         }
     }
 }
@@ -165,11 +155,7 @@ mod tests {
             (&[0x30, 0x80, 0x80, 0x80, 0x01], 5, 2_097_152),
             (&[0x30, 0xFF, 0xFF, 0xFF, 0x7F], 5, MAX_VARIABLE),
         ] {
-            let header = FrameHeader {
-                first: bytes[0],
-                header_len,
-                body_len,
-            };
+            let header = FrameHeader { first: bytes[0], header_len, body_len };
             assert_eq!(frame_header(bytes), Ok(Some(header)), "{bytes:02X?}");
             assert_eq!(header_len, 1 + variable_len(body_len));
             let mut longer = bytes.to_vec();
@@ -183,11 +169,7 @@ mod tests {
 
     #[test]
     fn refuses_a_length_of_five_bytes_and_packet_type_0() {
-        for bytes in [
-            &[0x30, 0x80, 0x80, 0x80, 0x80][..],
-            &[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x00],
-            &[0x0F],
-        ] {
+        for bytes in [&[0x30, 0x80, 0x80, 0x80, 0x80][..], &[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x00], &[0x0F]] {
             let error = frame_header(bytes).unwrap_err();
             assert_eq!(error.reason, ReasonCode::MalformedPacket, "{bytes:02X?}");
         }
@@ -213,11 +195,7 @@ mod tests {
                 let v5 = packet_type.check_flags(flags, ProtocolVersion::V5).is_ok();
                 assert_eq!(v5, bits == 3 || flags == fixed, "type {bits}, flags {flags:04b}");
                 let v3_1 = packet_type.check_flags(flags, ProtocolVersion::V3_1).is_ok();
-                assert_eq!(
-                    v3_1,
-                    v5 || (fixed == 2 && flags == 0b1010),
-                    "type {bits}, flags {flags:04b}"
-                );
+                assert_eq!(v3_1, v5 || (fixed == 2 && flags == 0b1010), "type {bits}, flags {flags:04b}");
             }
         }
         assert_eq!(PacketType::from_bits(0), None);

@@ -72,9 +72,7 @@ pub fn decode(
     version: Option<ProtocolVersion>,
     limits: DecodeLimits,
 ) -> Result<Packet, DecodeError> {
-    let packet_type = header
-        .packet_type()
-        .ok_or(DecodeError::malformed("packet type 0 is reserved"))?;
+    let packet_type = header.packet_type().ok_or(DecodeError::malformed("packet type 0 is reserved"))?;
     let mut reader = Reader::new(body, limits);
     let packet = if packet_type == PacketType::Connect {
         let connect = Connect::decode(&mut reader)?;

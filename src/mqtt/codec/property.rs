@@ -73,11 +73,7 @@ pub(crate) struct PropertyReader<'r, 'a> {
 
 impl<'r, 'a> PropertyReader<'r, 'a> {
     pub(super) fn new(section: Reader<'a>, user_properties_left: &'r mut usize) -> Self {
-        Self {
-            section,
-            user_properties_left,
-            seen: 0,
-        }
+        Self { section, user_properties_left, seen: 0 }
     }
 
     /// What the next property is; `None` at the end.
@@ -104,9 +100,7 @@ impl<'r, 'a> PropertyReader<'r, 'a> {
 
     /// What to say of a property that the packet cannot have (MQTT 5.0 section 2.2.2.2).
     pub(crate) fn misplaced<T>() -> Result<T, DecodeError> {
-        Err(DecodeError::malformed(
-            "a property does not belong in this packet",
-        ))
+        Err(DecodeError::malformed("a property does not belong in this packet"))
     }
 
     /// A byte that says no or yes.
@@ -135,21 +129,13 @@ impl<'r, 'a> PropertyReader<'r, 'a> {
     }
 
     pub(crate) fn payload_format(&mut self) -> Result<PayloadFormat, DecodeError> {
-        self.flag().map(|utf8| {
-            if utf8 {
-                PayloadFormat::Utf8
-            } else {
-                PayloadFormat::Bytes
-            }
-        })
+        self.flag().map(|utf8| if utf8 { PayloadFormat::Utf8 } else { PayloadFormat::Bytes })
     }
 
     /// A topic alias \[MQTT-3.3.2-8\].
     pub(crate) fn topic_alias(&mut self) -> Result<TopicAlias, DecodeError> {
-        TopicAlias::new(self.section.u16()?).ok_or(DecodeError::because(
-            ReasonCode::TopicAliasInvalid,
-            "the topic alias is 0",
-        ))
+        TopicAlias::new(self.section.u16()?)
+            .ok_or(DecodeError::because(ReasonCode::TopicAliasInvalid, "the topic alias is 0"))
     }
 
     pub(crate) fn subscription_identifier(&mut self) -> Result<SubscriptionIdentifier, DecodeError> {
@@ -173,10 +159,7 @@ impl<'r, 'a> PropertyReader<'r, 'a> {
 
     pub(crate) fn user_property(&mut self, properties: &mut UserProperties) -> Result<(), DecodeError> {
         let Some(left) = self.user_properties_left.checked_sub(1) else {
-            return Err(DecodeError::because(
-                ReasonCode::QuotaExceeded,
-                "too many user properties",
-            ));
+            return Err(DecodeError::because(ReasonCode::QuotaExceeded, "too many user properties"));
         };
         *self.user_properties_left = left;
         properties.push((self.section.owned_text()?, self.section.owned_text()?));
@@ -288,12 +271,7 @@ mod tests {
     use super::*;
 
     fn read(bytes: &[u8], limit: usize) -> Result<(Option<Arc<str>>, UserProperties), DecodeError> {
-        let mut reader = Reader::new(
-            Body::Borrowed(bytes),
-            DecodeLimits {
-                user_properties: limit,
-            },
-        );
+        let mut reader = Reader::new(Body::Borrowed(bytes), DecodeLimits { user_properties: limit });
         let properties = reader.properties()?.explanation()?;
         reader.finish()?;
         Ok(properties)
@@ -305,10 +283,8 @@ mod tests {
         let (reason_string, user_properties) = read(&bytes, 1).unwrap();
         assert_eq!(reason_string.as_deref(), Some("x"));
         assert_eq!(user_properties, [(Arc::from("a"), Arc::from("bc"))]);
-        let explanation = Explanation {
-            reason_string: reason_string.as_ref(),
-            user_properties: &user_properties,
-        };
+        let explanation =
+            Explanation { reason_string: reason_string.as_ref(), user_properties: &user_properties };
         assert!(!explanation.is_empty());
         let mut out = Vec::new();
         out.properties(&explanation).unwrap();
@@ -328,18 +304,10 @@ mod tests {
             // Known, but of another packet.
             (&[3, 0x23, 0, 1], 0, ReasonCode::MalformedPacket),
             // Twice.
-            (
-                &[8, 0x1F, 0, 1, b'x', 0x1F, 0, 1, b'x'],
-                0,
-                ReasonCode::ProtocolError,
-            ),
+            (&[8, 0x1F, 0, 1, b'x', 0x1F, 0, 1, b'x'], 0, ReasonCode::ProtocolError),
             // More user properties than allowed.
             (&[5, 0x26, 0, 0, 0, 0], 0, ReasonCode::QuotaExceeded),
-            (
-                &[10, 0x26, 0, 0, 0, 0, 0x26, 0, 0, 0, 0],
-                1,
-                ReasonCode::QuotaExceeded,
-            ),
+            (&[10, 0x26, 0, 0, 0, 0, 0x26, 0, 0, 0, 0], 1, ReasonCode::QuotaExceeded),
         ] {
             assert_eq!(read(bytes, limit).unwrap_err().reason, reason, "{bytes:02X?}");
         }
@@ -347,11 +315,6 @@ mod tests {
 
     #[test]
     fn knows_the_27_properties_of_table_2_4() {
-        assert_eq!(
-            (0..=u8::MAX)
-                .filter(|&id| PropertyId(id).name().is_some())
-                .count(),
-            27
-        );
+        assert_eq!((0..=u8::MAX).filter(|&id| PropertyId(id).name().is_some()).count(), 27);
     }
 }

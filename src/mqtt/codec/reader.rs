@@ -25,11 +25,7 @@ impl<'a> Reader<'a> {
             Body::Borrowed(bytes) => (bytes, None),
             Body::Shared(buffer) => (&**buffer, Some(buffer)),
         };
-        Self {
-            rest,
-            shared,
-            user_properties_left: limits.user_properties,
-        }
+        Self { rest, shared, user_properties_left: limits.user_properties }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -68,17 +64,13 @@ impl<'a> Reader<'a> {
             if byte & 0x80 == 0 {
                 // [MQTT-1.5.5-1]: in as few bytes as can be, so the last of several is not 0.
                 return if byte == 0 && shift > 0 {
-                    Err(DecodeError::malformed(
-                        "a variable byte integer is not encoded in the fewest bytes",
-                    ))
+                    Err(DecodeError::malformed("a variable byte integer is not encoded in the fewest bytes"))
                 } else {
                     Ok(value)
                 };
             }
         }
-        Err(DecodeError::malformed(
-            "a variable byte integer is longer than four bytes",
-        ))
+        Err(DecodeError::malformed("a variable byte integer is longer than four bytes"))
     }
 
     /// A UTF-8 Encoded String (MQTT 5.0 section 1.5.4).
@@ -128,20 +120,14 @@ impl<'a> Reader<'a> {
     ) -> Result<ReasonCode, DecodeError> {
         ReasonCode::from_u8(self.u8()?)
             .filter(|&reason| allowed(reason))
-            .ok_or(DecodeError::protocol(
-                "the reason code is none that this packet can have",
-            ))
+            .ok_or(DecodeError::protocol("the reason code is none that this packet can have"))
     }
 
     /// The properties of a packet, or of its will (MQTT 5.0 section 2.2.2).
     pub(crate) fn properties(&mut self) -> Result<PropertyReader<'_, 'a>, DecodeError> {
         let len = usize::try_from(self.variable()?).map_err(|_| TRUNCATED)?;
         let section = self.take(len)?;
-        let section = Self {
-            rest: section,
-            shared: self.shared,
-            user_properties_left: 0,
-        };
+        let section = Self { rest: section, shared: self.shared, user_properties_left: 0 };
         Ok(PropertyReader::new(section, &mut self.user_properties_left))
     }
 
@@ -218,13 +204,9 @@ mod tests {
         ] {
             assert_eq!(reader(bytes).variable(), Ok(value), "{bytes:02X?}");
         }
-        for bytes in [
-            &[0x80, 0x00][..],
-            &[0xFF, 0x80, 0x00],
-            &[0x80; 4],
-            &[0x80, 0x80, 0x80, 0x80, 0x01],
-            &[0x80],
-        ] {
+        for bytes in
+            [&[0x80, 0x00][..], &[0xFF, 0x80, 0x00], &[0x80; 4], &[0x80, 0x80, 0x80, 0x80, 0x01], &[0x80]]
+        {
             let error = reader(bytes).variable().unwrap_err();
             assert_eq!(error.reason, ReasonCode::MalformedPacket, "{bytes:02X?}");
         }
@@ -233,10 +215,7 @@ mod tests {
     #[test]
     fn text_is_utf8_without_null_and_surrogates() {
         // The example of section 1.5.4.1: "A" and U+2A6D4.
-        assert_eq!(
-            reader(&[0, 5, 0x41, 0xF0, 0xAA, 0x9B, 0x94]).text(),
-            Ok("A\u{2A6D4}")
-        );
+        assert_eq!(reader(&[0, 5, 0x41, 0xF0, 0xAA, 0x9B, 0x94]).text(), Ok("A\u{2A6D4}"));
         assert_eq!(reader(&[0, 3, 0xEF, 0xBB, 0xBF]).text(), Ok("\u{FEFF}"));
         assert_eq!(reader(&[0, 0]).text(), Ok(""));
         for bytes in [

@@ -3,11 +3,8 @@
 use super::{Body, DecodeLimits, decode, encode, frame_header};
 use crate::mqtt::{DecodeError, Packet, ProtocolVersion};
 
-pub(crate) const VERSIONS: [ProtocolVersion; 3] = [
-    ProtocolVersion::V3_1,
-    ProtocolVersion::V3_1_1,
-    ProtocolVersion::V5,
-];
+pub(crate) const VERSIONS: [ProtocolVersion; 3] =
+    [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1, ProtocolVersion::V5];
 
 pub(crate) const LIMITS: DecodeLimits = DecodeLimits { user_properties: 64 };
 

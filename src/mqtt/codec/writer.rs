@@ -165,9 +165,6 @@ mod tests {
         let longer = vec![b'x'; 65_536];
         assert_eq!(out.data("it", &longer), Err(EncodeError { what: "it" }));
         assert_eq!(Length(MAX_VARIABLE).checked("it"), Ok(268_435_455));
-        assert_eq!(
-            Length(MAX_VARIABLE + 1).checked("it"),
-            Err(EncodeError { what: "it" })
-        );
+        assert_eq!(Length(MAX_VARIABLE + 1).checked("it"), Err(EncodeError { what: "it" }));
     }
 }

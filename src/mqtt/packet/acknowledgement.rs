@@ -85,12 +85,7 @@ impl Acknowledgement {
         reader: &mut Reader<'_>,
     ) -> Result<Self, DecodeError> {
         let packet_id = reader.packet_id()?;
-        let mut acknowledgement = Self {
-            kind,
-            packet_id,
-            reason: ReasonCode::Success,
-            details: None,
-        };
+        let mut acknowledgement = Self { kind, packet_id, reason: ReasonCode::Success, details: None };
         // Where the packet ends early, it went well, and there is no more to say.
         if version.is_v5() && !reader.is_empty() {
             acknowledgement.reason = reader.reason(|reason| kind.allows(reason))?;
@@ -107,10 +102,7 @@ fn read_details(reader: &mut Reader<'_>) -> Result<Option<Box<AcknowledgementDet
     if reason_string.is_none() && user_properties.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Box::new(AcknowledgementDetails {
-        reason_string,
-        user_properties,
-    })))
+    Ok(Some(Box::new(AcknowledgementDetails { reason_string, user_properties })))
 }
 
 impl EncodePacket for Acknowledgement {
@@ -140,10 +132,7 @@ impl EncodePacket for Acknowledgement {
 
 impl AcknowledgementDetails {
     fn explanation(&self) -> Explanation<'_> {
-        Explanation {
-            reason_string: self.reason_string.as_ref(),
-            user_properties: &self.user_properties,
-        }
+        Explanation { reason_string: self.reason_string.as_ref(), user_properties: &self.user_properties }
     }
 }
 
@@ -161,12 +150,7 @@ mod tests {
     ];
 
     fn acknowledgement(kind: AcknowledgementKind, reason: ReasonCode) -> Acknowledgement {
-        Acknowledgement {
-            kind,
-            packet_id: PacketId::new(0x1234).unwrap(),
-            reason,
-            details: None,
-        }
+        Acknowledgement { kind, packet_id: PacketId::new(0x1234).unwrap(), reason, details: None }
     }
 
     #[test]
@@ -189,30 +173,19 @@ mod tests {
                 }
             };
             let packet = Packet::Acknowledgement(acknowledgement(kind, reason));
-            assert_both_ways(
-                &packet,
-                ProtocolVersion::V5,
-                &[first, 3, 0x12, 0x34, reason.as_u8()],
-            );
+            assert_both_ways(&packet, ProtocolVersion::V5, &[first, 3, 0x12, 0x34, reason.as_u8()]);
             assert_eq!(encoded(&packet, ProtocolVersion::V3_1_1), [first, 2, 0x12, 0x34]);
         }
     }
 
     #[test]
     fn carries_its_properties() {
-        let details = AcknowledgementDetails {
-            reason_string: Some(Arc::from("x")),
-            ..Default::default()
-        };
+        let details = AcknowledgementDetails { reason_string: Some(Arc::from("x")), ..Default::default() };
         let packet = Packet::Acknowledgement(Acknowledgement {
             details: Some(Box::new(details)),
             ..acknowledgement(AcknowledgementKind::PubAck, ReasonCode::Success)
         });
-        assert_both_ways(
-            &packet,
-            ProtocolVersion::V5,
-            &[0x40, 8, 0x12, 0x34, 0, 4, 0x1F, 0, 1, b'x'],
-        );
+        assert_both_ways(&packet, ProtocolVersion::V5, &[0x40, 8, 0x12, 0x34, 0, 4, 0x1F, 0, 1, b'x']);
     }
 
     #[test]
@@ -227,10 +200,7 @@ mod tests {
             details: Some(Box::default()),
             ..acknowledgement(AcknowledgementKind::PubAck, ReasonCode::Success)
         };
-        assert_eq!(
-            encoded(&Packet::Acknowledgement(empty), ProtocolVersion::V5),
-            [0x40, 2, 0x12, 0x34]
-        );
+        assert_eq!(encoded(&Packet::Acknowledgement(empty), ProtocolVersion::V5), [0x40, 2, 0x12, 0x34]);
     }
 
     #[test]
@@ -268,10 +238,7 @@ mod tests {
             (AcknowledgementKind::PubComp, 2),
         ] {
             assert_eq!(
-                ReasonCode::ALL
-                    .iter()
-                    .filter(|&&reason| kind.allows(reason))
-                    .count(),
+                ReasonCode::ALL.iter().filter(|&&reason| kind.allows(reason)).count(),
                 count,
                 "{kind:?}"
             );

@@ -25,10 +25,7 @@ pub struct ConnAck {
 
 /// The properties of CONNACK. `None` (or `true` for what is available) is not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "they are the standard's, and independent of each other"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the standard's, and independent of each other")]
 pub struct ConnAckProperties {
     /// Seconds the session outlives the connection, where the server chose another value than the client.
     pub session_expiry_interval: Option<u32>,
@@ -96,11 +93,7 @@ impl ConnAck {
     pub(crate) fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let flags = reader.u8()?;
         // In MQTT 3.1 the byte has no meaning.
-        let flags = if version == ProtocolVersion::V3_1 {
-            0
-        } else {
-            flags
-        };
+        let flags = if version == ProtocolVersion::V3_1 { 0 } else { flags };
         // [MQTT-3.2.2-1]
         if flags & !SESSION_PRESENT != 0 {
             return Err(DecodeError::malformed("a CONNACK has reserved flags"));
@@ -114,20 +107,14 @@ impl ConnAck {
         };
         // [MQTT-3.2.2-6], [MQTT3-3.2.2-4]
         if session_present && reason.is_error() {
-            return Err(DecodeError::protocol(
-                "a CONNACK that refuses says that there is a session",
-            ));
+            return Err(DecodeError::protocol("a CONNACK that refuses says that there is a session"));
         }
         let properties = if version.is_v5() {
             ConnAckProperties::decode(reader.properties()?)?
         } else {
             ConnAckProperties::default()
         };
-        Ok(Self {
-            session_present,
-            reason,
-            properties,
-        })
+        Ok(Self { session_present, reason, properties })
     }
 }
 
@@ -149,11 +136,7 @@ impl ConnAckProperties {
             PropertyId::SESSION_EXPIRY_INTERVAL => self.session_expiry_interval = Some(reader.u32()?),
             PropertyId::RECEIVE_MAXIMUM => self.receive_maximum = Some(reader.receive_maximum()?),
             PropertyId::MAXIMUM_QOS => {
-                self.maximum_qos = if reader.flag()? {
-                    QoS::AtLeastOnce
-                } else {
-                    QoS::AtMostOnce
-                };
+                self.maximum_qos = if reader.flag()? { QoS::AtLeastOnce } else { QoS::AtMostOnce };
             }
             PropertyId::RETAIN_AVAILABLE => self.retain_available = reader.flag()?,
             PropertyId::MAXIMUM_PACKET_SIZE => {
@@ -241,16 +224,10 @@ impl EncodeProperties for ConnAckProperties {
         let topic_alias_maximum = (self.topic_alias_maximum > 0).then_some(self.topic_alias_maximum);
 
         out.u32_property(PropertyId::SESSION_EXPIRY_INTERVAL, self.session_expiry_interval);
-        out.u16_property(
-            PropertyId::RECEIVE_MAXIMUM,
-            self.receive_maximum.map(NonZeroU16::get),
-        );
+        out.u16_property(PropertyId::RECEIVE_MAXIMUM, self.receive_maximum.map(NonZeroU16::get));
         out.u8_property(PropertyId::MAXIMUM_QOS, maximum_qos);
         out.flag_property(PropertyId::RETAIN_AVAILABLE, self.retain_available, true);
-        out.u32_property(
-            PropertyId::MAXIMUM_PACKET_SIZE,
-            self.maximum_packet_size.map(NonZeroU32::get),
-        );
+        out.u32_property(PropertyId::MAXIMUM_PACKET_SIZE, self.maximum_packet_size.map(NonZeroU32::get));
         let assigned_client_id = self.assigned_client_id.as_ref().map(ClientId::as_str);
         out.text_property(PropertyId::ASSIGNED_CLIENT_IDENTIFIER, assigned_client_id)?;
         out.u16_property(PropertyId::TOPIC_ALIAS_MAXIMUM, topic_alias_maximum);
@@ -263,15 +240,9 @@ impl EncodeProperties for ConnAckProperties {
         let shared = PropertyId::SHARED_SUBSCRIPTION_AVAILABLE;
         out.flag_property(shared, self.shared_subscription_available, true);
         out.u16_property(PropertyId::SERVER_KEEP_ALIVE, self.server_keep_alive);
-        out.text_property(
-            PropertyId::RESPONSE_INFORMATION,
-            self.response_information.as_ref(),
-        )?;
+        out.text_property(PropertyId::RESPONSE_INFORMATION, self.response_information.as_ref())?;
         out.text_property(PropertyId::SERVER_REFERENCE, self.server_reference.as_ref())?;
-        out.text_property(
-            PropertyId::AUTHENTICATION_METHOD,
-            self.authentication_method.as_ref(),
-        )?;
+        out.text_property(PropertyId::AUTHENTICATION_METHOD, self.authentication_method.as_ref())?;
         out.data_property(PropertyId::AUTHENTICATION_DATA, self.authentication_data.as_ref())
     }
 }
@@ -283,11 +254,7 @@ mod tests {
     use crate::mqtt::codec::testing::{assert_both_ways, decode_one, encoded, framed};
 
     fn connack(session_present: bool, reason: ReasonCode) -> ConnAck {
-        ConnAck {
-            session_present,
-            reason,
-            properties: ConnAckProperties::default(),
-        }
+        ConnAck { session_present, reason, properties: ConnAckProperties::default() }
     }
 
     #[test]
@@ -325,20 +292,11 @@ mod tests {
             authentication_method: Some(Arc::from("m")),
             authentication_data: Some(Bytes::from_static(b"d")),
         };
-        let packet = Packet::ConnAck(Box::new(ConnAck {
-            properties,
-            ..connack(false, ReasonCode::Success)
-        }));
+        let packet = Packet::ConnAck(Box::new(ConnAck { properties, ..connack(false, ReasonCode::Success) }));
         let body = [
-            &[
-                0, 0, 66, 0x11, 0, 0, 0, 1, 0x21, 0, 2, 0x24, 1, 0x25, 0, 0x27, 0, 0, 0, 3,
-            ][..],
-            &[
-                0x12, 0, 1, b'c', 0x22, 0, 4, 0x1F, 0, 1, b'x', 0x26, 0, 1, b'k', 0, 1, b'v',
-            ],
-            &[
-                0x28, 0, 0x29, 0, 0x2A, 0, 0x13, 0, 5, 0x1A, 0, 1, b'i', 0x1C, 0, 1, b's',
-            ],
+            &[0, 0, 66, 0x11, 0, 0, 0, 1, 0x21, 0, 2, 0x24, 1, 0x25, 0, 0x27, 0, 0, 0, 3][..],
+            &[0x12, 0, 1, b'c', 0x22, 0, 4, 0x1F, 0, 1, b'x', 0x26, 0, 1, b'k', 0, 1, b'v'],
+            &[0x28, 0, 0x29, 0, 0x2A, 0, 0x13, 0, 5, 0x1A, 0, 1, b'i', 0x1C, 0, 1, b's'],
             &[0x15, 0, 1, b'm', 0x16, 0, 1, b'd'],
         ];
         let mut body = body.concat();
@@ -363,23 +321,13 @@ mod tests {
             (&[0x20, 6, 0, 0, 3, 0x21, 0, 0], v5, ReasonCode::ProtocolError),
             (&[0x20, 5, 0, 0, 2, 0x24, 2], v5, ReasonCode::ProtocolError),
             (&[0x20, 5, 0, 0, 2, 0x25, 2], v5, ReasonCode::ProtocolError),
-            (
-                &[0x20, 8, 0, 0, 5, 0x27, 0, 0, 0, 0],
-                v5,
-                ReasonCode::ProtocolError,
-            ),
+            (&[0x20, 8, 0, 0, 5, 0x27, 0, 0, 0, 0], v5, ReasonCode::ProtocolError),
             (&[0x20, 5, 0, 0, 2, 0x17, 1], v5, ReasonCode::MalformedPacket),
         ] {
             let error = decode_one(bytes, version).unwrap_err();
             assert_eq!(error.reason, reason, "{bytes:02X?} {version}: {error}");
         }
         assert!(decode_one(&[0x20, 2, 0xFF, 0], ProtocolVersion::V3_1).is_ok());
-        assert_eq!(
-            ReasonCode::ALL
-                .iter()
-                .filter(|&&reason| may_answer_connect(reason))
-                .count(),
-            22
-        );
+        assert_eq!(ReasonCode::ALL.iter().filter(|&&reason| may_answer_connect(reason)).count(), 22);
     }
 }

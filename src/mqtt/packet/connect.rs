@@ -111,38 +111,19 @@ impl Connect {
         } else {
             // [MQTT3-3.1.2-4], [MQTT3-3.1.2-6]
             let session_expiry_interval = if clean_start { 0 } else { u32::MAX };
-            ConnectProperties {
-                session_expiry_interval,
-                ..ConnectProperties::default()
-            }
+            ConnectProperties { session_expiry_interval, ..ConnectProperties::default() }
         };
         // The order of the payload: [MQTT-3.1.3-1].
         let client_id = ClientId::new(reader.text()?);
-        let will = if flags & WILL == 0 {
-            None
-        } else {
-            Some(read_will(flags, version, reader)?)
-        };
-        let username = if is_there(flags, USER_NAME, version, reader) {
-            Some(reader.owned_text()?)
-        } else {
-            None
-        };
+        let will = if flags & WILL == 0 { None } else { Some(read_will(flags, version, reader)?) };
+        let username =
+            if is_there(flags, USER_NAME, version, reader) { Some(reader.owned_text()?) } else { None };
         let password = if is_there(flags, PASSWORD, version, reader) {
             Some(Password(reader.owned_data()?))
         } else {
             None
         };
-        Ok(Self {
-            version,
-            clean_start,
-            keep_alive,
-            client_id,
-            will,
-            username,
-            password,
-            properties,
-        })
+        Ok(Self { version, clean_start, keep_alive, client_id, will, username, password, properties })
     }
 }
 
@@ -170,15 +151,11 @@ fn check_flags(flags: u8, version: ProtocolVersion) -> Result<(), DecodeError> {
     }
     // [MQTT-3.1.2-11], [MQTT-3.1.2-13]
     if flags & WILL == 0 && flags & (WILL_QOS << WILL_QOS_SHIFT | WILL_RETAIN) != 0 {
-        return Err(DecodeError::malformed(
-            "a CONNECT without will has a will QoS or will retain",
-        ));
+        return Err(DecodeError::malformed("a CONNECT without will has a will QoS or will retain"));
     }
     // [MQTT3-3.1.2-22]; MQTT 5.0 allows it.
     if flags & PASSWORD != 0 && flags & USER_NAME == 0 && !version.is_v5() {
-        return Err(DecodeError::malformed(
-            "a CONNECT has a password but no user name",
-        ));
+        return Err(DecodeError::malformed("a CONNECT has a password but no user name"));
     }
     Ok(())
 }
@@ -209,9 +186,7 @@ impl ConnectProperties {
         }
         // Section 3.1.2.11.10
         if properties.authentication_data.is_some() && properties.authentication_method.is_none() {
-            return Err(DecodeError::protocol(
-                "a CONNECT has authentication data but names no method",
-            ));
+            return Err(DecodeError::protocol("a CONNECT has authentication data but names no method"));
         }
         Ok(properties)
     }
@@ -310,28 +285,14 @@ impl EncodeProperties for ConnectProperties {
 
         out.u32_property(PropertyId::SESSION_EXPIRY_INTERVAL, expiry);
         out.u16_property(PropertyId::RECEIVE_MAXIMUM, receive_maximum.map(NonZeroU16::get));
-        out.u32_property(
-            PropertyId::MAXIMUM_PACKET_SIZE,
-            self.maximum_packet_size.map(NonZeroU32::get),
-        );
+        out.u32_property(PropertyId::MAXIMUM_PACKET_SIZE, self.maximum_packet_size.map(NonZeroU32::get));
         out.u16_property(PropertyId::TOPIC_ALIAS_MAXIMUM, alias_maximum);
         let response = PropertyId::REQUEST_RESPONSE_INFORMATION;
-        out.flag_property(
-            response,
-            self.request_response_information,
-            default.request_response_information,
-        );
+        out.flag_property(response, self.request_response_information, default.request_response_information);
         let problem = PropertyId::REQUEST_PROBLEM_INFORMATION;
-        out.flag_property(
-            problem,
-            self.request_problem_information,
-            default.request_problem_information,
-        );
+        out.flag_property(problem, self.request_problem_information, default.request_problem_information);
         out.user_properties(&self.user_properties)?;
-        out.text_property(
-            PropertyId::AUTHENTICATION_METHOD,
-            self.authentication_method.as_ref(),
-        )?;
+        out.text_property(PropertyId::AUTHENTICATION_METHOD, self.authentication_method.as_ref())?;
         out.data_property(PropertyId::AUTHENTICATION_DATA, self.authentication_data.as_ref())
     }
 }
@@ -357,10 +318,7 @@ mod tests {
             will: None,
             username: None,
             password: None,
-            properties: ConnectProperties {
-                session_expiry_interval,
-                ..ConnectProperties::default()
-            },
+            properties: ConnectProperties { session_expiry_interval, ..ConnectProperties::default() },
         }
     }
 
@@ -393,10 +351,7 @@ mod tests {
             properties: ConnectProperties::default(),
             ..minimal(ProtocolVersion::V3_1_1)
         };
-        assert_connect_both_ways(
-            connect,
-            &framed(0x10, &[&MQTT_3_1_1[..], &[2, 0, 10, 0, 0]].concat()),
-        );
+        assert_connect_both_ways(connect, &framed(0x10, &[&MQTT_3_1_1[..], &[2, 0, 10, 0, 0]].concat()));
     }
 
     fn will(properties: PublishProperties, delay_interval: u32) -> Will {
@@ -455,9 +410,7 @@ mod tests {
                 0x17, 0,
             ],
             &[0x26, 0, 1, b'k', 0, 1, b'v', 0x15, 0, 1, b'm', 0x16, 0, 1, b'd'],
-            &[
-                0, 1, b'c', 14, 0x18, 0, 0, 0, 1, 0x02, 0, 0, 0, 2, 0x03, 0, 1, b't',
-            ],
+            &[0, 1, b'c', 14, 0x18, 0, 0, 0, 1, 0x02, 0, 0, 0, 2, 0x03, 0, 1, b't'],
             &[0, 1, b'w', 0, 1, b'p', 0, 1, b'x'],
         ];
         assert_connect_both_ways(connect, &framed(0x10, &bytes.concat()));
@@ -480,19 +433,12 @@ mod tests {
             (&[0, 4, b'M', b'Q', b'T', b'T', 6][..], ProtocolVersion::V5),
             (&[0, 4, b'M', b'Q', b'T', b'T', 3], ProtocolVersion::V3_1_1),
             (&[0, 4, b'M', b'Q', b'T', b'T', 0x84], ProtocolVersion::V5),
-            (
-                &[0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 4],
-                ProtocolVersion::V3_1,
-            ),
+            (&[0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 4], ProtocolVersion::V3_1),
             (&[0, 4, b'm', b'q', b't', b't', 4], ProtocolVersion::V3_1_1),
             (&[0, 0, 4], ProtocolVersion::V3_1_1),
         ] {
             let error = refusal(head, &[0, 0, 10, 0, 1, b'c']);
-            assert_eq!(
-                error.reason,
-                ReasonCode::UnsupportedProtocolVersion,
-                "{head:02X?}"
-            );
+            assert_eq!(error.reason, ReasonCode::UnsupportedProtocolVersion, "{head:02X?}");
             assert_eq!(answer_version(head), answer, "{head:02X?}");
         }
         assert_eq!(answer_version(&MQTT_3_1), ProtocolVersion::V3_1);
@@ -512,24 +458,12 @@ mod tests {
             (&MQTT_3_1_1, &[0x0A, 0, 10, 0, 1, b'c'], malformed),
             (&MQTT_5, &[0x22, 0, 10, 0, 0, 1, b'c'], malformed),
             // Will QoS 3 [MQTT-3.1.2-12]
-            (
-                &MQTT_3_1_1,
-                &[0x1E, 0, 10, 0, 1, b'c', 0, 1, b'w', 0, 0],
-                malformed,
-            ),
+            (&MQTT_3_1_1, &[0x1E, 0, 10, 0, 1, b'c', 0, 1, b'w', 0, 0], malformed),
             // A password without user name [MQTT3-3.1.2-22]
             (&MQTT_3_1_1, &[0x42, 0, 10, 0, 1, b'c', 0, 1, b'p'], malformed),
             // A will topic that is none
-            (
-                &MQTT_3_1_1,
-                &[0x06, 0, 10, 0, 1, b'c', 0, 1, b'#', 0, 0],
-                ReasonCode::TopicNameInvalid,
-            ),
-            (
-                &MQTT_3_1_1,
-                &[0x06, 0, 10, 0, 1, b'c', 0, 0, 0, 0],
-                ReasonCode::TopicNameInvalid,
-            ),
+            (&MQTT_3_1_1, &[0x06, 0, 10, 0, 1, b'c', 0, 1, b'#', 0, 0], ReasonCode::TopicNameInvalid),
+            (&MQTT_3_1_1, &[0x06, 0, 10, 0, 1, b'c', 0, 0, 0, 0], ReasonCode::TopicNameInvalid),
             // Too short, too long, not UTF-8
             (&MQTT_3_1_1, &[0x06, 0, 10, 0, 1, b'c'], malformed),
             (&MQTT_3_1_1, &[0x02, 0, 10], malformed),
@@ -537,49 +471,17 @@ mod tests {
             (&MQTT_3_1_1, &[0x02, 0, 10, 0, 1, 0xFF], malformed),
             (&MQTT_3_1_1[..5], &[], malformed),
             // Properties
-            (
-                &MQTT_5,
-                &[0, 0, 10, 3, 0x21, 0, 0, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 5, 0x27, 0, 0, 0, 0, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 2, 0x17, 2, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 2, 0x19, 2, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 4, 0x16, 0, 1, b'd', 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 6, 0x22, 0, 1, 0x22, 0, 1, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
+            (&MQTT_5, &[0, 0, 10, 3, 0x21, 0, 0, 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 5, 0x27, 0, 0, 0, 0, 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 2, 0x17, 2, 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 2, 0x19, 2, 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 4, 0x16, 0, 1, b'd', 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 6, 0x22, 0, 1, 0x22, 0, 1, 0, 1, b'c'], ReasonCode::ProtocolError),
             (&MQTT_5, &[0, 0, 10, 3, 0x23, 0, 1, 0, 1, b'c'], malformed),
             (&MQTT_5, &[0, 0, 10, 0x80, 0, 0, 1, b'c'], malformed),
             // A will has no topic alias and no subscription identifiers
-            (
-                &MQTT_5,
-                &[4, 0, 10, 0, 0, 1, b'c', 3, 0x23, 0, 1, 0, 1, b'w', 0, 0],
-                malformed,
-            ),
-            (
-                &MQTT_5,
-                &[4, 0, 10, 0, 0, 1, b'c', 2, 0x0B, 1, 0, 1, b'w', 0, 0],
-                malformed,
-            ),
+            (&MQTT_5, &[4, 0, 10, 0, 0, 1, b'c', 3, 0x23, 0, 1, 0, 1, b'w', 0, 0], malformed),
+            (&MQTT_5, &[4, 0, 10, 0, 0, 1, b'c', 2, 0x0B, 1, 0, 1, b'w', 0, 0], malformed),
         ] {
             let error = refusal(head, rest);
             assert_eq!(error.reason, reason, "{head:02X?} {rest:02X?}: {error}");
@@ -589,24 +491,10 @@ mod tests {
     #[test]
     fn user_properties_of_the_connection_and_of_the_will_are_counted_together() {
         let pair = [7, 0x26, 0, 1, b'k', 0, 1, b'v'];
-        let body = [
-            &MQTT_5[..],
-            &[4, 0, 10],
-            &pair,
-            &[0, 1, b'c'],
-            &pair,
-            &[0, 1, b'w', 0, 0],
-        ]
-        .concat();
+        let body = [&MQTT_5[..], &[4, 0, 10], &pair, &[0, 1, b'c'], &pair, &[0, 1, b'w', 0, 0]].concat();
         let header = frame_header(&framed(0x10, &body)).unwrap().unwrap();
-        let read = |user_properties| {
-            decode(
-                header,
-                Body::Borrowed(&body),
-                None,
-                DecodeLimits { user_properties },
-            )
-        };
+        let read =
+            |user_properties| decode(header, Body::Borrowed(&body), None, DecodeLimits { user_properties });
         assert!(read(2).is_ok());
         assert_eq!(read(1).unwrap_err().reason, ReasonCode::QuotaExceeded);
     }

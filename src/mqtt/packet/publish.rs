@@ -67,21 +67,10 @@ impl Publish {
         }
         // [MQTT-4.7.3-1], and MQTT 5.0 section 3.3.2.1.
         if topic.is_none() && topic_alias.is_none() {
-            return Err(DecodeError::protocol(
-                "a PUBLISH has neither topic name nor topic alias",
-            ));
+            return Err(DecodeError::protocol("a PUBLISH has neither topic name nor topic alias"));
         }
         let payload = reader.owned_rest();
-        Ok(Self {
-            dup,
-            qos,
-            retain,
-            topic,
-            topic_alias,
-            packet_id,
-            payload,
-            properties,
-        })
+        Ok(Self { dup, qos, retain, topic, topic_alias, packet_id, payload, properties })
     }
 
     /// Appends the packet to `out`. After an error `out` is as it was.
@@ -117,9 +106,7 @@ fn read_properties(
         }
         let properties = properties.get_or_insert_default();
         if id == PropertyId::SUBSCRIPTION_IDENTIFIER {
-            properties
-                .subscription_identifiers
-                .push(reader.subscription_identifier()?);
+            properties.subscription_identifiers.push(reader.subscription_identifier()?);
         } else {
             properties.read_property(id, &mut reader)?;
         }
@@ -154,10 +141,7 @@ impl PublishProperties {
             PayloadFormat::Utf8 => 1,
         });
         out.u8_property(PropertyId::PAYLOAD_FORMAT_INDICATOR, payload_format);
-        out.text_property(
-            PropertyId::RESPONSE_TOPIC,
-            self.response_topic.as_ref().map(TopicName::as_str),
-        )?;
+        out.text_property(PropertyId::RESPONSE_TOPIC, self.response_topic.as_ref().map(TopicName::as_str))?;
         out.data_property(PropertyId::CORRELATION_DATA, self.correlation_data.as_ref())?;
         out.text_property(PropertyId::CONTENT_TYPE, self.content_type.as_ref())?;
         // [MQTT-3.3.2-18]: in their order.
@@ -190,11 +174,7 @@ impl EncodePacket for PublishHead<'_> {
     }
 
     fn encode_body<S: Sink>(&self, version: ProtocolVersion, out: &mut S) -> Result<(), EncodeError> {
-        debug_assert_eq!(
-            self.packet_id.is_some(),
-            self.qos > QoS::AtMostOnce,
-            "[MQTT-2.2.1-2]"
-        );
+        debug_assert_eq!(self.packet_id.is_some(), self.qos > QoS::AtMostOnce, "[MQTT-2.2.1-2]");
         out.text("the topic name", self.topic)?;
         if let Some(packet_id) = self.packet_id {
             out.u16(packet_id.get());
@@ -244,25 +224,13 @@ mod tests {
     fn is_as_in_section_3_3() {
         for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1] {
             let at_most_once = publish(QoS::AtMostOnce);
-            assert_both_ways(
-                &Packet::Publish(at_most_once),
-                version,
-                &[0x30, 7, 0, 3, 97, 47, 98, 104, 105],
-            );
-            let again = Publish {
-                dup: true,
-                retain: true,
-                ..publish(QoS::ExactlyOnce)
-            };
+            assert_both_ways(&Packet::Publish(at_most_once), version, &[0x30, 7, 0, 3, 97, 47, 98, 104, 105]);
+            let again = Publish { dup: true, retain: true, ..publish(QoS::ExactlyOnce) };
             let bytes = [0x3D, 9, 0, 3, 97, 47, 98, 0, 10, 104, 105];
             assert_both_ways(&Packet::Publish(again), version, &bytes);
         }
         let bytes = [0x32, 10, 0, 3, 97, 47, 98, 0, 10, 0, 104, 105];
-        assert_both_ways(
-            &Packet::Publish(publish(QoS::AtLeastOnce)),
-            ProtocolVersion::V5,
-            &bytes,
-        );
+        assert_both_ways(&Packet::Publish(publish(QoS::AtLeastOnce)), ProtocolVersion::V5, &bytes);
     }
 
     #[test]
@@ -292,11 +260,7 @@ mod tests {
         ]
         .concat();
         let body = [&[0, 0, u8::try_from(properties.len()).unwrap()][..], &properties].concat();
-        assert_both_ways(
-            &Packet::Publish(publish),
-            ProtocolVersion::V5,
-            &framed(0x30, &body),
-        );
+        assert_both_ways(&Packet::Publish(publish), ProtocolVersion::V5, &framed(0x30, &body));
     }
 
     #[test]
@@ -305,9 +269,7 @@ mod tests {
         let header = frame_header(&bytes).unwrap().unwrap();
         let body = bytes.slice(header.header_len..);
         let packet = decode(header, Body::Shared(&body), Some(ProtocolVersion::V3_1_1), LIMITS);
-        let Ok(Packet::Publish(publish)) = packet else {
-            panic!("not a PUBLISH")
-        };
+        let Ok(Packet::Publish(publish)) = packet else { panic!("not a PUBLISH") };
         assert_eq!(&publish.payload[..], &[8, 9]);
         assert_eq!(publish.payload.as_ptr(), bytes[5..].as_ptr());
     }

@@ -81,9 +81,7 @@ impl Subscribe {
             while let Some(id) = properties.next_id()? {
                 match id {
                     PropertyId::SUBSCRIPTION_IDENTIFIER if identifier.is_some() => {
-                        return Err(DecodeError::protocol(
-                            "a SUBSCRIBE has two subscription identifiers",
-                        ));
+                        return Err(DecodeError::protocol("a SUBSCRIBE has two subscription identifiers"));
                     }
                     PropertyId::SUBSCRIPTION_IDENTIFIER => {
                         identifier = Some(properties.subscription_identifier()?);
@@ -101,12 +99,7 @@ impl Subscribe {
         if entries.is_empty() {
             return Err(DecodeError::protocol("a SUBSCRIBE asks for nothing"));
         }
-        Ok(Self {
-            packet_id,
-            identifier,
-            user_properties,
-            entries,
-        })
+        Ok(Self { packet_id, identifier, user_properties, entries })
     }
 }
 
@@ -116,9 +109,7 @@ impl SubscribeEntry {
         let options = SubscriptionOptions::decode(reader.u8()?, version)?;
         // [MQTT-3.8.3-4]
         if options.no_local && filter.starts_with("$share/") {
-            return Err(DecodeError::protocol(
-                "a shared subscription has the no local option",
-            ));
+            return Err(DecodeError::protocol("a shared subscription has the no local option"));
         }
         Ok(Self { filter, options })
     }
@@ -134,11 +125,7 @@ const OPTION_RESERVED: u8 = 0b1100_0000;
 impl SubscriptionOptions {
     fn decode(bits: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
         // [MQTT-3.8.3-5], [MQTT3-3-8.3-4]
-        let reserved = if version.is_v5() {
-            OPTION_RESERVED
-        } else {
-            !OPTION_QOS
-        };
+        let reserved = if version.is_v5() { OPTION_RESERVED } else { !OPTION_QOS };
         if bits & reserved != 0 {
             return Err(DecodeError::malformed("subscription options have reserved bits"));
         }
@@ -162,11 +149,7 @@ impl SubscriptionOptions {
             return self.qos.as_u8();
         }
         let no_local = if self.no_local { OPTION_NO_LOCAL } else { 0 };
-        let retain_as_published = if self.retain_as_published {
-            OPTION_RETAIN_AS_PUBLISHED
-        } else {
-            0
-        };
+        let retain_as_published = if self.retain_as_published { OPTION_RETAIN_AS_PUBLISHED } else { 0 };
         let retain_handling = match self.retain_handling {
             RetainHandling::Always => 0,
             RetainHandling::IfNew => 1,
@@ -207,21 +190,13 @@ const V3_FAILURE: u8 = 0x80;
 impl SubAck {
     pub(crate) fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let packet_id = reader.packet_id()?;
-        let (reason_string, user_properties) = if version.is_v5() {
-            reader.properties()?.explanation()?
-        } else {
-            (None, UserProperties::new())
-        };
+        let (reason_string, user_properties) =
+            if version.is_v5() { reader.properties()?.explanation()? } else { (None, UserProperties::new()) };
         let mut reasons = Vec::new();
         while !reader.is_empty() {
             reasons.push(reader.reason(|reason| may_answer_subscribe(reason, version))?);
         }
-        Ok(Self {
-            packet_id,
-            reasons,
-            reason_string,
-            user_properties,
-        })
+        Ok(Self { packet_id, reasons, reason_string, user_properties })
     }
 }
 
@@ -262,11 +237,7 @@ impl EncodePacket for SubAck {
             })?;
         }
         for reason in &self.reasons {
-            out.u8(if reason.is_error() && !version.is_v5() {
-                V3_FAILURE
-            } else {
-                reason.as_u8()
-            });
+            out.u8(if reason.is_error() && !version.is_v5() { V3_FAILURE } else { reason.as_u8() });
         }
         Ok(())
     }
@@ -281,10 +252,7 @@ mod tests {
     fn entry(filter: &str, qos: QoS) -> SubscribeEntry {
         SubscribeEntry {
             filter: Arc::from(filter),
-            options: SubscriptionOptions {
-                qos,
-                ..SubscriptionOptions::default()
-            },
+            options: SubscriptionOptions { qos, ..SubscriptionOptions::default() },
         }
     }
 
@@ -305,17 +273,9 @@ mod tests {
         ])));
         let payload = [0, 3, b'a', b'/', b'b', 1, 0, 3, b'c', b'/', b'd', 2];
         for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1] {
-            assert_both_ways(
-                &packet,
-                version,
-                &framed(0x82, &[&[0, 10], &payload[..]].concat()),
-            );
+            assert_both_ways(&packet, version, &framed(0x82, &[&[0, 10], &payload[..]].concat()));
         }
-        assert_both_ways(
-            &packet,
-            ProtocolVersion::V5,
-            &framed(0x82, &[&[0, 10, 0], &payload[..]].concat()),
-        );
+        assert_both_ways(&packet, ProtocolVersion::V5, &framed(0x82, &[&[0, 10, 0], &payload[..]].concat()));
     }
 
     #[test]
@@ -329,10 +289,7 @@ mod tests {
         let packet = Packet::Subscribe(Box::new(Subscribe {
             identifier: SubscriptionIdentifier::new(268_435_455),
             user_properties: vec![(Arc::from("k"), Arc::from("v"))],
-            ..subscribe(vec![SubscribeEntry {
-                filter: Arc::from("#"),
-                options,
-            }])
+            ..subscribe(vec![SubscribeEntry { filter: Arc::from("#"), options }])
         }));
         let body = [
             &[0, 10, 12, 0x0B, 0xFF, 0xFF, 0xFF, 0x7F][..],
@@ -340,10 +297,7 @@ mod tests {
         ];
         assert_both_ways(&packet, ProtocolVersion::V5, &framed(0x82, &body.concat()));
         // MQTT 3.x has but the QoS.
-        assert_eq!(
-            encoded(&packet, ProtocolVersion::V3_1_1),
-            framed(0x82, &[0, 10, 0, 1, b'#', 2])
-        );
+        assert_eq!(encoded(&packet, ProtocolVersion::V3_1_1), framed(0x82, &[0, 10, 0, 1, b'#', 2]));
     }
 
     #[test]
@@ -371,16 +325,8 @@ mod tests {
             (&shared, v5, ReasonCode::ProtocolError),
             // Identifier 0, two identifiers, a property of another packet
             (&[0, 1, 2, 0x0B, 0, 0, 1, b'a', 0], v5, ReasonCode::ProtocolError),
-            (
-                &[0, 1, 4, 0x0B, 1, 0x0B, 1, 0, 1, b'a', 0],
-                v5,
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &[0, 1, 4, 0x1F, 0, 1, b'x', 0, 1, b'a', 0],
-                v5,
-                ReasonCode::MalformedPacket,
-            ),
+            (&[0, 1, 4, 0x0B, 1, 0x0B, 1, 0, 1, b'a', 0], v5, ReasonCode::ProtocolError),
+            (&[0, 1, 4, 0x1F, 0, 1, b'x', 0, 1, b'a', 0], v5, ReasonCode::MalformedPacket),
         ] {
             let error = decode_one(&framed(0x82, body), version).unwrap_err();
             assert_eq!(error.reason, reason, "{body:02X?} {version}: {error}");
@@ -396,11 +342,7 @@ mod tests {
     fn the_answer_says_how_each_went() {
         let mut suback = SubAck {
             packet_id: PacketId::new(10).unwrap(),
-            reasons: vec![
-                ReasonCode::Success,
-                ReasonCode::GrantedQoS2,
-                ReasonCode::UnspecifiedError,
-            ],
+            reasons: vec![ReasonCode::Success, ReasonCode::GrantedQoS2, ReasonCode::UnspecifiedError],
             reason_string: None,
             user_properties: UserProperties::new(),
         };
@@ -420,10 +362,8 @@ mod tests {
             assert!(decode_one(&[0x90, 3, 0, 10, reason], ProtocolVersion::V3_1_1).is_err());
         }
         assert!(decode_one(&[0x90, 4, 0, 10, 0, 0x10], ProtocolVersion::V5).is_err());
-        let allowed = ReasonCode::ALL
-            .iter()
-            .filter(|&&r| may_answer_subscribe(r, ProtocolVersion::V5))
-            .count();
+        let allowed =
+            ReasonCode::ALL.iter().filter(|&&r| may_answer_subscribe(r, ProtocolVersion::V5)).count();
         assert_eq!(allowed, 12);
     }
 }

@@ -47,14 +47,7 @@ impl Will {
         let topic = topic_name(reader.text()?)?;
         // A copy in any case: the will stays long after the rest of the packet has been looked at.
         let payload = Bytes::copy_from_slice(reader.data()?);
-        Ok(Self {
-            topic,
-            payload,
-            qos,
-            retain,
-            delay_interval,
-            properties,
-        })
+        Ok(Self { topic, payload, qos, retain, delay_interval, properties })
     }
 }
 
@@ -62,10 +55,7 @@ impl EncodeProperties for Will {
     fn encode_properties<S: Sink>(&self, out: &mut S) -> Result<(), EncodeError> {
         let delay_interval = Some(self.delay_interval).filter(|&seconds| seconds > 0);
         out.u32_property(PropertyId::WILL_DELAY_INTERVAL, delay_interval);
-        out.u32_property(
-            PropertyId::MESSAGE_EXPIRY_INTERVAL,
-            self.properties.message_expiry_interval,
-        );
+        out.u32_property(PropertyId::MESSAGE_EXPIRY_INTERVAL, self.properties.message_expiry_interval);
         self.properties.encode_common(out)
     }
 }

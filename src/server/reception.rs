@@ -59,6 +59,7 @@ impl Reception {
         };
         match accepted {
             Accepted::Tcp(stream, peer) => self.start(stream, peer, Plain, places),
+            Accepted::Tls(stream, peer, layer) => self.start(stream, peer, layer, places),
             Accepted::Unix(stream, peer) => self.start(stream, peer, Plain, places),
         }
     }

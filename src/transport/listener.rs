@@ -4,9 +4,11 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
+use super::tls::{Application, Tls, TlsLayer};
 use super::unix::OwnedUnixListener;
 use super::{ListenerConfig, Peer, SocketOptions, tcp};
 
@@ -20,6 +22,15 @@ pub enum Listener {
         /// How its connections are set up.
         socket: SocketOptions,
     },
+    /// TLS over TCP.
+    Tls {
+        /// The listener itself.
+        listener: TcpListener,
+        /// How its connections are set up.
+        socket: SocketOptions,
+        /// What its connections open.
+        layer: TlsLayer,
+    },
     /// A Unix stream socket.
     Unix(OwnedUnixListener),
 }
@@ -30,6 +41,8 @@ pub enum Listener {
 pub enum Accepted {
     /// Plain TCP.
     Tcp(TcpStream, Peer),
+    /// TLS over TCP.
+    Tls(TcpStream, Peer, TlsLayer),
     /// A Unix stream socket.
     Unix(UnixStream, Peer),
 }
@@ -41,17 +54,28 @@ pub enum Accepted {
 pub enum BoundAddress {
     /// Plain TCP.
     Tcp(SocketAddr),
+    /// TLS over TCP.
+    Tls(SocketAddr),
     /// A Unix stream socket.
     Unix(PathBuf),
 }
 
 impl Listener {
-    /// Begins to listen. To be called within the runtime.
-    pub fn bind(config: &ListenerConfig) -> io::Result<Self> {
+    /// Begins to listen. To be called within the runtime. A listener for TLS needs `tls`.
+    pub fn bind(config: &ListenerConfig, tls: Option<&Arc<Tls>>) -> io::Result<Self> {
+        let layer = |application| {
+            let tls = tls.ok_or_else(|| io::Error::other("there is no certificate for it"))?;
+            Ok::<_, io::Error>(tls.layer(application))
+        };
         match config {
             ListenerConfig::Tcp { address, socket } => {
                 Ok(Self::Tcp { listener: tcp::bind(*address, socket)?, socket: socket.clone() })
             }
+            ListenerConfig::Tls { address, socket } => Ok(Self::Tls {
+                layer: layer(Application::Mqtt)?,
+                listener: tcp::bind(*address, socket)?,
+                socket: socket.clone(),
+            }),
             ListenerConfig::Unix { path } => OwnedUnixListener::bind(path).map(Self::Unix),
         }
     }
@@ -60,6 +84,7 @@ impl Listener {
     pub fn address(&self) -> io::Result<BoundAddress> {
         match self {
             Self::Tcp { listener, .. } => listener.local_addr().map(BoundAddress::Tcp),
+            Self::Tls { listener, .. } => listener.local_addr().map(BoundAddress::Tls),
             Self::Unix(listener) => Ok(BoundAddress::Unix(listener.path().to_owned())),
         }
     }
@@ -68,9 +93,12 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp { listener, socket } => {
-                let (stream, address) = listener.accept().await?;
-                tcp::set_up(&stream, socket)?;
+                let (stream, address) = tcp::accept(listener, socket).await?;
                 Ok(Accepted::Tcp(stream, Peer::new("tcp", Some(address))))
+            }
+            Self::Tls { listener, socket, layer } => {
+                let (stream, address) = tcp::accept(listener, socket).await?;
+                Ok(Accepted::Tls(stream, Peer::new("tls", Some(address)), layer.clone()))
             }
             Self::Unix(listener) => {
                 let stream = listener.accept().await?;
@@ -84,7 +112,7 @@ impl Accepted {
     /// The other end, as far as it is known before the handshake.
     pub fn peer(&self) -> &Peer {
         match self {
-            Self::Tcp(_, peer) | Self::Unix(_, peer) => peer,
+            Self::Tcp(_, peer) | Self::Tls(_, peer, _) | Self::Unix(_, peer) => peer,
         }
     }
 }
@@ -93,6 +121,7 @@ impl fmt::Display for BoundAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "tcp {address}"),
+            Self::Tls(address) => write!(f, "tls {address}"),
             Self::Unix(path) => write!(f, "unix {}", path.display()),
         }
     }

@@ -3,6 +3,7 @@
 mod handshake;
 mod listener;
 mod tcp;
+pub mod tls;
 mod unix;
 
 use std::fmt;
@@ -23,6 +24,13 @@ const BACKLOG: i32 = 1_024;
 pub enum ListenerConfig {
     /// Plain TCP.
     Tcp {
+        /// Address and port; port 0 takes a free one.
+        address: SocketAddr,
+        /// How its sockets are set up.
+        socket: SocketOptions,
+    },
+    /// TLS over TCP.
+    Tls {
         /// Address and port; port 0 takes a free one.
         address: SocketAddr,
         /// How its sockets are set up.
@@ -60,6 +68,7 @@ impl fmt::Display for ListenerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { address, .. } => write!(f, "tcp {address}"),
+            Self::Tls { address, .. } => write!(f, "tls {address}"),
             Self::Unix { path } => write!(f, "unix {}", path.display()),
         }
     }
@@ -68,7 +77,7 @@ impl fmt::Display for ListenerConfig {
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// How it is connected: `tcp`, `unix`.
+    /// How it is connected: `tcp`, `tls`, `unix`.
     pub transport: &'static str,
     /// Its address, where it has one.
     pub address: Option<SocketAddr>,

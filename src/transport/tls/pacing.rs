@@ -55,14 +55,14 @@ mod tests {
     #[tokio::test]
     async fn no_more_compute_at_a_time_than_there_are_places() {
         let pace = Pace(Arc::new(Semaphore::new(1)));
-        let place = Arc::clone(&pace.0).try_acquire_owned().unwrap();
+        let taken = Arc::clone(&pace.0).try_acquire_owned().unwrap();
         let mut paced = Box::pin(pace.run(std::future::ready(42)));
-        assert!(futures_poll(paced.as_mut()).is_pending());
-        drop(place);
+        assert!(poll_once(paced.as_mut()).is_pending());
+        drop(taken);
         assert_eq!(paced.await, 42);
     }
 
-    fn futures_poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
         future.poll(&mut Context::from_waker(std::task::Waker::noop()))
     }
 }

@@ -89,9 +89,10 @@ struct Section<'t> {
 impl Section<'_> {
     fn decode<T: PemObject>(&self, path: &Path) -> Result<T, TlsError> {
         T::from_pem_slice(self.text.as_bytes()).map_err(|error| {
-            let message = match error {
-                Error::NoItemsFound => format!("{:?} is of no kind that TLS can use", self.label),
-                error => format!("{:?} cannot be decoded: {error}", self.label),
+            let message = if matches!(error, Error::NoItemsFound) {
+                format!("{:?} is of no kind that TLS can use", self.label)
+            } else {
+                format!("{:?} cannot be decoded: {error}", self.label)
             };
             TlsError::invalid(path, self.line, message)
         })

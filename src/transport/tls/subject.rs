@@ -69,10 +69,18 @@ impl Subject {
 
     /// All DNS names.
     pub(super) fn dns_names(&self) -> Vec<String> {
-        self.alternative_names(|name| match name {
-            GeneralName::DnsName(name) => Some(name.to_string()),
-            _ => None,
-        })
+        let dns = |name: &GeneralName| {
+            if let GeneralName::DnsName(name) = name { Some(name.to_string()) } else { None }
+        };
+        self.alternative_names(dns)
+    }
+
+    /// All URIs.
+    fn uris(&self) -> Vec<String> {
+        let uri = |name: &GeneralName| {
+            if let GeneralName::UniformResourceIdentifier(uri) = name { Some(uri.to_string()) } else { None }
+        };
+        self.alternative_names(uri)
     }
 
     /// Who it says its owner is; `None` if it does not say so in this part, or in a way that is not clear.
@@ -80,13 +88,7 @@ impl Subject {
         let name = match source {
             IdentitySource::CommonName => self.common_name(),
             IdentitySource::DnsName => self.dns_names().into_iter().next(),
-            IdentitySource::Uri => {
-                let uris = self.alternative_names(|name| match name {
-                    GeneralName::UniformResourceIdentifier(uri) => Some(uri.to_string()),
-                    _ => None,
-                });
-                uris.into_iter().next()
-            }
+            IdentitySource::Uri => self.uris().into_iter().next(),
             IdentitySource::Subject => Some(self.0.tbs_certificate().subject().to_string()),
         };
         // Names are compared with those of the auth file: one with a control character is not a name.

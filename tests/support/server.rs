@@ -336,7 +336,10 @@ impl Log {
         let lines = self.lines.0.lock().unwrap();
         let waiting = |lines: &mut Lines| !lines.ended && find(lines).is_none();
         let (lines, _) = self.lines.1.wait_timeout_while(lines, PATIENCE, waiting).unwrap();
-        find(&lines).unwrap_or_else(|| panic!("no {text:?} in the log:\n{}", lines.text.join("\n")))
+        let found = find(&lines);
+        // Not to be held by a panic: the log is printed on the way out.
+        drop(lines);
+        found.unwrap_or_else(|| panic!("no {text:?} in the log:\n{}", self.text()))
     }
 }
 

@@ -104,9 +104,11 @@ fn counters_are_told_on_demand() {
     broker.signal("USR1");
     let line = broker.wait_for_log(from, "counters ");
     let (_, pairs) = line.split_once("counters ").unwrap();
+    let mut names = std::collections::BTreeSet::new();
     for pair in pairs.split_whitespace() {
         let (name, value) = pair.split_once('=').unwrap_or_else(|| panic!("{pair:?} in {line}"));
         assert!(!name.is_empty() && value.parse::<u64>().is_ok(), "{pair}");
+        assert!(names.insert(name), "{name} is told twice");
     }
 }
 

@@ -111,6 +111,14 @@ impl Client {
         }
     }
 
+    /// Receives the CONNACK for a CONNECT that was sent before, and insists on being accepted.
+    pub(crate) fn expect_accepted(&mut self) {
+        match self.receive() {
+            Packet::ConnAck(connack) if connack.reason == 0 => self.connack = Some(connack),
+            other => panic!("expected to be accepted, received {other:?}"),
+        }
+    }
+
     /// The CONNACK it was accepted with.
     pub(crate) fn connack(&self) -> &ConnAck {
         self.connack.as_ref().expect("not connected yet")
@@ -333,6 +341,17 @@ impl Client {
         let id = subscribe.id;
         self.send(subscribe);
         self.expect(suback(id, reasons));
+    }
+
+    /// Subscribes to one filter with an older version of the protocol and insists on being refused: by the code, or
+    /// by the end of the connection.
+    #[track_caller]
+    pub(crate) fn expect_subscription_refused(&mut self, filter: &str) {
+        self.send(subscribe(filter, 1));
+        match self.try_receive() {
+            None => {}
+            Some(packet) => assert!(packet.is(&suback(1, &[0x80]).into()), "{packet:?}"),
+        }
     }
 
     /// Publishes and goes through the handshake of the QoS. Returns the reason code of the PUBACK or PUBREC. A

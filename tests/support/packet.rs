@@ -724,9 +724,8 @@ const CONNACK_REASONS: &[u8] = &[
 
 fn suback_reasons(version: Version) -> &'static [u8] {
     match version {
-        // 0x80 came with MQTT 3.1.1.
-        Version::V31 => &[0, 1, 2],
-        Version::V311 => &[0, 1, 2, 0x80],
+        // 0x80 came with MQTT 3.1.1, but is widely used in 3.1 too, which has no other way to refuse.
+        Version::V31 | Version::V311 => &[0, 1, 2, 0x80],
         Version::V5 => &[0, 1, 2, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2],
     }
 }

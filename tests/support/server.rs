@@ -239,8 +239,9 @@ impl Broker {
         self.signal("USR1");
         let line = self.wait_for_log(from, "counters ");
         let prefix = format!("{name}=");
-        let value = line.split_whitespace().find_map(|word| word.strip_prefix(prefix.as_str()));
-        let value = value.unwrap_or_else(|| panic!("no counter {name} in: {line}"));
+        let mut values = line.split_whitespace().filter_map(|word| word.strip_prefix(prefix.as_str()));
+        let value = values.next().unwrap_or_else(|| panic!("no counter {name} in: {line}"));
+        assert_eq!(values.next(), None, "counter {name} is told twice in: {line}");
         value.parse().unwrap_or_else(|_| panic!("counter {name} is not a number in: {line}"))
     }
 

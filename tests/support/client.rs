@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::packet::{ConnAck, Connect, Disconnect, Packet, Publish, Subscribe};
+use super::connect::Connect;
+use super::packet::{ConnAck, Disconnect, Packet, Publish, Subscribe};
 use super::packet::{disconnect, pingreq, puback, pubcomp, pubrec, pubrel, suback, subscribe};
 use super::server::{Broker, PATIENCE};
 use super::wire::{Encode, Version, split};

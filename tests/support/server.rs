@@ -10,7 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
-use super::packet::{connect, publish, will};
+use super::connect::{connect, will};
+use super::packet::publish;
+use super::wire::Version;
 
 /// How long is waited for what must come, before the test fails: long enough for a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -223,9 +225,10 @@ impl Broker {
         self.wait_for_log(from, "reload");
     }
 
-    /// Lets so many seconds pass as the broker counts them: until a will with that delay is published.
+    /// Lets so many seconds pass as the broker counts them: until a will with that delay is published. Who waits for it
+    /// does so with MQTT 3.1.1, which no keep-alive of the server concerns.
     pub(crate) fn let_pass(&self, seconds: u32) {
-        let mut watcher = Client::connect(self, connect());
+        let mut watcher = Client::connect(self, connect().version(Version::V311));
         let topic = format!("passed/{}", watcher.local_address().port());
         watcher.subscribe(&topic, 0);
         let delayed = connect().session_expiry(seconds + 60).will(will(&topic).delay(seconds));

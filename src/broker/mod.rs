@@ -6,6 +6,8 @@ pub mod output;
 pub mod permissions;
 
 pub use input::{Attach, Closure, ConnectionId, Input};
-pub use limits::{BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, QueuePolicy, SharedStrategy};
+pub use limits::{
+    BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, QueuePolicy, SharedStrategy,
+};
 pub use output::{Output, ToClient};
 pub use permissions::{Identity, Permissions, Policy};

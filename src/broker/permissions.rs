@@ -90,7 +90,10 @@ impl Policy {
     /// What of the rules concerns `identity`.
     pub fn permissions(&self, identity: &Identity) -> Permissions {
         let Self::Rules { rules, .. } = self else {
-            return Permissions { publish: Verb::All, subscribe: Verb::All };
+            return Permissions {
+                publish: Verb::All,
+                subscribe: Verb::All,
+            };
         };
         let decisions = |verdicts: fn(&Rule) -> &Verdicts| {
             let mut decisions: Vec<Decision> = Vec::new();
@@ -99,7 +102,10 @@ impl Policy {
                     if rule.filter.as_str() == "#" {
                         decisions.clear(); // What stands before a rule for every topic never decides.
                     }
-                    decisions.push(Decision { filter: rule.filter.clone(), allow });
+                    decisions.push(Decision {
+                        filter: rule.filter.clone(),
+                        allow,
+                    });
                 }
             }
             match decisions.as_slice() {
@@ -107,7 +113,10 @@ impl Policy {
                 _ => Verb::Decisions(decisions.into()),
             }
         };
-        Permissions { publish: decisions(|rule| &rule.publish), subscribe: decisions(|rule| &rule.subscribe) }
+        Permissions {
+            publish: decisions(|rule| &rule.publish),
+            subscribe: decisions(|rule| &rule.subscribe),
+        }
     }
 
     /// Whether such a client could still log in.
@@ -167,7 +176,9 @@ impl Permissions {
     /// rules one by one can tell. A rule that denies only a part of the topics leaves the subscription standing; the
     /// messages of that part are withheld at delivery.
     pub fn may_subscribe(&self, filter: &TopicFilter) -> bool {
-        let Verb::Decisions(decisions) = &self.subscribe else { return true };
+        let Verb::Decisions(decisions) = &self.subscribe else {
+            return true;
+        };
         decisions.iter().fold(false, |granted, decision| {
             if decision.allow {
                 granted || overlaps(&decision.filter, filter)
@@ -209,7 +220,10 @@ mod tests {
     use super::*;
 
     fn names(users: &[&str]) -> Names {
-        Names { any: users.contains(&"@any"), users: users.iter().copied().map(Arc::from).collect() }
+        Names {
+            any: users.contains(&"@any"),
+            users: users.iter().copied().map(Arc::from).collect(),
+        }
     }
 
     /// Rules of one verb for both publishing and subscribing: `+u1,u2 filter` allows, `-u1 filter` denies.
@@ -221,14 +235,27 @@ mod tests {
                 let (sign, who) = who.split_at(1);
                 let who = names(&who.split(',').collect::<Vec<_>>());
                 let verdicts = if sign == "+" {
-                    Verdicts { allow: who, deny: Names::default() }
+                    Verdicts {
+                        allow: who,
+                        deny: Names::default(),
+                    }
                 } else {
-                    Verdicts { allow: Names::default(), deny: who }
+                    Verdicts {
+                        allow: Names::default(),
+                        deny: who,
+                    }
                 };
-                Rule { filter: TopicFilter::parse(filter).unwrap(), publish: verdicts.clone(), subscribe: verdicts }
+                Rule {
+                    filter: TopicFilter::parse(filter).unwrap(),
+                    publish: verdicts.clone(),
+                    subscribe: verdicts,
+                }
             })
             .collect();
-        Policy::Rules { rules, users: ["u1", "u2"].into_iter().map(Arc::from).collect() }
+        Policy::Rules {
+            rules,
+            users: ["u1", "u2"].into_iter().map(Arc::from).collect(),
+        }
     }
 
     fn of(policy: &Policy, user: &str) -> Permissions {
@@ -239,10 +266,18 @@ mod tests {
     fn check(lines: &[&str], user: &str, publish: &[(&str, bool)], subscribe: &[(&str, bool)]) {
         let permissions = of(&policy(lines), user);
         for (topic, expected) in publish {
-            assert_eq!(permissions.may_publish(&TopicName::parse(topic).unwrap()), *expected, "publish {topic}");
+            assert_eq!(
+                permissions.may_publish(&TopicName::parse(topic).unwrap()),
+                *expected,
+                "publish {topic}"
+            );
         }
         for (filter, expected) in subscribe {
-            assert_eq!(permissions.may_subscribe(&TopicFilter::parse(filter).unwrap()), *expected, "subscribe {filter}");
+            assert_eq!(
+                permissions.may_subscribe(&TopicFilter::parse(filter).unwrap()),
+                *expected,
+                "subscribe {filter}"
+            );
         }
     }
 
@@ -258,22 +293,43 @@ mod tests {
             &["-u1 #", "+u1 1/#", "-u1 1/2/#"],
             "u1",
             &[("1", true), ("1/2", false), ("1/2/3", false), ("1/3", true)],
-            &[("1/2", false), ("1/2/3", false), ("1/2/", false), ("1/#", true), ("1/+", true)],
+            &[
+                ("1/2", false),
+                ("1/2/3", false),
+                ("1/2/", false),
+                ("1/#", true),
+                ("1/+", true),
+            ],
         );
     }
 
     #[test]
     fn a_rule_concerns_only_those_it_names() {
         let rules = ["-@any #", "+u1,u2 sub/#", "-u2 sub/x"];
-        check(&rules, "u1", &[("sub/x", true), ("other", false)], &[("sub/x", true)]);
-        check(&rules, "u2", &[("sub/x", false), ("sub/y", true)], &[("sub/x", false), ("sub/#", true)]);
+        check(
+            &rules,
+            "u1",
+            &[("sub/x", true), ("other", false)],
+            &[("sub/x", true)],
+        );
+        check(
+            &rules,
+            "u2",
+            &[("sub/x", false), ("sub/y", true)],
+            &[("sub/x", false), ("sub/#", true)],
+        );
         check(&["+u1 #"], "u2", &[("a", false)], &[("a", false)]);
         check(&[], "u1", &[("a", false)], &[("#", false)]);
     }
 
     #[test]
     fn a_partly_denied_subscription_stands_and_its_denied_topics_are_withheld() {
-        check(&["+u1 #", "-u1 secret/#"], "u1", &[("secret/x", false)], &[("#", true), ("secret/x", false)]);
+        check(
+            &["+u1 #", "-u1 secret/#"],
+            "u1",
+            &[("secret/x", false)],
+            &[("#", true), ("secret/x", false)],
+        );
         let permissions = of(&policy(&["+u1 #", "-u1 secret/#"]), "u1");
         assert!(permissions.may_receive(&TopicName::parse("open").unwrap()));
         assert!(!permissions.may_receive(&TopicName::parse("secret").unwrap()));
@@ -281,9 +337,19 @@ mod tests {
 
     #[test]
     fn one_rule_may_allow_some_and_deny_others() {
-        let verdicts = Verdicts { allow: names(&["u1"]), deny: names(&["u2"]) };
-        let rule = Rule { filter: TopicFilter::parse("a").unwrap(), publish: verdicts, subscribe: Verdicts::default() };
-        let policy = Policy::Rules { rules: vec![rule], users: BTreeSet::new() };
+        let verdicts = Verdicts {
+            allow: names(&["u1"]),
+            deny: names(&["u2"]),
+        };
+        let rule = Rule {
+            filter: TopicFilter::parse("a").unwrap(),
+            publish: verdicts,
+            subscribe: Verdicts::default(),
+        };
+        let policy = Policy::Rules {
+            rules: vec![rule],
+            users: BTreeSet::new(),
+        };
         let topic = TopicName::parse("a").unwrap();
         assert!(of(&policy, "u1").may_publish(&topic));
         assert!(!of(&policy, "u2").may_publish(&topic));
@@ -303,7 +369,10 @@ mod tests {
             ("+", "a/b", false),
             ("+/#", "#", false),
         ] {
-            let (outer, inner) = (TopicFilter::parse(outer).unwrap(), TopicFilter::parse(inner).unwrap());
+            let (outer, inner) = (
+                TopicFilter::parse(outer).unwrap(),
+                TopicFilter::parse(inner).unwrap(),
+            );
             assert_eq!(covers(&outer, &inner), expected, "{outer} {inner}");
         }
     }

@@ -1,0 +1,17 @@
+//! Black-box tests: the broker as a process, over real sockets, with raw packets, one module for each area.
+//!
+//! No test waits for the clock where it can wait for the thing itself; that nothing comes is known when the answer to
+//! a PINGREQ comes, which stands behind whatever would have come.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that cannot go on panics, and it names only what it expects"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod connect;

@@ -208,7 +208,8 @@ fn citations(text: &str) -> Vec<Citation> {
             if let Some((number, _)) = piece.split_once(']')
                 && number.starts_with(|first: char| first.is_ascii_digit())
             {
-                let number = number.to_owned();
+                // In documentation the brackets may be escaped.
+                let number = number.trim_end_matches('\\').to_owned();
                 found.push(Citation { standard, number });
             }
         }

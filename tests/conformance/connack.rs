@@ -3,10 +3,10 @@
 use crate::support::*;
 use crate::{in_each_version, in_versions, join, stay};
 
-const LOCKED: &str = r#"{
+const LOCKED: &str = r##"{
     authentication: [{name: "ada", method: "plain_password", password: "right"}],
     authorization: [],
-}"#;
+}"##;
 
 /// Keeps [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.2.0-2] [MQTT-3.2.2-1] [MQTT3-3.1.4-4] [MQTT3-3.2.0-1].
 #[test]
@@ -14,7 +14,11 @@ fn an_accepted_connect_is_answered_once_and_first() {
     in_each_version(|broker, version| {
         let mut client = Client::open(broker);
         client.set_version(version);
-        let packets = [connect().version(version).frame(version), subscribe("t", 0).frame(version), pingreq()];
+        let packets = [
+            connect().version(version).frame(version),
+            subscribe("t", 0).frame(version),
+            pingreq(),
+        ];
         client.send_all(packets);
         client.expect(connack(0));
         client.expect(suback(1, &[0]));
@@ -48,7 +52,10 @@ fn session_present_says_whether_the_session_goes_on() {
         };
         assert!(!present(stay(version, "c")), "there was none");
         assert!(present(stay(version, "c")), "there was one");
-        assert!(!present(stay(version, "c").clean_start(true)), "it has been discarded");
+        assert!(
+            !present(stay(version, "c").clean_start(true)),
+            "it has been discarded"
+        );
     });
 }
 
@@ -56,7 +63,10 @@ fn session_present_says_whether_the_session_goes_on() {
 #[test]
 fn refusals_have_reason_codes_of_connack() {
     // The client of these tests takes no others.
-    let broker = Setup::new().option("--mqtt-maximum-qos=0").file("auth.json", LOCKED).start();
+    let broker = Setup::new()
+        .option("--mqtt-maximum-qos=0")
+        .file("auth.json", LOCKED)
+        .start();
     let ada = || connect().user("ada");
     Client::refused(&broker, ada().password("right").will(will("w").qos(1)), 0x9B);
     let mut client = Client::open(&broker);
@@ -80,7 +90,11 @@ fn a_maximum_qos_is_announced() {
     for maximum in [0, 1] {
         let broker = Broker::start(&[&format!("--mqtt-maximum-qos={maximum}")]);
         let client = join(&broker, Version::V5);
-        assert!(client.connack().has(&Property::MaximumQos(maximum)), "{:?}", client.connack());
+        assert!(
+            client.connack().has(&Property::MaximumQos(maximum)),
+            "{:?}",
+            client.connack()
+        );
     }
     let broker = Broker::start(&[]);
     assert!(join(&broker, Version::V5).connack().all(0x24).is_empty());
@@ -145,5 +159,8 @@ fn a_refusal_fits_into_the_maximum_packet_size() {
     // Flags, Reason Code, no properties.
     let smallest = Property::MaximumPacketSize(5);
     let connack = client.handshake(connect().user("ada").password("wrong").property(smallest));
-    assert!(connack.reason >= 0x80 && connack.properties.is_empty(), "{connack:?}");
+    assert!(
+        connack.reason >= 0x80 && connack.properties.is_empty(),
+        "{connack:?}"
+    );
 }

@@ -154,15 +154,10 @@ fn the_length_of_the_properties_is_there_even_if_there_are_none() {
     let mut client = join(&broker, Version::V5);
     client.subscribe("t", 0);
     // Were the length missing, the payload would be read as the properties.
-    client.publish_and_receive(publish("t").payload("\u{2}no property"));
+    let message = publish("t").payload("\u{2}no property");
+    client.send(message.clone());
+    client.expect(message);
     let mut without = join(&broker, Version::V5);
     without.send(frame(0x30, b"\x00\x01t"));
     without.expect_disconnect(0x81);
-}
-
-impl Client {
-    fn publish_and_receive(&mut self, message: Publish) {
-        self.send(message.clone());
-        self.expect(message);
-    }
 }

@@ -31,7 +31,7 @@ mod topics;
 mod unsubscribe;
 mod will;
 
-use support::{Broker, Client, Connect, Packet, Property, Version, connect, publish, will};
+use support::{Broker, Client, Connect, Packet, Property, Publish, Version, connect, publish, will};
 
 /// Runs a test for each version of the protocol, each time with a broker of its own.
 fn in_each_version(test: impl Fn(&Broker, Version)) {
@@ -59,6 +59,12 @@ fn join(broker: &Broker, version: Version) -> Client {
 /// A CONNECT that takes up the session of this identifier and keeps it for an hour, or for good.
 fn stay(version: Version, client_id: &str) -> Connect {
     connect().version(version).client_id(client_id).persistent()
+}
+
+/// Has a client of its own publish a message, and waits until the broker has taken it.
+#[track_caller]
+fn publish_from(broker: &Broker, version: Version, message: Publish) {
+    join(broker, version).publish(message);
 }
 
 /// Insists that the broker ends the connection; to a client of MQTT 5.0 it may first say why, with one of these codes.
@@ -92,7 +98,9 @@ fn expect_refusal(client: &mut Client, reasons: &[u8]) {
 fn let_pass(broker: &Broker, seconds: u32) {
     let mut watcher = join(broker, Version::V5);
     watcher.subscribe("seconds/passed", 0);
-    let clock = connect().session_expiry(seconds + 60).will(will("seconds/passed").delay(seconds));
+    let clock = connect()
+        .session_expiry(seconds + 60)
+        .will(will("seconds/passed").delay(seconds));
     Client::connect(broker, clock).cut();
     watcher.expect(publish("seconds/passed"));
 }

@@ -90,10 +90,7 @@ impl Policy {
     /// What of the rules concerns `identity`.
     pub fn permissions(&self, identity: &Identity) -> Permissions {
         let Self::Rules { rules, .. } = self else {
-            return Permissions {
-                publish: Verb::All,
-                subscribe: Verb::All,
-            };
+            return Permissions { publish: Verb::All, subscribe: Verb::All };
         };
         let decisions = |verdicts: fn(&Rule) -> &Verdicts| {
             let mut decisions: Vec<Decision> = Vec::new();
@@ -102,10 +99,7 @@ impl Policy {
                     if rule.filter.as_str() == "#" {
                         decisions.clear(); // What stands before a rule for every topic never decides.
                     }
-                    decisions.push(Decision {
-                        filter: rule.filter.clone(),
-                        allow,
-                    });
+                    decisions.push(Decision { filter: rule.filter.clone(), allow });
                 }
             }
             match decisions.as_slice() {
@@ -113,10 +107,7 @@ impl Policy {
                 _ => Verb::Decisions(decisions.into()),
             }
         };
-        Permissions {
-            publish: decisions(|rule| &rule.publish),
-            subscribe: decisions(|rule| &rule.subscribe),
-        }
+        Permissions { publish: decisions(|rule| &rule.publish), subscribe: decisions(|rule| &rule.subscribe) }
     }
 
     /// Whether such a client could still log in.
@@ -220,10 +211,7 @@ mod tests {
     use super::*;
 
     fn names(users: &[&str]) -> Names {
-        Names {
-            any: users.contains(&"@any"),
-            users: users.iter().copied().map(Arc::from).collect(),
-        }
+        Names { any: users.contains(&"@any"), users: users.iter().copied().map(Arc::from).collect() }
     }
 
     /// Rules of one verb for both publishing and subscribing: `+u1,u2 filter` allows, `-u1 filter` denies.
@@ -235,15 +223,9 @@ mod tests {
                 let (sign, who) = who.split_at(1);
                 let who = names(&who.split(',').collect::<Vec<_>>());
                 let verdicts = if sign == "+" {
-                    Verdicts {
-                        allow: who,
-                        deny: Names::default(),
-                    }
+                    Verdicts { allow: who, deny: Names::default() }
                 } else {
-                    Verdicts {
-                        allow: Names::default(),
-                        deny: who,
-                    }
+                    Verdicts { allow: Names::default(), deny: who }
                 };
                 Rule {
                     filter: TopicFilter::parse(filter).unwrap(),
@@ -252,10 +234,7 @@ mod tests {
                 }
             })
             .collect();
-        Policy::Rules {
-            rules,
-            users: ["u1", "u2"].into_iter().map(Arc::from).collect(),
-        }
+        Policy::Rules { rules, users: ["u1", "u2"].into_iter().map(Arc::from).collect() }
     }
 
     fn of(policy: &Policy, user: &str) -> Permissions {
@@ -293,43 +272,22 @@ mod tests {
             &["-u1 #", "+u1 1/#", "-u1 1/2/#"],
             "u1",
             &[("1", true), ("1/2", false), ("1/2/3", false), ("1/3", true)],
-            &[
-                ("1/2", false),
-                ("1/2/3", false),
-                ("1/2/", false),
-                ("1/#", true),
-                ("1/+", true),
-            ],
+            &[("1/2", false), ("1/2/3", false), ("1/2/", false), ("1/#", true), ("1/+", true)],
         );
     }
 
     #[test]
     fn a_rule_concerns_only_those_it_names() {
         let rules = ["-@any #", "+u1,u2 sub/#", "-u2 sub/x"];
-        check(
-            &rules,
-            "u1",
-            &[("sub/x", true), ("other", false)],
-            &[("sub/x", true)],
-        );
-        check(
-            &rules,
-            "u2",
-            &[("sub/x", false), ("sub/y", true)],
-            &[("sub/x", false), ("sub/#", true)],
-        );
+        check(&rules, "u1", &[("sub/x", true), ("other", false)], &[("sub/x", true)]);
+        check(&rules, "u2", &[("sub/x", false), ("sub/y", true)], &[("sub/x", false), ("sub/#", true)]);
         check(&["+u1 #"], "u2", &[("a", false)], &[("a", false)]);
         check(&[], "u1", &[("a", false)], &[("#", false)]);
     }
 
     #[test]
     fn a_partly_denied_subscription_stands_and_its_denied_topics_are_withheld() {
-        check(
-            &["+u1 #", "-u1 secret/#"],
-            "u1",
-            &[("secret/x", false)],
-            &[("#", true), ("secret/x", false)],
-        );
+        check(&["+u1 #", "-u1 secret/#"], "u1", &[("secret/x", false)], &[("#", true), ("secret/x", false)]);
         let permissions = of(&policy(&["+u1 #", "-u1 secret/#"]), "u1");
         assert!(permissions.may_receive(&TopicName::parse("open").unwrap()));
         assert!(!permissions.may_receive(&TopicName::parse("secret").unwrap()));
@@ -337,19 +295,13 @@ mod tests {
 
     #[test]
     fn one_rule_may_allow_some_and_deny_others() {
-        let verdicts = Verdicts {
-            allow: names(&["u1"]),
-            deny: names(&["u2"]),
-        };
+        let verdicts = Verdicts { allow: names(&["u1"]), deny: names(&["u2"]) };
         let rule = Rule {
             filter: TopicFilter::parse("a").unwrap(),
             publish: verdicts,
             subscribe: Verdicts::default(),
         };
-        let policy = Policy::Rules {
-            rules: vec![rule],
-            users: BTreeSet::new(),
-        };
+        let policy = Policy::Rules { rules: vec![rule], users: BTreeSet::new() };
         let topic = TopicName::parse("a").unwrap();
         assert!(of(&policy, "u1").may_publish(&topic));
         assert!(!of(&policy, "u2").may_publish(&topic));
@@ -369,10 +321,7 @@ mod tests {
             ("+", "a/b", false),
             ("+/#", "#", false),
         ] {
-            let (outer, inner) = (
-                TopicFilter::parse(outer).unwrap(),
-                TopicFilter::parse(inner).unwrap(),
-            );
+            let (outer, inner) = (TopicFilter::parse(outer).unwrap(), TopicFilter::parse(inner).unwrap());
             assert_eq!(covers(&outer, &inner), expected, "{outer} {inner}");
         }
     }

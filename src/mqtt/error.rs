@@ -15,18 +15,12 @@ pub struct DecodeError {
 impl DecodeError {
     /// The bytes do not follow the format (0x81).
     pub const fn malformed(detail: &'static str) -> Self {
-        Self {
-            reason: ReasonCode::MalformedPacket,
-            detail,
-        }
+        Self { reason: ReasonCode::MalformedPacket, detail }
     }
 
     /// The bytes follow the format but say what must not be said (0x82).
     pub const fn protocol(detail: &'static str) -> Self {
-        Self {
-            reason: ReasonCode::ProtocolError,
-            detail,
-        }
+        Self { reason: ReasonCode::ProtocolError, detail }
     }
 
     /// Another reason.

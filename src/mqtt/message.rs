@@ -45,10 +45,7 @@ fn properties_footprint(properties: &PublishProperties) -> usize {
     const FIXED: usize = 160;
     const PAIR: usize = 64;
     FIXED
-        + properties
-            .response_topic
-            .as_ref()
-            .map_or(0, |topic| topic.as_str().len())
+        + properties.response_topic.as_ref().map_or(0, |topic| topic.as_str().len())
         + properties.correlation_data.as_ref().map_or(0, Bytes::len)
         + properties.content_type.as_ref().map_or(0, |text| text.len())
         + properties

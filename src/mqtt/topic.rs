@@ -162,27 +162,18 @@ impl SubscriptionFilter {
     /// Reads `filter` or `$share/name/filter`.
     pub fn parse(text: &str) -> Result<Self, TopicError> {
         check_text(text)?;
-        let Some(shared) = text
-            .strip_prefix("$share")
-            .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+        let Some(shared) =
+            text.strip_prefix("$share").filter(|rest| rest.is_empty() || rest.starts_with('/'))
         else {
-            return Ok(Self {
-                share: None,
-                filter: TopicFilter::parse(text)?,
-            });
+            return Ok(Self { share: None, filter: TopicFilter::parse(text)? });
         };
-        let (share, filter) = shared
-            .strip_prefix('/')
-            .and_then(|rest| rest.split_once('/'))
-            .ok_or(TopicError::BadShare)?;
+        let (share, filter) =
+            shared.strip_prefix('/').and_then(|rest| rest.split_once('/')).ok_or(TopicError::BadShare)?;
         // [MQTT-4.8.2-2]: the share name is followed by a slash and a filter.
         if filter.is_empty() {
             return Err(TopicError::BadShare);
         }
-        Ok(Self {
-            share: Some(ShareName::parse(share)?),
-            filter: TopicFilter::parse(filter)?,
-        })
+        Ok(Self { share: Some(ShareName::parse(share)?), filter: TopicFilter::parse(filter)? })
     }
 }
 

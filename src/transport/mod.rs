@@ -38,12 +38,6 @@ pub struct SocketOptions {
 
 impl Default for SocketOptions {
     fn default() -> Self {
-        Self {
-            no_delay: true,
-            send_buffer: None,
-            receive_buffer: None,
-            reuse_port: false,
-            keepalive: None,
-        }
+        Self { no_delay: true, send_buffer: None, receive_buffer: None, reuse_port: false, keepalive: None }
     }
 }

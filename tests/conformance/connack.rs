@@ -1,7 +1,7 @@
 //! CONNACK: section 3.2 of both standards.
 
 use crate::support::*;
-use crate::{in_each_version, in_versions, join, stay};
+use crate::{in_each_version, in_numbered_versions, join, stay};
 
 const LOCKED: &str = r##"{
     authentication: [{name: "ada", method: "plain_password", password: "right"}],
@@ -14,11 +14,8 @@ fn an_accepted_connect_is_answered_once_and_first() {
     in_each_version(|broker, version| {
         let mut client = Client::open(broker);
         client.set_version(version);
-        let packets = [
-            connect().version(version).frame(version),
-            subscribe("t", 0).frame(version),
-            pingreq(),
-        ];
+        let packets =
+            [connect().version(version).frame(version), subscribe("t", 0).frame(version), pingreq()];
         client.send_all(packets);
         client.expect(connack(0));
         client.expect(suback(1, &[0]));
@@ -43,7 +40,7 @@ fn connack_comes_before_what_waited_in_the_session() {
 /// Keeps [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT3-3.2.2-1] [MQTT3-3.2.2-2] [MQTT3-3.2.2-3].
 #[test]
 fn session_present_says_whether_the_session_goes_on() {
-    in_versions(&[Version::V311, Version::V5], &[], |broker, version| {
+    in_numbered_versions(|broker, version| {
         let present = |connect| {
             let client = Client::connect(broker, connect);
             let present = client.connack().session_present;
@@ -52,10 +49,7 @@ fn session_present_says_whether_the_session_goes_on() {
         };
         assert!(!present(stay(version, "c")), "there was none");
         assert!(present(stay(version, "c")), "there was one");
-        assert!(
-            !present(stay(version, "c").clean_start(true)),
-            "it has been discarded"
-        );
+        assert!(!present(stay(version, "c").clean_start(true)), "it has been discarded");
     });
 }
 
@@ -63,24 +57,11 @@ fn session_present_says_whether_the_session_goes_on() {
 #[test]
 fn refusals_have_reason_codes_of_connack() {
     // The client of these tests takes no others.
-    let broker = Setup::new()
-        .option("--mqtt-maximum-qos=0")
-        .file("auth.json", LOCKED)
-        .start();
+    let broker = Setup::new().option("--mqtt-maximum-qos=0").file("auth.json", LOCKED).start();
     let ada = || connect().user("ada");
     Client::refused(&broker, ada().password("right").will(will("w").qos(1)), 0x9B);
     let mut client = Client::open(&broker);
     assert!([0x86, 0x87].contains(&client.handshake(ada().password("wrong")).reason));
-    client.expect_closed();
-}
-
-/// Keeps [MQTT3-3.2.2-6].
-#[test]
-fn a_refusal_without_a_return_code_has_no_connack() {
-    let broker = Broker::start(&["--mqtt-retain-support=false"]);
-    let mut client = Client::open(&broker);
-    client.set_version(Version::V311);
-    client.send(connect().version(Version::V311).will(will("w").retain()));
     client.expect_closed();
 }
 
@@ -90,11 +71,7 @@ fn a_maximum_qos_is_announced() {
     for maximum in [0, 1] {
         let broker = Broker::start(&[&format!("--mqtt-maximum-qos={maximum}")]);
         let client = join(&broker, Version::V5);
-        assert!(
-            client.connack().has(&Property::MaximumQos(maximum)),
-            "{:?}",
-            client.connack()
-        );
+        assert!(client.connack().has(&Property::MaximumQos(maximum)), "{:?}", client.connack());
     }
     let broker = Broker::start(&[]);
     assert!(join(&broker, Version::V5).connack().all(0x24).is_empty());
@@ -159,8 +136,5 @@ fn a_refusal_fits_into_the_maximum_packet_size() {
     // Flags, Reason Code, no properties.
     let smallest = Property::MaximumPacketSize(5);
     let connack = client.handshake(connect().user("ada").password("wrong").property(smallest));
-    assert!(
-        connack.reason >= 0x80 && connack.properties.is_empty(),
-        "{connack:?}"
-    );
+    assert!(connack.reason >= 0x80 && connack.properties.is_empty(), "{connack:?}");
 }

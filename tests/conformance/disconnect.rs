@@ -20,12 +20,7 @@ fn pingreq_is_answered() {
 #[test]
 fn an_error_ends_the_connection_and_nothing_follows() {
     in_each_version(|broker, version| {
-        for error in [
-            frame(0x00, &[]),
-            frame(0x20, &[0, 0]),
-            frame(0xD0, &[]),
-            frame(0xC0, &[0]),
-        ] {
+        for error in [frame(0x00, &[]), frame(0x20, &[0, 0]), frame(0xD0, &[]), frame(0xC0, &[0])] {
             let mut client = join(broker, version);
             client.send_all([error, pingreq(), publish("t").qos(1).id(1).frame(version)]);
             match client.try_receive() {

@@ -97,10 +97,7 @@ fn messages_keep_their_order_when_they_wait_and_when_they_are_sent_again() {
         let mut client = Client::connect(broker, stay(version, "c"));
         for payload in 1..=8 {
             let message = client.receive_publish();
-            assert_eq!(
-                (message.text(), message.dup),
-                (payload.to_string().as_str(), payload <= 4)
-            );
+            assert_eq!((message.text(), message.dup), (payload.to_string().as_str(), payload <= 4));
         }
     });
 }

@@ -35,19 +35,18 @@ use support::{Broker, Client, Connect, Packet, Property, Publish, Version, conne
 
 /// Runs a test for each version of the protocol, each time with a broker of its own.
 fn in_each_version(test: impl Fn(&Broker, Version)) {
-    in_versions(&Version::ALL, &[], test);
+    in_versions(&Version::ALL, test);
 }
 
 /// Runs a test for the two versions whose standards number their statements.
 fn in_numbered_versions(test: impl Fn(&Broker, Version)) {
-    in_versions(&[Version::V311, Version::V5], &[], test);
+    in_versions(&[Version::V311, Version::V5], test);
 }
 
-/// Runs a test for these versions, each time with a broker of its own that has these arguments.
-fn in_versions(versions: &[Version], arguments: &[&str], test: impl Fn(&Broker, Version)) {
+fn in_versions(versions: &[Version], test: impl Fn(&Broker, Version)) {
     for &version in versions {
         eprintln!("with {version:?}");
-        test(&Broker::start(arguments), version);
+        test(&Broker::start(&[]), version);
     }
 }
 
@@ -80,8 +79,8 @@ fn expect_end(client: &mut Client, reasons: &[u8]) {
     }
 }
 
-/// Insists that a CONNECT is refused: the connection is closed, and a client of MQTT 5.0 may first be told why, with
-/// one of these codes.
+/// Insists that a CONNECT is refused: the connection is closed, and the client may first be told why, with one of
+/// these codes.
 #[track_caller]
 fn expect_refusal(client: &mut Client, reasons: &[u8]) {
     match client.try_receive() {
@@ -98,9 +97,7 @@ fn expect_refusal(client: &mut Client, reasons: &[u8]) {
 fn let_pass(broker: &Broker, seconds: u32) {
     let mut watcher = join(broker, Version::V5);
     watcher.subscribe("seconds/passed", 0);
-    let clock = connect()
-        .session_expiry(seconds + 60)
-        .will(will("seconds/passed").delay(seconds));
+    let clock = connect().session_expiry(seconds + 60).will(will("seconds/passed").delay(seconds));
     Client::connect(broker, clock).cut();
     watcher.expect(publish("seconds/passed"));
 }

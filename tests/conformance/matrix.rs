@@ -98,11 +98,7 @@ fn statements(standard: Standard) -> Vec<Statement> {
 
 fn statement(standard: Standard, line: &'static str) -> Statement {
     let mut columns = line.split(" | ");
-    let mut column = || {
-        columns
-            .next()
-            .unwrap_or_else(|| panic!("a column is missing: {line}"))
-    };
+    let mut column = || columns.next().unwrap_or_else(|| panic!("a column is missing: {line}"));
     let number = column().to_owned();
     let binds = match column() {
         "server" => Binds::Server,
@@ -111,12 +107,8 @@ fn statement(standard: Standard, line: &'static str) -> Statement {
         other => panic!("{other} is neither server, client nor both: {line}"),
     };
     let says = column();
-    let statement = Statement {
-        citation: Citation { standard, number },
-        binds,
-        says,
-        beyond_tests: columns.next(),
-    };
+    let statement =
+        Statement { citation: Citation { standard, number }, binds, says, beyond_tests: columns.next() };
     assert_eq!(columns.next(), None, "a column too many: {line}");
     statement
 }
@@ -154,9 +146,7 @@ impl Sources {
             for (number, line) in text.lines().enumerate() {
                 let place = format!("{name}:{}", number + 1);
                 let found = citations(comment(line));
-                sources
-                    .in_src
-                    .extend(found.into_iter().map(|citation| (citation, place.clone())));
+                sources.in_src.extend(found.into_iter().map(|citation| (citation, place.clone())));
             }
         }
         sources
@@ -169,8 +159,7 @@ impl Sources {
             let place = format!("{file}:{}", number + 1);
             let line = line.trim_start();
             let found = citations(comment(line));
-            self.in_tests
-                .extend(found.iter().map(|citation| (citation.clone(), place.clone())));
+            self.in_tests.extend(found.iter().map(|citation| (citation.clone(), place.clone())));
             if line.starts_with("/// Keeps [") {
                 if !is_only_citations(line) {
                     self.misplaced.push(format!("{place}: {line}"));
@@ -192,10 +181,10 @@ impl Sources {
 
     fn add_test(&mut self, file: &str, name: &str, kept: &[Citation]) {
         for citation in kept {
-            self.tests.entry(citation.clone()).or_default().insert(Test {
-                file: file.to_owned(),
-                name: name.to_owned(),
-            });
+            self.tests
+                .entry(citation.clone())
+                .or_default()
+                .insert(Test { file: file.to_owned(), name: name.to_owned() });
         }
     }
 }
@@ -218,17 +207,10 @@ fn citations(text: &str) -> Vec<Citation> {
 }
 
 fn is_only_citations(line: &str) -> bool {
-    let Some(list) = line
-        .strip_prefix("/// Keeps ")
-        .and_then(|rest| rest.strip_suffix('.'))
-    else {
+    let Some(list) = line.strip_prefix("/// Keeps ").and_then(|rest| rest.strip_suffix('.')) else {
         return false;
     };
-    list.split(' ').all(|word| {
-        citations(word)
-            .first()
-            .is_some_and(|citation| citation.to_string() == word)
-    })
+    list.split(' ').all(|word| citations(word).first().is_some_and(|citation| citation.to_string() == word))
 }
 
 /// What stands behind // in a line.
@@ -300,12 +282,7 @@ fn row(statement: &Statement, sources: &Sources) -> String {
         (None, None) if statement.binds == Binds::Client => String::from("none: binds the client alone"),
         (None, None) => String::from("**missing**"),
     };
-    let Statement {
-        citation,
-        binds,
-        says,
-        ..
-    } = statement;
+    let Statement { citation, binds, says, .. } = statement;
     format!("| {} | {} | {says} | {last} |\n", citation.number, binds.name())
 }
 
@@ -386,45 +363,28 @@ fn the_tables_have_as_many_statements_as_the_standards() {
     for (standard, expected) in [(Standard::V5, 251), (Standard::V311, 141)] {
         let statements = statements(standard);
         let numbers: BTreeSet<_> = statements.iter().map(|one| &one.citation.number).collect();
-        assert_eq!(
-            numbers.len(),
-            statements.len(),
-            "{} has one twice",
-            standard.name()
-        );
+        assert_eq!(numbers.len(), statements.len(), "{} has one twice", standard.name());
         assert_eq!(statements.len(), expected, "{}", standard.name());
     }
 }
 
 #[test]
 fn every_citation_names_a_statement_that_exists() {
-    let known: BTreeSet<_> = [Standard::V5, Standard::V311]
-        .into_iter()
-        .flat_map(statements)
-        .map(|one| one.citation)
-        .collect();
+    let known: BTreeSet<_> =
+        [Standard::V5, Standard::V311].into_iter().flat_map(statements).map(|one| one.citation).collect();
     let sources = Sources::read();
     let in_either = |citation: &Citation| {
         let standard = Standard::V311;
         let number = citation.number.clone();
         known.contains(citation) || known.contains(&Citation { standard, number })
     };
-    let in_tests = sources
-        .in_tests
-        .iter()
-        .filter(|(citation, _)| !known.contains(citation));
+    let in_tests = sources.in_tests.iter().filter(|(citation, _)| !known.contains(citation));
     let in_src = sources.in_src.iter().filter(|(citation, _)| !in_either(citation));
-    let unknown: Vec<_> = in_tests
-        .chain(in_src)
-        .map(|(citation, place)| format!("{place}: {citation}"))
-        .collect();
+    let unknown: Vec<_> =
+        in_tests.chain(in_src).map(|(citation, place)| format!("{place}: {citation}")).collect();
     assert!(unknown.is_empty(), "no such statements:\n{}", unknown.join("\n"));
     let misplaced = sources.misplaced;
-    assert!(
-        misplaced.is_empty(),
-        "not above a test, or not only citations:\n{}",
-        misplaced.join("\n")
-    );
+    assert!(misplaced.is_empty(), "not above a test, or not only citations:\n{}", misplaced.join("\n"));
 }
 
 #[test]
@@ -441,17 +401,8 @@ fn every_statement_that_binds_the_server_has_a_test() {
             needless.push(line);
         }
     }
-    assert!(
-        missing.is_empty(),
-        "{} without a test:\n{}",
-        missing.len(),
-        missing.join("\n")
-    );
-    assert!(
-        needless.is_empty(),
-        "tested, although said to be beyond tests:\n{}",
-        needless.join("\n")
-    );
+    assert!(missing.is_empty(), "{} without a test:\n{}", missing.len(), missing.join("\n"));
+    assert!(needless.is_empty(), "tested, although said to be beyond tests:\n{}", needless.join("\n"));
 }
 
 #[test]
@@ -463,10 +414,7 @@ fn the_document_is_up_to_date() {
         fs::write(&path, &wanted).unwrap();
     }
     let found = fs::read_to_string(&path).unwrap_or_default();
-    let differing = wanted
-        .lines()
-        .zip(found.lines())
-        .find(|(wanted, found)| wanted != found);
+    let differing = wanted.lines().zip(found.lines()).find(|(wanted, found)| wanted != found);
     assert!(
         wanted == found,
         "run with UPDATE_SNAPSHOTS=1 to rewrite docs/conformance.md; first difference: {differing:?}"

@@ -9,10 +9,7 @@ fn expect_unaltered(properties: &[Property]) {
     let mut publisher = join(&broker, Version::V5);
     let mut subscriber = join(&broker, Version::V5);
     subscriber.subscribe("t", 1);
-    let message = properties
-        .iter()
-        .cloned()
-        .fold(publish("t").payload("x"), Publish::property);
+    let message = properties.iter().cloned().fold(publish("t").payload("x"), Publish::property);
     publisher.publish(message.clone());
     assert_eq!(subscriber.receive_publish(), message);
     publisher.publish(message.clone().retain());
@@ -38,12 +35,7 @@ fn a_message_that_has_expired_is_not_delivered() {
     client.subscribe("t", 1);
     client.disconnect();
     let mut publisher = join(&broker, Version::V5);
-    publisher.publish(
-        publish("t")
-            .qos(1)
-            .payload("brief")
-            .property(Property::MessageExpiry(1)),
-    );
+    publisher.publish(publish("t").qos(1).payload("brief").property(Property::MessageExpiry(1)));
     publisher.publish(publish("t").qos(1).payload("lasting"));
     let_pass(&broker, 2);
     let mut client = Client::connect(&broker, session());

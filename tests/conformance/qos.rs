@@ -118,11 +118,7 @@ fn a_message_of_qos_2_that_has_been_sent_does_not_expire() {
     let broker = Broker::start(&[]);
     let mut client = Client::connect(&broker, stay(Version::V5, "c"));
     client.subscribe("t", 2);
-    publish_from(
-        &broker,
-        Version::V5,
-        publish("t").qos(2).property(Property::MessageExpiry(1)),
-    );
+    publish_from(&broker, Version::V5, publish("t").qos(2).property(Property::MessageExpiry(1)));
     let first = client.receive_publish();
     client.cut();
     let_pass(&broker, 2);
@@ -143,11 +139,7 @@ fn the_handshake_goes_on_after_the_message_has_expired() {
     client.expect(pubcomp(3));
     // The other way round.
     client.subscribe("t", 2);
-    publish_from(
-        &broker,
-        Version::V5,
-        publish("t").qos(2).property(Property::MessageExpiry(1)),
-    );
+    publish_from(&broker, Version::V5, publish("t").qos(2).property(Property::MessageExpiry(1)));
     let id = client.receive_publish().id;
     let_pass(&broker, 2);
     client.send(pubrec(id));

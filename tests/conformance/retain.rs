@@ -150,11 +150,7 @@ fn retain_as_published_keeps_the_flag() {
     let broker = Broker::start(&[]);
     let mut client = join(&broker, Version::V5);
     client.subscribe_with(subscribe("t", 0).retain_as_published(), &[0]);
-    for message in [
-        publish("t").retain().payload("x"),
-        publish("t").payload("y"),
-        publish("t").retain(),
-    ] {
+    for message in [publish("t").retain().payload("x"), publish("t").payload("y"), publish("t").retain()] {
         client.send(message.clone());
         client.expect(message);
     }

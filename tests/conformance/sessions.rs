@@ -78,12 +78,7 @@ fn a_session_lasts_as_long_as_its_connection() {
 #[test]
 fn a_session_ends_after_its_expiry_interval() {
     let broker = Broker::start(&[]);
-    let session = |seconds| {
-        connect()
-            .client_id("c")
-            .clean_start(false)
-            .session_expiry(seconds)
-    };
+    let session = |seconds| connect().client_id("c").clean_start(false).session_expiry(seconds);
     Client::connect(&broker, session(0)).disconnect();
     let client = Client::connect(&broker, session(1));
     assert!(!client.connack().session_present);

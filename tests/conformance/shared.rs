@@ -8,15 +8,8 @@ use crate::{join, publish_from, stay};
 fn a_shared_subscription_needs_a_name_and_a_filter() {
     let broker = Broker::start(&[]);
     let mut client = join(&broker, Version::V5);
-    for filter in [
-        "$share/",
-        "$share/g",
-        "$share/g/",
-        "$share//t",
-        "$share/g+/t",
-        "$share/#/t",
-        "$share/+/t",
-    ] {
+    for filter in ["$share/", "$share/g", "$share/g/", "$share//t", "$share/g+/t", "$share/#/t", "$share/+/t"]
+    {
         client.subscribe_with(subscribe(filter, 0), &[0x8F]);
     }
     client.subscribe("$share/g/t", 0);

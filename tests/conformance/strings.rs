@@ -11,13 +11,9 @@ use crate::{expect_end, in_each_version, join};
 #[test]
 fn a_topic_name_that_is_not_well_formed_ends_the_connection() {
     in_each_version(|broker, version| {
-        for bytes in [
-            &b"a/\xff"[..],
-            b"a/\xc3\x28",
-            b"a/\xed\xa0\x80",
-            b"a/\xed\xbf\xbf",
-            b"a/\xf4\x90\x80\x80",
-        ] {
+        for bytes in
+            [&b"a/\xff"[..], b"a/\xc3\x28", b"a/\xed\xa0\x80", b"a/\xed\xbf\xbf", b"a/\xf4\x90\x80\x80"]
+        {
             let mut client = join(broker, version);
             client.send(publish(bytes));
             expect_end(&mut client, &[0x81, 0x82, 0x90]);
@@ -42,10 +38,7 @@ fn a_topic_filter_that_is_not_well_formed_ends_the_connection() {
 #[test]
 fn a_null_character_ends_the_connection() {
     in_each_version(|broker, version| {
-        for packet in [
-            publish("a\0b").frame(version),
-            subscribe("a\0b", 0).frame(version),
-        ] {
+        for packet in [publish("a\0b").frame(version), subscribe("a\0b", 0).frame(version)] {
             let mut client = join(broker, version);
             client.send(packet);
             expect_end(&mut client, &[0x81, 0x82, 0x8F, 0x90]);
@@ -74,9 +67,7 @@ fn lengths_take_as_few_bytes_as_they_can() {
     let mut stream = TcpStream::connect(broker.address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(&connect().frame(Version::V5).bytes()).unwrap();
-    stream
-        .write_all(&subscribe("t", 0).frame(Version::V5).bytes())
-        .unwrap();
+    stream.write_all(&subscribe("t", 0).frame(Version::V5).bytes()).unwrap();
     let mut answers = [0; 5 + 6];
     stream.read_exact(&mut answers).unwrap();
     // Beside the payload there are the length of the topic, the topic and the length of the properties.
@@ -86,11 +77,7 @@ fn lengths_take_as_few_bytes_as_they_can() {
         sender.publish(message);
         let mut received = vec![0; expected.len()];
         stream.read_exact(&mut received).unwrap();
-        assert!(
-            received == expected,
-            "{payload} bytes begin with {:02x?}",
-            &received[..5]
-        );
+        assert!(received == expected, "{payload} bytes begin with {:02x?}", &received[..5]);
     }
 }
 
@@ -98,12 +85,9 @@ fn lengths_take_as_few_bytes_as_they_can() {
 #[test]
 fn both_halves_of_a_string_pair_must_be_well_formed() {
     let broker = Broker::start(&[]);
-    for pair in [
-        &[0, 1, 0xFF, 0, 1, b'v'],
-        &[0, 1, b'n', 0, 1, 0xFF],
-        &[0, 1, 0, 0, 1, b'v'],
-        &[0, 1, b'n', 0, 1, 0],
-    ] {
+    for pair in
+        [&[0, 1, 0xFF, 0, 1, b'v'], &[0, 1, b'n', 0, 1, 0xFF], &[0, 1, 0, 0, 1, b'v'], &[0, 1, b'n', 0, 1, 0]]
+    {
         let mut client = join(&broker, Version::V5);
         let property = Property::Raw([&[0x26][..], pair].concat());
         client.send(publish("t").property(property));

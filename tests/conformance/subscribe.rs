@@ -106,10 +106,7 @@ fn no_message_is_lost_while_a_subscription_is_replaced() {
         client.subscribe("t", 1);
         let packets = (1..=40).flat_map(|id| {
             let message = publish("t").qos(1).id(id).payload(id.to_string());
-            [
-                message.frame(version),
-                subscribe("t", 1).id(100 + id).frame(version),
-            ]
+            [message.frame(version), subscribe("t", 1).id(100 + id).frame(version)]
         });
         client.send_all(packets);
         let mut next = 1;
@@ -129,10 +126,7 @@ fn no_message_is_lost_while_a_subscription_is_replaced() {
 fn several_filters_have_one_answer_with_a_code_for_each() {
     in_each_version(|broker, version| {
         let mut client = join(broker, version);
-        client.subscribe_with(
-            subscribe("a", 2).and("b", 0).and("c", 1).and("b", 1),
-            &[2, 0, 1, 1],
-        );
+        client.subscribe_with(subscribe("a", 2).and("b", 0).and("c", 1).and("b", 1), &[2, 0, 1, 1]);
         for topic in ["a", "b", "c"] {
             client.send(publish(topic));
             client.expect(publish(topic));
@@ -151,11 +145,7 @@ fn the_codes_are_in_the_order_of_the_filters() {
     let broker = Setup::new().file("auth.json", rules).start();
     for (version, failure) in [(Version::V311, 0x80), (Version::V5, 0x87)] {
         let mut client = join(&broker, version);
-        let filters = subscribe("a", 2)
-            .and("no/1", 0)
-            .and("b", 0)
-            .and("no/2", 2)
-            .and("c", 1);
+        let filters = subscribe("a", 2).and("no/1", 0).and("b", 0).and("no/2", 2).and("c", 1);
         client.subscribe_with(filters, &[2, failure, 0, failure, 1]);
     }
 }

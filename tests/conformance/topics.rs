@@ -1,7 +1,7 @@
 //! Topic Names and Topic Filters: chapter 4.7 of both standards.
 
 use crate::support::*;
-use crate::{expect_end, in_each_version, in_versions, join};
+use crate::{expect_end, in_each_version, in_numbered_versions, join};
 
 /// Subscribes to each filter by itself and insists on its matching exactly these topics.
 fn expect_matches(filter: &str, matching: &[&str], others: &[&str]) {
@@ -20,7 +20,7 @@ fn expect_matches(filter: &str, matching: &[&str], others: &[&str]) {
 
 /// Subscribes to a filter that cannot be. In MQTT 3.1 no return code says so.
 fn expect_refused(filter: &str) {
-    in_versions(&[Version::V311, Version::V5], &[], |broker, version| {
+    in_numbered_versions(|broker, version| {
         let mut client = join(broker, version);
         client.send(subscribe(filter, 0));
         let failure = if version.is_v5() { 0x8F } else { 0x80 };

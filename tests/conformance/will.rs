@@ -86,11 +86,7 @@ fn a_will_without_retain_is_not_retained() {
 fn a_will_with_retain_is_retained() {
     in_each_version(|broker, version| {
         let mut watcher = watcher(broker, version);
-        Client::connect(
-            broker,
-            connect().version(version).will(will("w").payload("x").retain()),
-        )
-        .cut();
+        Client::connect(broker, connect().version(version).will(will("w").payload("x").retain())).cut();
         watcher.expect(publish("w").payload("x"));
         let mut later = join(broker, version);
         later.subscribe("w", 0);
@@ -108,11 +104,7 @@ fn a_will_waits_for_its_delay() {
     client.cut();
     watcher.expect_nothing();
     watcher.expect(publish("w"));
-    assert!(
-        start.elapsed() >= Duration::from_secs(1),
-        "after {:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() >= Duration::from_secs(1), "after {:?}", start.elapsed());
 }
 
 /// Keeps [MQTT-3.1.2-8].
@@ -122,9 +114,7 @@ fn a_will_does_not_wait_longer_than_its_session() {
     let mut watcher = watcher(&broker, Version::V5);
     Client::connect(&broker, connect().will(will("w").payload("at once").delay(600))).cut();
     watcher.expect(publish("w").payload("at once"));
-    let brief = connect()
-        .session_expiry(1)
-        .will(will("w").payload("with the session").delay(600));
+    let brief = connect().session_expiry(1).will(will("w").payload("with the session").delay(600));
     Client::connect(&broker, brief).cut();
     watcher.expect(publish("w").payload("with the session"));
 }

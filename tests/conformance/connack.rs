@@ -3,10 +3,10 @@
 use crate::support::*;
 use crate::{in_each_version, in_numbered_versions, join, stay};
 
-const LOCKED: &str = r##"{
+const LOCKED: &str = r#"{
     authentication: [{name: "ada", method: "plain_password", password: "right"}],
     authorization: [],
-}"##;
+}"#;
 
 /// Keeps [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.2.0-2] [MQTT-3.2.2-1] [MQTT3-3.1.4-4] [MQTT3-3.2.0-1].
 #[test]

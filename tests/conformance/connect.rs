@@ -331,13 +331,13 @@ fn clients_without_an_identifier_do_not_disturb_each_other() {
 /// Keeps [MQTT-3.1.3-8].
 #[test]
 fn the_identifier_of_another_user_s_session_is_refused() {
-    let accounts = r##"{
+    let accounts = r#"{
         authentication: [
             {name: "ada", method: "plain_password", password: "a"},
             {name: "bob", method: "plain_password", password: "b"},
         ],
         authorization: [],
-    }"##;
+    }"#;
     let broker = Setup::new().file("auth.json", accounts).start();
     let mut ada = Client::connect(&broker, connect().client_id("c").user("ada").password("a"));
     let mut bob = Client::open(&broker);

@@ -293,10 +293,8 @@ fn link(test: &Test) -> String {
 fn title(standard: Standard, section: &str) -> &'static str {
     match (section, standard) {
         ("1.5", _) => "Data representation",
-        ("2.1", _) => "Fixed header",
-        ("2.2", Standard::V5) => "Variable header",
-        ("2.2", Standard::V311) => "Fixed header",
-        ("2.3", _) => "Variable header",
+        ("2.1", Standard::V5) | ("2.2", Standard::V311) => "Fixed header",
+        ("2.2", Standard::V5) | ("2.3", Standard::V311) => "Variable header",
         ("3.1", _) => "CONNECT",
         ("3.2", _) => "CONNACK",
         ("3.3", _) => "PUBLISH",

@@ -100,10 +100,10 @@ fn after_pubcomp_the_same_identifier_means_a_new_message() {
 /// Keeps [MQTT-4.3.3-9].
 #[test]
 fn after_a_pubrec_that_refuses_the_same_identifier_means_a_new_message() {
-    let rules = r##"{
+    let rules = r#"{
         authentication: [{name: "guest", method: "anonymous"}],
         authorization: [{topic: "yes", allow: {sub: ["guest"], pub: ["guest"]}}],
-    }"##;
+    }"#;
     let broker = Setup::new().file("auth.json", rules).start();
     let mut client = join(&broker, Version::V5);
     client.subscribe("yes", 0);

@@ -180,13 +180,16 @@ fn topic_aliases_to_the_client_keep_within_its_maximum() {
     let mut client = Client::connect(&broker, connect().property(Property::TopicAliasMaximum(2)));
     client.subscribe("#", 0);
     let mut publisher = join(&broker, Version::V5);
+    let mut used = 0;
     for topic in ["a", "b", "c", "d", "a", "b", "c", "d"] {
         publisher.publish(publish(topic));
         let message = client.receive_publish();
         for alias in message.all(0x23) {
             assert!([Property::TopicAlias(1), Property::TopicAlias(2)].contains(&alias), "{message:?}");
+            used += 1;
         }
     }
+    assert!(used > 0, "no topic alias was sent at all");
 }
 
 /// Keeps [MQTT-3.1.2-27].
@@ -211,6 +214,8 @@ fn response_information_comes_only_if_asked_for() {
         let client = Client::connect(&broker, connect);
         assert!(client.connack().all(0x1A).is_empty(), "{:?}", client.connack());
     }
+    let client = Client::connect(&broker, connect().property(Property::RequestResponseInformation(1)));
+    assert!(!client.connack().all(0x1A).is_empty(), "{:?}", client.connack());
 }
 
 /// Keeps [MQTT-3.1.2-29].

@@ -65,6 +65,32 @@ fn other_flags_in_disconnect_end_the_connection_as_an_error() {
     expect_refused_flags(|version| disconnect().frame(version), 0);
 }
 
+/// Keeps [MQTT-4.2-1] [MQTT3-7.1.1-1].
+#[test]
+fn packets_are_found_in_the_stream_however_it_is_cut() {
+    in_each_version(|broker, version| {
+        let packets = [
+            connect().version(version).frame(version),
+            subscribe("t", 1).frame(version),
+            publish("t").qos(1).id(9).payload("x").frame(version),
+            pingreq(),
+        ];
+        let bytes = packets.iter().flat_map(Frame::bytes).collect::<Vec<u8>>();
+        for size in [1, 2, 7, bytes.len()] {
+            let mut client = Client::open(broker);
+            client.set_version(version);
+            for piece in bytes.chunks(size) {
+                client.send_raw(piece);
+            }
+            client.expect(connack(0));
+            client.expect(suback(1, &[1]));
+            client.expect_unordered([puback(9).into(), publish("t").qos(1).payload("x").into()]);
+            client.expect(Packet::PingResp);
+            client.disconnect();
+        }
+    });
+}
+
 /// Keeps [MQTT-2.2.1-2] [MQTT3-2.3.1-5].
 #[test]
 fn a_message_of_qos_0_has_no_packet_identifier() {

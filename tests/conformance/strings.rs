@@ -81,6 +81,18 @@ fn lengths_take_as_few_bytes_as_they_can() {
     }
 }
 
+/// Keeps [MQTT-1.5.5-1].
+#[test]
+fn lengths_in_more_bytes_than_needed_end_the_connection() {
+    let broker = Broker::start(&[]);
+    let mut client = join(&broker, Version::V5);
+    client.send(pingreq().length_bytes(&[0x80, 0x00]));
+    client.expect_disconnect(0x81);
+    let mut client = join(&broker, Version::V5);
+    client.send(frame(0x30, b"\x00\x01t\x80\x00"));
+    client.expect_disconnect(0x81);
+}
+
 /// Keeps [MQTT-1.5.7-1].
 #[test]
 fn both_halves_of_a_string_pair_must_be_well_formed() {

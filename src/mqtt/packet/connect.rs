@@ -364,10 +364,7 @@ mod tests {
             will: None,
             username: None,
             password: None,
-            properties: ConnectProperties {
-                session_expiry_interval,
-                ..ConnectProperties::default()
-            },
+            properties: ConnectProperties { session_expiry_interval, ..ConnectProperties::default() },
         }
     }
 
@@ -400,10 +397,7 @@ mod tests {
             properties: ConnectProperties::default(),
             ..minimal(ProtocolVersion::V3_1_1)
         };
-        assert_connect_both_ways(
-            connect,
-            &framed(0x10, &[&MQTT_3_1_1[..], &[2, 0, 10, 0, 0]].concat()),
-        );
+        assert_connect_both_ways(connect, &framed(0x10, &[&MQTT_3_1_1[..], &[2, 0, 10, 0, 0]].concat()));
     }
 
     fn will(properties: PublishProperties, delay_interval: u32) -> Will {
@@ -462,9 +456,7 @@ mod tests {
                 0x17, 0,
             ],
             &[0x26, 0, 1, b'k', 0, 1, b'v', 0x15, 0, 1, b'm', 0x16, 0, 1, b'd'],
-            &[
-                0, 1, b'c', 14, 0x18, 0, 0, 0, 1, 0x02, 0, 0, 0, 2, 0x03, 0, 1, b't',
-            ],
+            &[0, 1, b'c', 14, 0x18, 0, 0, 0, 1, 0x02, 0, 0, 0, 2, 0x03, 0, 1, b't'],
             &[0, 1, b'w', 0, 1, b'p', 0, 1, b'x'],
         ];
         assert_connect_both_ways(connect, &framed(0x10, &bytes.concat()));
@@ -487,19 +479,12 @@ mod tests {
             (&[0, 4, b'M', b'Q', b'T', b'T', 6][..], ProtocolVersion::V5),
             (&[0, 4, b'M', b'Q', b'T', b'T', 3], ProtocolVersion::V3_1_1),
             (&[0, 4, b'M', b'Q', b'T', b'T', 0x84], ProtocolVersion::V5),
-            (
-                &[0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 4],
-                ProtocolVersion::V3_1,
-            ),
+            (&[0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 4], ProtocolVersion::V3_1),
             (&[0, 4, b'm', b'q', b't', b't', 4], ProtocolVersion::V3_1_1),
             (&[0, 0, 4], ProtocolVersion::V3_1_1),
         ] {
             let error = refusal(head, &[0, 0, 10, 0, 1, b'c']);
-            assert_eq!(
-                error.reason,
-                ReasonCode::UnsupportedProtocolVersion,
-                "{head:02X?}"
-            );
+            assert_eq!(error.reason, ReasonCode::UnsupportedProtocolVersion, "{head:02X?}");
             assert_eq!(answer_version(head), answer, "{head:02X?}");
         }
         assert_eq!(answer_version(&MQTT_3_1), ProtocolVersion::V3_1);
@@ -519,24 +504,12 @@ mod tests {
             (&MQTT_3_1_1, &[0x0A, 0, 10, 0, 1, b'c'], malformed),
             (&MQTT_5, &[0x22, 0, 10, 0, 0, 1, b'c'], malformed),
             // Will QoS 3 [MQTT-3.1.2-12]
-            (
-                &MQTT_3_1_1,
-                &[0x1E, 0, 10, 0, 1, b'c', 0, 1, b'w', 0, 0],
-                malformed,
-            ),
+            (&MQTT_3_1_1, &[0x1E, 0, 10, 0, 1, b'c', 0, 1, b'w', 0, 0], malformed),
             // A password without user name [MQTT3-3.1.2-22]
             (&MQTT_3_1_1, &[0x42, 0, 10, 0, 1, b'c', 0, 1, b'p'], malformed),
             // A will topic that is none
-            (
-                &MQTT_3_1_1,
-                &[0x06, 0, 10, 0, 1, b'c', 0, 1, b'#', 0, 0],
-                ReasonCode::TopicNameInvalid,
-            ),
-            (
-                &MQTT_3_1_1,
-                &[0x06, 0, 10, 0, 1, b'c', 0, 0, 0, 0],
-                ReasonCode::TopicNameInvalid,
-            ),
+            (&MQTT_3_1_1, &[0x06, 0, 10, 0, 1, b'c', 0, 1, b'#', 0, 0], ReasonCode::TopicNameInvalid),
+            (&MQTT_3_1_1, &[0x06, 0, 10, 0, 1, b'c', 0, 0, 0, 0], ReasonCode::TopicNameInvalid),
             // Too short, too long, not UTF-8
             (&MQTT_3_1_1, &[0x06, 0, 10, 0, 1, b'c'], malformed),
             (&MQTT_3_1_1, &[0x02, 0, 10], malformed),
@@ -544,49 +517,17 @@ mod tests {
             (&MQTT_3_1_1, &[0x02, 0, 10, 0, 1, 0xFF], malformed),
             (&MQTT_3_1_1[..5], &[], malformed),
             // Properties
-            (
-                &MQTT_5,
-                &[0, 0, 10, 3, 0x21, 0, 0, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 5, 0x27, 0, 0, 0, 0, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 2, 0x17, 2, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 2, 0x19, 2, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 4, 0x16, 0, 1, b'd', 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 6, 0x22, 0, 1, 0x22, 0, 1, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
+            (&MQTT_5, &[0, 0, 10, 3, 0x21, 0, 0, 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 5, 0x27, 0, 0, 0, 0, 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 2, 0x17, 2, 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 2, 0x19, 2, 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 4, 0x16, 0, 1, b'd', 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 6, 0x22, 0, 1, 0x22, 0, 1, 0, 1, b'c'], ReasonCode::ProtocolError),
             (&MQTT_5, &[0, 0, 10, 3, 0x23, 0, 1, 0, 1, b'c'], malformed),
             (&MQTT_5, &[0, 0, 10, 0x80, 0, 0, 1, b'c'], malformed),
             // A will has no topic alias and no subscription identifiers
-            (
-                &MQTT_5,
-                &[4, 0, 10, 0, 0, 1, b'c', 3, 0x23, 0, 1, 0, 1, b'w', 0, 0],
-                malformed,
-            ),
-            (
-                &MQTT_5,
-                &[4, 0, 10, 0, 0, 1, b'c', 2, 0x0B, 1, 0, 1, b'w', 0, 0],
-                malformed,
-            ),
+            (&MQTT_5, &[4, 0, 10, 0, 0, 1, b'c', 3, 0x23, 0, 1, 0, 1, b'w', 0, 0], malformed),
+            (&MQTT_5, &[4, 0, 10, 0, 0, 1, b'c', 2, 0x0B, 1, 0, 1, b'w', 0, 0], malformed),
         ] {
             let error = refusal(head, rest);
             assert_eq!(error.reason, reason, "{head:02X?} {rest:02X?}: {error}");

@@ -132,14 +132,17 @@ fn overlapping_subscriptions_get_the_highest_qos_among_them() {
 fn a_single_copy_has_the_identifiers_of_all_matching_subscriptions() {
     let broker = Broker::start(&[]);
     let mut client = join(&broker, Version::V5);
-    client.subscribe_with(subscribe("t/+", 0).identifier(1), &[0]);
-    client.subscribe_with(subscribe("t/#", 0).identifier(268_435_455), &[0]);
-    client.subscribe_with(subscribe("t/x", 0), &[0]);
-    client.subscribe_with(subscribe("t/y", 0).identifier(3), &[0]);
-    client.send(publish("t/x"));
-    let identifiers = [1, 268_435_455].map(Property::SubscriptionIdentifier);
-    client.expect(identifiers.into_iter().fold(publish("t/x"), Publish::property));
-    client.expect_nothing();
+    client.subscribe_with(subscribe("t/+", 2).identifier(1), &[2]);
+    client.subscribe_with(subscribe("t/#", 2).identifier(268_435_455), &[2]);
+    client.subscribe_with(subscribe("t/x", 2), &[2]);
+    client.subscribe_with(subscribe("t/y", 2).identifier(3), &[2]);
+    for qos in 0..3 {
+        publish_from(&broker, Version::V5, publish("t/x").qos(qos));
+        let mut identifiers = client.receive_messages(1)[0].all(0x0B);
+        identifiers.sort_unstable();
+        assert_eq!(identifiers, [1, 268_435_455].map(Property::SubscriptionIdentifier));
+        client.expect_nothing();
+    }
 }
 
 /// Keeps [MQTT-3.3.4-3] [MQTT-3.3.4-5].

@@ -126,10 +126,28 @@ fn a_client_that_comes_back_within_the_delay_has_no_will_published() {
     let mut watcher = watcher(&broker, Version::V5);
     let keeping = || connect().client_id("c").clean_start(false).session_expiry(60);
     Client::connect(&broker, keeping().will(will("w").delay(1))).cut();
-    let client = Client::connect(&broker, keeping());
+    let mut client = Client::connect(&broker, keeping().will(will("w")));
     assert!(client.connack().session_present);
     let_pass(&broker, 2);
     watcher.expect_nothing();
+    client.expect_nothing();
+}
+
+/// Keeps [MQTT-3.1.2-8].
+#[test]
+fn a_will_is_published_when_its_session_ends_by_takeover() {
+    // The session ends because it was to end with its connection, or because the new connection starts a clean one.
+    for (expiry, clean_start) in [(0, false), (60, true)] {
+        let broker = Broker::start(&[]);
+        let mut watcher = watcher(&broker, Version::V5);
+        let first = connect().client_id("c").session_expiry(expiry).will(will("w").delay(600));
+        let mut first = Client::connect(&broker, first);
+        let second = Client::connect(&broker, connect().client_id("c").clean_start(clean_start));
+        assert!(!second.connack().session_present);
+        first.expect_disconnect(0x8E);
+        eprintln!("expiry {expiry}, clean start {clean_start}");
+        watcher.expect(publish("w"));
+    }
 }
 
 /// Keeps [MQTT-3.1.3-10].

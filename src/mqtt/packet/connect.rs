@@ -8,12 +8,11 @@ use bytes::Bytes;
 
 use crate::mqtt::codec::frame::PacketType;
 use crate::mqtt::codec::property::{EncodeProperties, PropertyId, PropertyReader, PropertySink};
-use crate::mqtt::codec::reader::{Reader, topic_name};
+use crate::mqtt::codec::reader::Reader;
 use crate::mqtt::codec::writer::{EncodePacket, Sink};
 use crate::mqtt::codec::{Body, DecodeLimits, EncodeError};
-use crate::mqtt::{
-    ClientId, DecodeError, ProtocolVersion, PublishProperties, QoS, ReasonCode, TopicName, UserProperties,
-};
+use crate::mqtt::packet::Will;
+use crate::mqtt::{ClientId, DecodeError, ProtocolVersion, QoS, ReasonCode, UserProperties};
 
 /// A client's request to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,23 +43,6 @@ impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Password({} bytes)", self.0.len())
     }
-}
-
-/// The will of a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Will {
-    /// Where it is published.
-    pub topic: TopicName,
-    /// What is published.
-    pub payload: Bytes,
-    /// With which QoS.
-    pub qos: QoS,
-    /// Whether it is retained.
-    pub retain: bool,
-    /// Seconds between the end of the connection and the publication.
-    pub delay_interval: u32,
-    /// The properties of the publication.
-    pub properties: PublishProperties,
 }
 
 /// The properties of CONNECT, with the values that hold where the client left them out.
@@ -133,7 +115,7 @@ impl Connect {
         };
         // The order of the payload: [MQTT-3.1.3-1].
         let client_id = ClientId::new(reader.text()?);
-        let will = if flags & WILL == 0 { None } else { Some(Will::decode(flags, version, reader)?) };
+        let will = if flags & WILL == 0 { None } else { Some(read_will(flags, version, reader)?) };
         let username =
             if is_there(flags, USER_NAME, version, reader) { Some(reader.owned_text()?) } else { None };
         let password = if is_there(flags, PASSWORD, version, reader) {
@@ -143,6 +125,14 @@ impl Connect {
         };
         Ok(Self { version, clean_start, keep_alive, client_id, will, username, password, properties })
     }
+}
+
+fn read_will(flags: u8, version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Box<Will>, DecodeError> {
+    // [MQTT-3.1.2-12]
+    let qos = QoS::from_u8(flags >> WILL_QOS_SHIFT & WILL_QOS)
+        .ok_or(DecodeError::malformed("the will QoS is 3"))?;
+    let retain = flags & WILL_RETAIN != 0;
+    Will::decode(qos, retain, version, reader).map(Box::new)
 }
 
 fn named_version(name: &str, level: u8) -> Option<ProtocolVersion> {
@@ -180,39 +170,11 @@ fn is_there(flags: u8, flag: u8, version: ProtocolVersion, reader: &Reader<'_>) 
 /// In the form of which version a CONNECT is answered that cannot be decoded, given what follows its fixed header:
 /// that of the version it names, or of the one that comes nearest.
 pub(crate) fn answer_version(body: &[u8]) -> ProtocolVersion {
-    let mut reader = Reader::new(Body::Borrowed(body), DecodeLimits { user_properties: 0 });
+    let mut reader = Reader::new(Body::Borrowed(body), DecodeLimits { user_properties: 0, filters: 0 });
     match (reader.text(), reader.u8()) {
         (Ok("MQIsdp"), Ok(_)) => ProtocolVersion::V3_1,
         (Ok(_), Ok(5..)) => ProtocolVersion::V5,
         _ => ProtocolVersion::V3_1_1,
-    }
-}
-
-impl Will {
-    fn decode(
-        flags: u8,
-        version: ProtocolVersion,
-        reader: &mut Reader<'_>,
-    ) -> Result<Box<Self>, DecodeError> {
-        // [MQTT-3.1.2-12]
-        let qos = QoS::from_u8(flags >> WILL_QOS_SHIFT & WILL_QOS)
-            .ok_or(DecodeError::malformed("the will QoS is 3"))?;
-        let mut delay_interval = 0;
-        let mut properties = PublishProperties::default();
-        if version.is_v5() {
-            let mut reader = reader.properties()?;
-            while let Some(id) = reader.next_id()? {
-                match id {
-                    PropertyId::WILL_DELAY_INTERVAL => delay_interval = reader.u32()?,
-                    _ => properties.read_property(id, &mut reader)?,
-                }
-            }
-        }
-        let topic = topic_name(reader.text()?)?;
-        // A copy in any case: the will stays long after the rest of the packet has been looked at.
-        let payload = Bytes::copy_from_slice(reader.data()?);
-        let retain = flags & WILL_RETAIN != 0;
-        Ok(Box::new(Self { topic, payload, qos, retain, delay_interval, properties }))
     }
 }
 
@@ -335,20 +297,12 @@ impl EncodeProperties for ConnectProperties {
     }
 }
 
-impl EncodeProperties for Will {
-    fn encode_properties<S: Sink>(&self, out: &mut S) -> Result<(), EncodeError> {
-        let delay_interval = Some(self.delay_interval).filter(|&seconds| seconds > 0);
-        out.u32_property(PropertyId::WILL_DELAY_INTERVAL, delay_interval);
-        out.u32_property(PropertyId::MESSAGE_EXPIRY_INTERVAL, self.properties.message_expiry_interval);
-        self.properties.encode_common(out)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::Packet;
     use crate::mqtt::codec::testing::{assert_both_ways, decode_one, framed};
+    use crate::mqtt::codec::{decode, frame_header};
+    use crate::mqtt::{Packet, PublishProperties, TopicName};
 
     const MQTT_3_1: [u8; 9] = [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 3];
     const MQTT_3_1_1: [u8; 7] = [0, 4, b'M', b'Q', b'T', b'T', 4];
@@ -532,6 +486,18 @@ mod tests {
             let error = refusal(head, rest);
             assert_eq!(error.reason, reason, "{head:02X?} {rest:02X?}: {error}");
         }
+    }
+
+    #[test]
+    fn user_properties_of_the_connection_and_of_the_will_are_counted_together() {
+        let pair = [7, 0x26, 0, 1, b'k', 0, 1, b'v'];
+        let body = [&MQTT_5[..], &[4, 0, 10], &pair, &[0, 1, b'c'], &pair, &[0, 1, b'w', 0, 0]].concat();
+        let header = frame_header(&framed(0x10, &body)).unwrap().unwrap();
+        let read = |user_properties| {
+            decode(header, Body::Borrowed(&body), None, DecodeLimits { user_properties, filters: 0 })
+        };
+        assert!(read(2).is_ok());
+        assert_eq!(read(1).unwrap_err().reason, ReasonCode::QuotaExceeded);
     }
 
     #[test]

@@ -14,4 +14,30 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
+mod command_line;
 mod connect;
+mod expiry;
+mod features;
+mod flow_control;
+mod hostile;
+mod identity;
+mod keep_alive;
+mod life_cycle;
+mod limits;
+mod order;
+mod publish;
+mod qos1;
+mod qos2;
+mod request_response;
+mod retain;
+mod session;
+mod shared_subscription;
+mod size_limits;
+mod slow_subscriber;
+mod subscribe;
+mod takeover;
+mod topic_alias;
+mod transports;
+mod unsubscribe;
+mod will;

@@ -335,17 +335,14 @@ This page is made of the tables and the tests in tests/conformance/ by `UPDATE_S
 conformance`; without that variable the same command fails where the page, the tables and the tests do not agree, or
 where a statement that binds the server has no test.
 
-The statements are paraphrased; what they say exactly is in the OASIS standards (MQTT 5.0 of 7 March 2019, MQTT 3.1.1 of
-29 October 2014). Their text was not at hand when the tables were made. The numbers and meanings were compared with
-lists and comments that other projects have published from the standards: for 5.0 two whole lists, one of them of the
-final text (251 statements); for 3.1.1 a list of a draft and single statements from several projects (141). Where
-these differ, the following was chosen:
+The statements are paraphrased; what they say exactly is in the OASIS standards. The table of MQTT 5.0 has been compared
+with the text of 7 March 2019, number by number. The text of MQTT 3.1.1 (29 October 2014) was not at hand: its table
+comes from memory and has been compared with a list of a draft and with single statements that several projects quote.
+Where these differ, the following was chosen:
 
-- 5.0, 3.1.2: an earlier draft has three statements more there, so that later numbers differ; those of the final text
-  are used. 4.2-1 is so numbered in the body of the final text, 4.2.0-1 in its appendix.
-- 3.1.1, 1.5.3-1 to 1.5.3-3: a draft has them as 1.4.0-1 to 1.4.0-3.
-- 3.1.1, 3.8.3-4: printed as 3-8.3-4; 3.1.2-7, 3.3.1-1, 4.1.0-1, 4.3.1-1, 4.3.2-1, 4.3.2-2 and those of chapter 6 are
-  printed with a dot for the hyphen or too many of them in places.
+- 5.0: 4.2-1 is so numbered in the body of the text, 4.2.0-1 in its appendix.
+- 3.1.1: 1.5.3-1 to 1.5.3-3 are 1.4.0-1 to 1.4.0-3 in the draft; 3.8.3-4 is printed as 3-8.3-4, and a few others with a
+  dot where the hyphen belongs.
 
 Statements that bind only the client have tests where the standard says how a server reacts to a client that breaks
 them. MQTT 3.1 numbers no statements; most tests of 3.1.1 run for it too.

@@ -70,12 +70,7 @@ impl Client {
     }
 
     fn over(stream: Stream) -> Self {
-        let client = Self {
-            stream,
-            version: Version::V5,
-            received: Vec::new(),
-            connack: None,
-        };
+        let client = Self { stream, version: Version::V5, received: Vec::new(), connack: None };
         client.set_patience(PATIENCE);
         client
     }
@@ -161,8 +156,7 @@ impl Client {
 
     /// Sends these bytes.
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
-        self.try_send_raw(bytes)
-            .expect("the broker does not take what is sent");
+        self.try_send_raw(bytes).expect("the broker does not take what is sent");
     }
 
     /// Sends these bytes if the connection still stands.
@@ -176,8 +170,13 @@ impl Client {
 
     /// Receives the next packet.
     pub(crate) fn receive(&mut self) -> Packet {
-        self.try_receive()
-            .expect("the broker closed the connection instead of sending a packet")
+        self.try_receive().expect("the broker closed the connection instead of sending a packet")
+    }
+
+    /// Receives all that comes until the broker closes the connection.
+    pub(crate) fn receive_raw(&mut self) -> Vec<u8> {
+        while self.read_more() {}
+        std::mem::take(&mut self.received)
     }
 
     /// Receives the next packet; `None` when the broker has closed the connection.
@@ -189,18 +188,14 @@ impl Client {
                 return Some(packet);
             }
             if !self.read_more() {
-                assert!(
-                    self.received.is_empty(),
-                    "closed within a packet: {:02x?}",
-                    self.received
-                );
+                assert!(self.received.is_empty(), "closed within a packet: {:02x?}", self.received);
                 return None;
             }
         }
     }
 
     fn read_more(&mut self) -> bool {
-        let mut buffer = [0; 65_536];
+        let mut buffer = vec![0; 65_536];
         let result = match &mut self.stream {
             Stream::Tcp(stream) => stream.read(&mut buffer),
             #[cfg(unix)]
@@ -225,10 +220,7 @@ impl Client {
     pub(crate) fn expect(&mut self, expected: impl Into<Packet>) -> Packet {
         let expected = expected.into();
         let received = self.receive();
-        assert!(
-            received.is(&expected),
-            "\nexpected: {expected:?}\nreceived: {received:?}"
-        );
+        assert!(received.is(&expected), "\nexpected: {expected:?}\nreceived: {received:?}");
         received
     }
 
@@ -307,6 +299,28 @@ impl Client {
         self.expect_closed();
     }
 
+    /// The broker closes the connection; to a client of MQTT 5.0 it gives one of these reasons before.
+    #[track_caller]
+    pub(crate) fn expect_disconnect_for(&mut self, reasons: &[u8]) {
+        if self.version.is_v5() {
+            match self.receive() {
+                Packet::Disconnect(disconnect) if reasons.contains(&disconnect.reason) => {}
+                other => panic!("expected a DISCONNECT with one of {reasons:02x?}, received {other:?}"),
+            }
+        }
+        self.expect_closed();
+    }
+
+    /// The broker closes the connection instead of letting it in; a CONNACK before must give one of these reasons.
+    #[track_caller]
+    pub(crate) fn expect_refusal(&mut self, reasons: &[u8]) {
+        match self.try_receive() {
+            None => {}
+            Some(Packet::ConnAck(connack)) if reasons.contains(&connack.reason) => self.expect_closed(),
+            Some(other) => panic!("expected a CONNACK with one of {reasons:02x?}, received {other:?}"),
+        }
+    }
+
     /// Subscribes to one filter and insists on the QoS asked for.
     #[track_caller]
     pub(crate) fn subscribe(&mut self, filter: &str, qos: u8) {
@@ -371,6 +385,33 @@ impl Client {
     pub(crate) fn cut(mut self) {
         self.shutdown_write();
         while self.try_receive().is_some() {}
+    }
+
+    /// Whether the broker has closed the connection; waits for that as long as it has patience.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        let mut byte = [0];
+        let result = match &mut self.stream {
+            Stream::Tcp(stream) => stream.read(&mut byte),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.read(&mut byte),
+        };
+        match result {
+            Ok(count) => {
+                self.received.extend_from_slice(&byte[..count]);
+                count == 0
+            }
+            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        }
+    }
+
+    /// The same connection once more, for another thread to write to.
+    pub(crate) fn duplicate(&self) -> Self {
+        let stream = match &self.stream {
+            Stream::Tcp(stream) => Stream::Tcp(stream.try_clone().unwrap()),
+            #[cfg(unix)]
+            Stream::Unix(stream) => Stream::Unix(stream.try_clone().unwrap()),
+        };
+        Self { stream, version: self.version, received: Vec::new(), connack: self.connack.clone() }
     }
 
     /// Says that nothing more will be sent.

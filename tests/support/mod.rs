@@ -13,11 +13,7 @@
 //! To be included by each test binary as `#[path = "../support/mod.rs"] mod support;`. Its `main.rs` allows what the
 //! lints forbid to the product: a test that cannot go on panics.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "each test binary uses its own part of this"
-)]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this")]
 
 mod client;
 mod packet;

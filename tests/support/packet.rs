@@ -55,18 +55,7 @@ macro_rules! with_properties {
     };
 }
 
-with_properties!(
-    Connect,
-    ConnAck,
-    Publish,
-    Ack,
-    Subscribe,
-    SubAck,
-    Unsubscribe,
-    UnsubAck,
-    Disconnect,
-    Auth
-);
+with_properties!(Connect, ConnAck, Publish, Ack, Subscribe, SubAck, Unsubscribe, UnsubAck, Disconnect, Auth);
 
 /// CONNECT.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,12 +170,9 @@ impl Connect {
 impl Encode for Connect {
     fn frame(&self, _version: Version) -> Frame {
         let mut body = Vec::new();
-        let name = self
-            .protocol_name
-            .as_deref()
-            .unwrap_or(self.version.protocol_name());
+        let name = self.protocol_name.as_deref().unwrap_or_else(|| self.version.protocol_name());
         put_binary(&mut body, name.as_bytes());
-        body.push(self.level.unwrap_or(self.version.level()));
+        body.push(self.level.unwrap_or_else(|| self.version.level()));
         let mut flags = u8::from(self.clean_start) << 1;
         if let Some(will) = &self.will {
             flags |= 0x04 | will.qos << 3 | u8::from(will.retain) << 5;
@@ -228,13 +214,7 @@ pub(crate) struct Will {
 /// A will of QoS 0 with an empty payload.
 pub(crate) fn will(topic: impl AsRef<[u8]>) -> Will {
     let topic = topic.as_ref().to_vec();
-    Will {
-        topic,
-        payload: Vec::new(),
-        qos: 0,
-        retain: false,
-        properties: Vec::new(),
-    }
+    Will { topic, payload: Vec::new(), qos: 0, retain: false, properties: Vec::new() }
 }
 
 impl Will {
@@ -275,11 +255,7 @@ pub(crate) struct ConnAck {
 
 /// A CONNACK with this reason code, without a session.
 pub(crate) fn connack(reason: u8) -> ConnAck {
-    ConnAck {
-        session_present: false,
-        reason,
-        properties: Vec::new(),
-    }
+    ConnAck { session_present: false, reason, properties: Vec::new() }
 }
 
 impl ConnAck {
@@ -316,15 +292,7 @@ pub(crate) struct Publish {
 pub(crate) fn publish(topic: impl AsRef<[u8]>) -> Publish {
     let topic = topic.as_ref().to_vec();
     let payload = Vec::new();
-    Publish {
-        topic,
-        payload,
-        qos: 0,
-        id: 0,
-        retain: false,
-        dup: false,
-        properties: Vec::new(),
-    }
+    Publish { topic, payload, qos: 0, id: 0, retain: false, dup: false, properties: Vec::new() }
 }
 
 impl Publish {
@@ -375,10 +343,7 @@ impl Encode for Publish {
             put_properties(&mut body, &self.properties);
         }
         body.extend_from_slice(&self.payload);
-        frame(
-            0x30 | u8::from(self.dup) << 3 | self.qos << 1 | u8::from(self.retain),
-            &body,
-        )
+        frame(0x30 | u8::from(self.dup) << 3 | self.qos << 1 | u8::from(self.retain), &body)
     }
 }
 
@@ -394,33 +359,19 @@ pub(crate) struct Ack {
 }
 
 pub(crate) fn puback(id: u16) -> Ack {
-    Ack {
-        first: 0x40,
-        id,
-        reason: 0,
-        properties: Vec::new(),
-    }
+    Ack { first: 0x40, id, reason: 0, properties: Vec::new() }
 }
 
 pub(crate) fn pubrec(id: u16) -> Ack {
-    Ack {
-        first: 0x50,
-        ..puback(id)
-    }
+    Ack { first: 0x50, ..puback(id) }
 }
 
 pub(crate) fn pubrel(id: u16) -> Ack {
-    Ack {
-        first: 0x62,
-        ..puback(id)
-    }
+    Ack { first: 0x62, ..puback(id) }
 }
 
 pub(crate) fn pubcomp(id: u16) -> Ack {
-    Ack {
-        first: 0x70,
-        ..puback(id)
-    }
+    Ack { first: 0x70, ..puback(id) }
 }
 
 impl Ack {
@@ -451,11 +402,7 @@ pub(crate) struct Subscribe {
 /// A SUBSCRIBE with packet identifier 1 and one filter.
 pub(crate) fn subscribe(filter: impl AsRef<[u8]>, qos: u8) -> Subscribe {
     let entries = vec![(filter.as_ref().to_vec(), qos)];
-    Subscribe {
-        id: 1,
-        entries,
-        properties: Vec::new(),
-    }
+    Subscribe { id: 1, entries, properties: Vec::new() }
 }
 
 impl Subscribe {
@@ -524,11 +471,7 @@ pub(crate) struct SubAck {
 }
 
 pub(crate) fn suback(id: u16, reasons: &[u8]) -> SubAck {
-    SubAck {
-        id,
-        reasons: reasons.to_vec(),
-        properties: Vec::new(),
-    }
+    SubAck { id, reasons: reasons.to_vec(), properties: Vec::new() }
 }
 
 impl Encode for SubAck {
@@ -552,11 +495,7 @@ pub(crate) struct Unsubscribe {
 
 /// An UNSUBSCRIBE with packet identifier 1 and one filter.
 pub(crate) fn unsubscribe(filter: impl AsRef<[u8]>) -> Unsubscribe {
-    Unsubscribe {
-        id: 1,
-        filters: vec![filter.as_ref().to_vec()],
-        properties: Vec::new(),
-    }
+    Unsubscribe { id: 1, filters: vec![filter.as_ref().to_vec()], properties: Vec::new() }
 }
 
 impl Unsubscribe {
@@ -595,11 +534,7 @@ pub(crate) struct UnsubAck {
 }
 
 pub(crate) fn unsuback(id: u16, reasons: &[u8]) -> UnsubAck {
-    UnsubAck {
-        id,
-        reasons: reasons.to_vec(),
-        properties: Vec::new(),
-    }
+    UnsubAck { id, reasons: reasons.to_vec(), properties: Vec::new() }
 }
 
 impl Encode for UnsubAck {
@@ -622,10 +557,7 @@ pub(crate) struct Disconnect {
 
 /// A DISCONNECT with reason code 0.
 pub(crate) fn disconnect() -> Disconnect {
-    Disconnect {
-        reason: 0,
-        properties: Vec::new(),
-    }
+    Disconnect { reason: 0, properties: Vec::new() }
 }
 
 impl Disconnect {
@@ -653,10 +585,7 @@ pub(crate) struct Auth {
 }
 
 pub(crate) fn auth(reason: u8) -> Auth {
-    Auth {
-        reason,
-        properties: Vec::new(),
-    }
+    Auth { reason, properties: Vec::new() }
 }
 
 impl Encode for Auth {
@@ -699,26 +628,14 @@ impl Packet {
                 let properties = decode_properties(version, &mut reader, &[0x1F, 0x26]);
                 let reasons = reader.rest().to_vec();
                 check_reasons(&reasons, suback_reasons(version));
-                Self::SubAck(SubAck {
-                    id,
-                    reasons,
-                    properties,
-                })
+                Self::SubAck(SubAck { id, reasons, properties })
             }
             0xB0 => {
                 let id = decode_id(&mut reader);
                 let properties = decode_properties(version, &mut reader, &[0x1F, 0x26]);
-                let reasons = if version.is_v5() {
-                    reader.rest().to_vec()
-                } else {
-                    Vec::new()
-                };
+                let reasons = if version.is_v5() { reader.rest().to_vec() } else { Vec::new() };
                 check_reasons(&reasons, &[0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91]);
-                Self::UnsubAck(UnsubAck {
-                    id,
-                    reasons,
-                    properties,
-                })
+                Self::UnsubAck(UnsubAck { id, reasons, properties })
             }
             0xD0 => Self::PingResp,
             0xE0 => {
@@ -749,11 +666,8 @@ impl Packet {
             }
             (Self::Publish(one), Self::Publish(other)) => {
                 let id = if other.id == 0 { one.id } else { other.id };
-                *one == Publish {
-                    id,
-                    properties: one.properties.clone(),
-                    ..other.clone()
-                } && in_order(&one.properties) == in_order(&other.properties)
+                *one == Publish { id, properties: one.properties.clone(), ..other.clone() }
+                    && in_order(&one.properties) == in_order(&other.properties)
             }
             (Self::Ack(one), Self::Ack(other)) => {
                 (one.first, one.id, one.reason) == (other.first, other.id, other.reason)
@@ -791,9 +705,7 @@ macro_rules! into_packet {
 into_packet!(ConnAck, Publish, Ack, SubAck, UnsubAck, Disconnect, Auth);
 
 fn same_properties(received: &[Property], expected: &[Property]) -> bool {
-    let asked = expected
-        .iter()
-        .any(|property| matches!(property, Property::ReasonString(_)));
+    let asked = expected.iter().any(|property| matches!(property, Property::ReasonString(_)));
     let mut received = in_order(received);
     received.retain(|property| asked || !matches!(property, Property::ReasonString(_)));
     received == in_order(expected)
@@ -828,10 +740,7 @@ fn ack_reasons(first: u8) -> &'static [u8] {
 
 fn check_reasons(reasons: &[u8], allowed: &[u8]) {
     for reason in reasons {
-        assert!(
-            allowed.contains(reason),
-            "reason code 0x{reason:02x} must not be in this packet"
-        );
+        assert!(allowed.contains(reason), "reason code 0x{reason:02x} must not be in this packet");
     }
 }
 
@@ -842,11 +751,7 @@ fn decode_id(reader: &mut Reader<'_>) -> u16 {
 }
 
 fn decode_properties(version: Version, reader: &mut Reader<'_>, allowed: &[u8]) -> Vec<Property> {
-    if version.is_v5() {
-        properties(reader, allowed)
-    } else {
-        Vec::new()
-    }
+    if version.is_v5() { properties(reader, allowed) } else { Vec::new() }
 }
 
 fn decode_reason(version: Version, reader: &mut Reader<'_>, allowed: &[u8]) -> (u8, Vec<Property>) {
@@ -854,11 +759,7 @@ fn decode_reason(version: Version, reader: &mut Reader<'_>, allowed: &[u8]) -> (
         return (0, Vec::new());
     }
     let reason = reader.u8();
-    let found = if reader.is_empty() {
-        Vec::new()
-    } else {
-        properties(reader, allowed)
-    };
+    let found = if reader.is_empty() { Vec::new() } else { properties(reader, allowed) };
     (reason, found)
 }
 
@@ -866,29 +767,15 @@ fn decode_connack(version: Version, reader: &mut Reader<'_>) -> ConnAck {
     let flags = reader.u8();
     assert!(flags <= 1, "reserved flags of a CONNACK are set: 0x{flags:02x}");
     let reason = reader.u8();
-    let allowed: &[u8] = if version.is_v5() {
-        CONNACK_REASONS
-    } else {
-        &[0, 1, 2, 3, 4, 5]
-    };
+    let allowed: &[u8] = if version.is_v5() { CONNACK_REASONS } else { &[0, 1, 2, 3, 4, 5] };
     check_reasons(&[reason], allowed);
-    assert!(
-        reason == 0 || flags == 0,
-        "a CONNACK that refuses has Session Present"
-    );
-    assert!(
-        version != Version::V31 || flags == 0,
-        "MQTT 3.1 has no Session Present"
-    );
+    assert!(reason == 0 || flags == 0, "a CONNACK that refuses has Session Present");
+    assert!(version != Version::V31 || flags == 0, "MQTT 3.1 has no Session Present");
     let allowed = [
         0x11, 0x12, 0x13, 0x15, 0x16, 0x1A, 0x1C, 0x1F, 0x21, 0x22, 0x24, 0x25, 0x26, 0x27, 0x28, 0x29, 0x2A,
     ];
     let properties = decode_properties(version, reader, &allowed);
-    ConnAck {
-        session_present: flags == 1,
-        reason,
-        properties,
-    }
+    ConnAck { session_present: flags == 1, reason, properties }
 }
 
 fn decode_publish(version: Version, first: u8, reader: &mut Reader<'_>) -> Publish {
@@ -896,39 +783,18 @@ fn decode_publish(version: Version, first: u8, reader: &mut Reader<'_>) -> Publi
     assert!(qos < 3, "QoS 3 was sent");
     assert!(qos > 0 || !dup, "DUP was set in a message of QoS 0");
     let topic = reader.string().into_bytes();
-    assert!(
-        !topic.iter().any(|byte| b"+#".contains(byte)),
-        "a topic name with wildcards was sent"
-    );
+    assert!(!topic.iter().any(|byte| b"+#".contains(byte)), "a topic name with wildcards was sent");
     let id = if qos > 0 { decode_id(reader) } else { 0 };
     let allowed = [0x01, 0x02, 0x03, 0x08, 0x09, 0x0B, 0x23, 0x26];
     let properties = decode_properties(version, reader, &allowed);
-    let aliased = properties
-        .iter()
-        .any(|property| matches!(property, Property::TopicAlias(_)));
-    assert!(
-        aliased || !topic.is_empty(),
-        "an empty topic without an alias was sent"
-    );
-    Publish {
-        topic,
-        payload: reader.rest().to_vec(),
-        qos,
-        id,
-        retain,
-        dup,
-        properties,
-    }
+    let aliased = properties.iter().any(|property| matches!(property, Property::TopicAlias(_)));
+    assert!(aliased || !topic.is_empty(), "an empty topic without an alias was sent");
+    Publish { topic, payload: reader.rest().to_vec(), qos, id, retain, dup, properties }
 }
 
 fn decode_ack(version: Version, first: u8, reader: &mut Reader<'_>) -> Ack {
     let id = decode_id(reader);
     let (reason, properties) = decode_reason(version, reader, &[0x1F, 0x26]);
     check_reasons(&[reason], ack_reasons(first));
-    Ack {
-        first,
-        id,
-        reason,
-        properties,
-    }
+    Ack { first, id, reason, properties }
 }

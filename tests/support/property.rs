@@ -163,14 +163,8 @@ pub(crate) fn properties(reader: &mut Reader<'_>, allowed: &[u8]) -> Vec<Propert
     let mut found: Vec<Property> = Vec::new();
     while !reader.is_empty() {
         let property = Property::decode(&mut reader);
-        assert!(
-            allowed.contains(&property.number()),
-            "{property:?} must not be in this packet"
-        );
-        let repeatable = matches!(
-            property,
-            Property::User(_, _) | Property::SubscriptionIdentifier(_)
-        );
+        assert!(allowed.contains(&property.number()), "{property:?} must not be in this packet");
+        let repeatable = matches!(property, Property::User(_, _) | Property::SubscriptionIdentifier(_));
         assert!(
             repeatable || found.iter().all(|other| other.number() != property.number()),
             "{property:?} came twice"
@@ -184,14 +178,12 @@ pub(crate) fn properties(reader: &mut Reader<'_>, allowed: &[u8]) -> Vec<Propert
 pub(crate) fn in_order(properties: &[Property]) -> Vec<Property> {
     let mut properties = properties.to_vec();
     properties.sort_by(|one, other| {
-        one.number()
-            .cmp(&other.number())
-            .then_with(|| match (one, other) {
-                (Property::SubscriptionIdentifier(one), Property::SubscriptionIdentifier(other)) => {
-                    one.cmp(other)
-                }
-                _ => std::cmp::Ordering::Equal,
-            })
+        one.number().cmp(&other.number()).then_with(|| match (one, other) {
+            (Property::SubscriptionIdentifier(one), Property::SubscriptionIdentifier(other)) => {
+                one.cmp(other)
+            }
+            _ => std::cmp::Ordering::Equal,
+        })
     });
     properties
 }

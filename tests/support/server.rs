@@ -9,6 +9,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::client::Client;
+use super::packet::{connect, publish, will};
+
 /// How long is waited for what must come, before the test fails: long enough for a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,11 +36,7 @@ enum Listeners {
 impl Setup {
     /// A broker without options of its own.
     pub(crate) fn new() -> Self {
-        Self {
-            directory: Directory::new(),
-            arguments: Vec::new(),
-            listeners: Listeners::Loopback,
-        }
+        Self { directory: Directory::new(), arguments: Vec::new(), listeners: Listeners::Loopback }
     }
 
     /// Adds an argument.
@@ -48,8 +47,7 @@ impl Setup {
 
     /// Adds arguments.
     pub(crate) fn options(mut self, arguments: &[&str]) -> Self {
-        self.arguments
-            .extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
     }
 
@@ -78,17 +76,9 @@ impl Setup {
         if self.listeners == Listeners::Loopback {
             command.args(["--bind", "127.0.0.1", "--tcp-port", "0"]);
         }
-        let mut child = command
-            .args(&self.arguments)
-            .spawn()
-            .expect("the binary can be run");
+        let mut child = command.args(&self.arguments).spawn().expect("the binary can be run");
         let log = Log::read(child.stderr.take().unwrap());
-        let mut broker = Broker {
-            child,
-            log,
-            addresses: Vec::new(),
-            directory: self.directory,
-        };
+        let mut broker = Broker { child, log, addresses: Vec::new(), directory: self.directory };
         broker.addresses = broker.wait_for_ports(&ports_file);
         broker
     }
@@ -107,16 +97,14 @@ impl Setup {
         let Some(status) = wait(&mut child, PATIENCE) else {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!(
-                "the broker runs although it should have ended; it said:\n{}",
-                log.text()
-            );
+            panic!("the broker runs although it should have ended; it said:\n{}", log.text());
         };
         log.wait_for_end();
         Finished {
             code: status.code(),
             stdout: reader.join().unwrap().expect("its answers are UTF-8"),
             stderr: log.text(),
+            directory: self.directory,
         }
     }
 
@@ -146,6 +134,14 @@ pub(crate) struct Finished {
     pub(crate) stdout: String,
     /// What it wrote to its standard error.
     pub(crate) stderr: String,
+    directory: Directory,
+}
+
+impl Finished {
+    /// A file in the directory in which it ran.
+    pub(crate) fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.directory.path.join(name)).unwrap()
+    }
 }
 
 /// A broker that runs. It is killed when this is dropped.
@@ -190,11 +186,8 @@ impl Broker {
 
     /// Sends it a signal, named as in "TERM".
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("sh")
-            .arg("-c")
-            .arg(format!("kill -{name} {}", self.pid()))
-            .status()
-            .unwrap();
+        let status =
+            Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.pid())).status().unwrap();
         assert!(status.success(), "kill -{name} failed");
     }
 
@@ -230,29 +223,32 @@ impl Broker {
         self.wait_for_log(from, "reload");
     }
 
+    /// Lets so many seconds pass as the broker counts them: until a will with that delay is published.
+    pub(crate) fn let_pass(&self, seconds: u32) {
+        let mut watcher = Client::connect(self, connect());
+        let topic = format!("passed/{}", watcher.local_address().port());
+        watcher.subscribe(&topic, 0);
+        let delayed = connect().session_expiry(seconds + 60).will(will(&topic).delay(seconds));
+        Client::connect(self, delayed).cut();
+        watcher.expect(publish(&topic));
+    }
+
     /// The value of a counter.
     pub(crate) fn counter(&self, name: &str) -> u64 {
         let from = self.log_length();
         self.signal("USR1");
         let line = self.wait_for_log(from, "counters ");
         let prefix = format!("{name}=");
-        let value = line
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix(prefix.as_str()));
+        let value = line.split_whitespace().find_map(|word| word.strip_prefix(prefix.as_str()));
         let value = value.unwrap_or_else(|| panic!("no counter {name} in: {line}"));
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("counter {name} is not a number in: {line}"))
+        value.parse().unwrap_or_else(|_| panic!("counter {name} is not a number in: {line}"))
     }
 
     /// Its resident memory in bytes.
     #[cfg(target_os = "linux")]
     pub(crate) fn resident_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
     }
 
@@ -261,20 +257,13 @@ impl Broker {
         loop {
             // It is there as a whole or not at all: it is renamed into place.
             if let Ok(text) = std::fs::read_to_string(file) {
-                return text
-                    .split([' ', '\n', '=', '\t'])
-                    .filter_map(|word| word.parse().ok())
-                    .collect();
+                return text.split([' ', '\n', '=', '\t']).filter_map(|word| word.parse().ok()).collect();
             }
             if let Some(status) = self.child.try_wait().unwrap() {
                 self.log.wait_for_end();
                 panic!("the broker ended with {status}; it said:\n{}", self.log.text());
             }
-            assert!(
-                start.elapsed() < PATIENCE,
-                "no ports file; it said:\n{}",
-                self.log.text()
-            );
+            assert!(start.elapsed() < PATIENCE, "no ports file; it said:\n{}", self.log.text());
             thread::sleep(POLL);
         }
     }
@@ -339,27 +328,18 @@ impl Log {
 
     fn wait_for_end(&self) {
         let lines = self.lines.0.lock().unwrap();
-        drop(
-            self.lines
-                .1
-                .wait_timeout_while(lines, PATIENCE, |lines| !lines.ended)
-                .unwrap(),
-        );
+        drop(self.lines.1.wait_timeout_while(lines, PATIENCE, |lines| !lines.ended).unwrap());
     }
 
     fn wait_for(&self, from: usize, text: &str) -> String {
-        let find = |lines: &Lines| {
-            lines
-                .text
-                .iter()
-                .skip(from)
-                .find(|line| line.contains(text))
-                .cloned()
-        };
+        let find = |lines: &Lines| lines.text.iter().skip(from).find(|line| line.contains(text)).cloned();
         let lines = self.lines.0.lock().unwrap();
         let waiting = |lines: &mut Lines| !lines.ended && find(lines).is_none();
         let (lines, _) = self.lines.1.wait_timeout_while(lines, PATIENCE, waiting).unwrap();
-        find(&lines).unwrap_or_else(|| panic!("no {text:?} in the log:\n{}", lines.text.join("\n")))
+        let found = find(&lines);
+        // Not to be held by a panic: the log is printed on the way out.
+        drop(lines);
+        found.unwrap_or_else(|| panic!("no {text:?} in the log:\n{}", self.text()))
     }
 }
 

@@ -54,11 +54,7 @@ pub(crate) struct Frame {
 
 /// A packet of this first byte and this body.
 pub(crate) fn frame(first: u8, body: &[u8]) -> Frame {
-    Frame {
-        first,
-        length: None,
-        body: body.to_vec(),
-    }
+    Frame { first, length: None, body: body.to_vec() }
 }
 
 impl Frame {
@@ -182,11 +178,7 @@ impl<'a> Reader<'a> {
 
     /// The next `count` bytes.
     pub(crate) fn take(&mut self, count: usize) -> &'a [u8] {
-        assert!(
-            self.bytes.len() >= count,
-            "packet too short: {count} bytes wanted, {:?} left",
-            self.bytes
-        );
+        assert!(self.bytes.len() >= count, "packet too short: {count} bytes wanted, {:?} left", self.bytes);
         let (taken, rest) = self.bytes.split_at(count);
         self.bytes = rest;
         taken
@@ -226,10 +218,7 @@ impl<'a> Reader<'a> {
             let byte = self.u8();
             value |= u32::from(byte & 0x7F) << shift;
             if byte & 0x80 == 0 {
-                assert!(
-                    shift == 0 || byte != 0,
-                    "a length not in its shortest form was sent"
-                );
+                assert!(shift == 0 || byte != 0, "a length not in its shortest form was sent");
                 return value;
             }
         }
@@ -246,10 +235,7 @@ pub(crate) fn split(bytes: &[u8]) -> Option<(usize, usize)> {
             let start = index + 2;
             return (bytes.len() >= start + length).then_some((start, start + length));
         }
-        assert!(
-            index < 3,
-            "a length of more than four bytes was sent: {bytes:02x?}"
-        );
+        assert!(index < 3, "a length of more than four bytes was sent: {bytes:02x?}");
     }
     None
 }

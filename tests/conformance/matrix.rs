@@ -337,7 +337,7 @@ where a statement that binds the server has no test.
 
 The statements are paraphrased; what they say exactly is in the OASIS standards. The table of MQTT 5.0 has been compared
 with the text of 7 March 2019, number by number. The text of MQTT 3.1.1 (29 October 2014) was not at hand: its table
-comes from memory and has been compared with a list of a draft and with single statements that several projects quote.
+is put together from a list of a draft and from single statements that several projects quote.
 Where these differ, the following was chosen:
 
 - 5.0: 4.2-1 is so numbered in the body of the text, 4.2.0-1 in its appendix.

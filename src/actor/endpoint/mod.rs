@@ -10,7 +10,7 @@ mod outflow;
 
 use std::io;
 use std::mem;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -53,7 +53,11 @@ pub struct Surroundings {
     pub shutdown: CancellationToken,
 }
 
-/// One connection: its stream, its protocol, and its way to and from the broker.
+/// One connection: its stream, its protocol, and its way to and from the broker. As a future it is complete when the
+/// connection has ended.
+///
+/// Written as a future by hand: there is one for each connection, and an `async` block would hold it several times
+/// over, once for each move.
 #[derive(Debug)]
 pub struct Endpoint<S> {
     stream: S,
@@ -67,6 +71,8 @@ pub struct Endpoint<S> {
     stage: Stage,
     /// Whether the broker knows about it, and does not know that it has ended.
     attached: bool,
+    /// Only where something is to happen in time.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -115,17 +121,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             outflow: Outflow::default(),
             stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone()))),
             attached: false,
+            timer: None,
             around,
         }
     }
 
-    /// Serves the connection until it ends.
-    pub async fn run(mut self) {
-        let mut timer = pin!(time::sleep_until(self.around.clock.to_tokio(Instant::START)));
-        std::future::poll_fn(|cx| self.poll(cx, timer.as_mut())).await;
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<()> {
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = self.around.clock.now();
             // That there is no room yet is noticed where it matters.
@@ -140,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
                 return Poll::Ready(());
             }
             if !progress {
-                self.arm(timer, cx);
+                self.arm(cx);
                 return Poll::Pending;
             }
         }
@@ -255,7 +256,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     fn misbehave(&mut self, error: ProtocolError) {
         debug!(connection = %self.id, peer = %self.peer, reason = %error.reason, detail = error.detail,
             "the client broke the protocol");
-        self.around.counters.protocol_errors.increment();
+        self.around.counters.connections_misbehaved.increment();
         let ProtocolError { reason, detail } = error;
         self.stage = Stage::Dismissed(Dismissal { how: Closure::Misbehaved(reason), reason, detail });
     }
@@ -405,14 +406,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
 
     /// Sets the timer. It is left alone when the deadline has only moved away, which it does with all that is read:
     /// it is cheaper to look again when it fires.
-    fn arm(&self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) {
+    fn arm(&mut self, cx: &mut Context<'_>) {
         let Some(at) = self.deadline().map(|at| self.around.clock.to_tokio(at)) else { return };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(time::sleep_until(at)));
         if at < timer.deadline() || timer.as_mut().poll(cx).is_ready() {
             timer.as_mut().reset(at);
             if timer.as_mut().poll(cx).is_ready() {
                 cx.waker().wake_by_ref();
             }
         }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Endpoint<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.get_mut().turn(cx)
     }
 }
 

@@ -90,7 +90,7 @@ fn encoded(packets: &[Packet], version: ProtocolVersion) -> Vec<u8> {
 }
 
 fn decoded(mut bytes: &[u8], version: ProtocolVersion) -> Vec<Packet> {
-    let limits = DecodeLimits { user_properties: 100 };
+    let limits = DecodeLimits { user_properties: 100, filters: 100 };
     let mut packets = Vec::new();
     while let Some(header) = codec::frame_header(bytes).unwrap() {
         let (frame, rest) = bytes.split_at(frame_len(header));
@@ -188,7 +188,7 @@ fn what_follows_connect_waits_for_the_client_to_be_accepted() {
     let mut pair = Pair::new(ConnectionLimits::default(), ProtocolVersion::V3_1_1);
     let pings = [Packet::PingReq, Packet::PingReq];
     let first = Packet::Connect(Box::new(connect(pair.version)));
-    let mut bytes = encoded(&[first.clone()], pair.version);
+    let mut bytes = encoded(std::slice::from_ref(&first), pair.version);
     bytes.extend(encoded(&pings, pair.version));
     let (partial, rest) = bytes.split_at(bytes.len() - 1);
     assert_eq!(pair.receive_bytes(partial), (vec![first], Ok(())));
@@ -225,7 +225,7 @@ fn packets_of_servers_are_refused() {
 #[test]
 fn a_packet_may_be_as_large_as_its_limit_and_no_larger() {
     let packet = Packet::Publish(publish(Some("topic"), None, QoS::AtMostOnce, 0));
-    let size = u32::try_from(encoded(&[packet.clone()], ProtocolVersion::V5).len()).unwrap();
+    let size = u32::try_from(encoded(std::slice::from_ref(&packet), ProtocolVersion::V5).len()).unwrap();
     for (limit, fits) in [(size, true), (size - 1, false)] {
         let limits = ConnectionLimits { maximum_packet_size: NonZeroU32::new(limit), ..Default::default() };
         let mut pair = Pair::connected(limits, connect(ProtocolVersion::V5));
@@ -437,11 +437,9 @@ fn topics_get_aliases_where_the_client_takes_them() {
     });
     let seen: Vec<_> = sent
         .iter()
-        .map(|packet| match packet {
-            Packet::Publish(publish) => {
-                (publish.topic.as_ref().map(TopicName::as_str), publish.topic_alias.map(TopicAlias::get))
-            }
-            _ => panic!("not a PUBLISH"),
+        .map(|packet| {
+            let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
+            (publish.topic.as_ref().map(TopicName::as_str), publish.topic_alias.map(TopicAlias::get))
         })
         .collect();
     assert_eq!(

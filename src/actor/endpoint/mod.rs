@@ -201,7 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         }
         let mut packets = Vec::new();
         let (stream, connection) = (Pin::new(&mut self.stream), &mut self.connection);
-        let read = scratch::with_read_buffer(|buffer| {
+        let read = scratch::with_read_buffer(self.around.limits.receive_buffer, |buffer| {
             let mut buffer = ReadBuf::new(buffer);
             stream.poll_read(cx, &mut buffer).map_ok(|()| {
                 let bytes = buffer.filled();
@@ -316,7 +316,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
                 }
             }
         }
-        let read = scratch::with_read_buffer(|buffer| {
+        let read = scratch::with_read_buffer(self.around.limits.receive_buffer, |buffer| {
             let mut buffer = ReadBuf::new(buffer);
             stream.poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
         });

@@ -15,9 +15,9 @@ use super::{BrokerHandle, BrokerTask, Clock, Endpoint, ShellCounters, Surroundin
 use crate::auth::{AuthSettings, Authenticator};
 use crate::broker::{Broker, BrokerConfig, ConnectionId, Input};
 use crate::connection::ConnectionLimits;
-use crate::transport::Peer;
+use crate::transport::{Peer, Transport};
 
-const PEER: Peer = Peer { transport: "test", address: None };
+const PEER: Peer = Peer { transport: Transport::Unix, address: None };
 
 /// A broker, and what it takes to connect to it.
 struct World {

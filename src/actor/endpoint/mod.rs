@@ -83,9 +83,9 @@ enum Stage {
     Attached,
     /// The client is to be told why it is closed. What it sent before is answered first, so that what it gets does
     /// not depend on how its bytes were cut.
-    Dismissed(Dismissal),
+    Dismissed(Box<Dismissal>),
     /// The last word has been said, or is being written.
-    Closing(Closing),
+    Closing(Box<Closing>),
     /// Nothing is left to be done.
     Ended,
 }
@@ -258,12 +258,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             "the client broke the protocol");
         self.around.counters.connections_misbehaved.increment();
         let ProtocolError { reason, detail } = error;
-        self.stage = Stage::Dismissed(Dismissal { how: Closure::Misbehaved(reason), reason, detail });
+        self.stage =
+            Stage::Dismissed(Box::new(Dismissal { how: Closure::Misbehaved(reason), reason, detail }));
     }
 
     /// Closes the connection of a client that is to be told why, once all it sent before is answered.
     fn dismiss(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Stage::Dismissed(Dismissal { how, reason, detail }) = self.stage else { return false };
+        let Stage::Dismissed(dismissal) = &self.stage else { return false };
+        let Dismissal { how, reason, detail } = **dismissal;
         if !self.outbox.is_empty() || self.mailbox.has_unanswered_beyond(0) {
             return false;
         }
@@ -297,7 +299,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     fn begin_closing(&mut self, how: Closure, now: Instant) {
         self.report_end(how);
         let until = now + self.around.limits.close_timeout;
-        self.stage = Stage::Closing(Closing { until, is_shut: false, discarded: 0 });
+        self.stage = Stage::Closing(Box::new(Closing { until, is_shut: false, discarded: 0 }));
     }
 
     /// Goes on closing.
@@ -356,7 +358,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
 
     /// When something that should have happened will not have happened.
     fn deadline(&self) -> Option<Instant> {
-        match self.stage {
+        match &self.stage {
             Stage::Arriving(_) | Stage::Attached | Stage::Dismissed(_) => {
                 let stall = self.outflow.stuck_since().map(|since| since + self.around.limits.write_timeout);
                 [self.connection.deadline(), stall].into_iter().flatten().min()
@@ -392,11 +394,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
                 Some(Expired::KeepAlive) if self.attached && self.may_read() => {
                     debug!(connection = %self.id, peer = %self.peer, "nothing came for 1.5 times the keep-alive");
                     counters.keep_alive_timeouts.increment();
-                    self.stage = Stage::Dismissed(Dismissal {
+                    self.stage = Stage::Dismissed(Box::new(Dismissal {
                         how: Closure::KeepAlive,
                         reason: ReasonCode::KeepAliveTimeout,
                         detail: "nothing came for one and a half times the keep-alive",
-                    });
+                    }));
                 }
                 Some(Expired::KeepAlive) | None => self.connection.excuse_silence(now),
             }

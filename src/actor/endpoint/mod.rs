@@ -257,7 +257,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     fn misbehave(&mut self, error: ProtocolError) {
         debug!(connection = %self.id, peer = %self.peer, reason = %error.reason, detail = error.detail,
             "the client broke the protocol");
-        self.around.counters.connections_misbehaved.increment();
+        self.around.counters.protocol_errors.increment();
         let ProtocolError { reason, detail } = error;
         self.stage =
             Stage::Dismissed(Box::new(Dismissal { how: Closure::Misbehaved(reason), reason, detail }));

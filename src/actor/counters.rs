@@ -34,8 +34,8 @@ shell_counters! {
     connect_timeouts,
     /// Clients that authentication refused.
     authentications_refused,
-    /// Connections that ended because the client broke the protocol.
-    connections_misbehaved,
+    /// Connections that ended because the client broke the protocol, as far as that can be told without the broker.
+    protocol_errors,
     /// Connections on which nothing came for one and a half times the keep-alive.
     keep_alive_timeouts,
     /// Connections that took nothing of what was written to them for too long.

@@ -287,8 +287,8 @@ impl Connection {
                 "no authentication method is supported",
             ));
         }
-        // An MQTT 3.x client cannot be told about another keep-alive and goes on keeping its own. [MQTT-3.2.2-21]
-        let keep_alive = self.limits.server_keep_alive.filter(|_| v5).unwrap_or(connect.keep_alive);
+        // [MQTT-3.2.2-21]. An MQTT 3.x client cannot be told, and is measured by it all the same.
+        let keep_alive = self.limits.server_keep_alive.unwrap_or(connect.keep_alive);
         self.keep_alive.agree(keep_alive);
         if v5 {
             self.problem_information = connect.properties.request_problem_information;

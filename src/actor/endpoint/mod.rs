@@ -257,7 +257,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     fn misbehave(&mut self, error: ProtocolError) {
         debug!(connection = %self.id, peer = %self.peer, reason = %error.reason, detail = error.detail,
             "the client broke the protocol");
-        self.around.counters.protocol_errors.increment();
+        let counters = &self.around.counters;
+        counters.protocol_errors.increment();
+        if error.reason == ReasonCode::QuotaExceeded {
+            counters.refused_packet_parts.increment();
+        } else if error.reason == ReasonCode::PacketTooLarge {
+            counters.refused_packet_size.increment();
+        } else if error.reason == ReasonCode::ReceiveMaximumExceeded {
+            counters.refused_receive_maximum.increment();
+        }
         let ProtocolError { reason, detail } = error;
         self.stage =
             Stage::Dismissed(Box::new(Dismissal { how: Closure::Misbehaved(reason), reason, detail }));

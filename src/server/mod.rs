@@ -9,6 +9,7 @@ mod reception;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod visit;
 
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
@@ -247,8 +248,9 @@ impl Controls {
         let (auth, tls) = (Arc::clone(&self.auth), self.tls.clone());
         match tokio::task::spawn_blocking(move || reload(&auth, tls.as_deref())).await {
             Ok(Ok(report)) => {
-                info!("auth reloaded: {report}");
+                // What comes after the line in the log is judged by the new rules.
                 self.broker.change_policy(self.auth.policy()).await;
+                info!("auth reloaded: {report}");
                 if let Some(tls) = &self.tls {
                     info!("certificates reloaded");
                     tls.log_expiry();
@@ -266,7 +268,7 @@ impl Controls {
 
     fn log_with(&self, broker: &[(&'static str, u64)]) {
         let days_left = self.tls.as_ref().map(|tls| ("certificate_days_left", tls.days_left()));
-        log_counters(broker.iter().copied().chain(self.counters.iter()).chain(days_left));
+        log_counters(broker, self.counters.iter().chain(days_left));
     }
 
     /// What happened around the connections.
@@ -325,10 +327,17 @@ async fn end_connections(reception: &Reception, grace: Duration) {
     }
 }
 
-/// One line: the names and values of all counters.
-fn log_counters(counters: impl Iterator<Item = (&'static str, u64)>) {
+/// One line: the names and values of all counters. What both count is added up.
+fn log_counters(broker: &[(&'static str, u64)], shell: impl Iterator<Item = (&'static str, u64)>) {
+    let mut all = broker.to_vec();
+    for (name, count) in shell {
+        match all.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, sum)) => *sum += count,
+            None => all.push((name, count)),
+        }
+    }
     let mut line = String::new();
-    for (name, value) in counters {
+    for (name, value) in all {
         // A String takes whatever is written.
         let _ = write!(line, " {name}={value}");
     }

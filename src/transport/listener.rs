@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::tls::{Application, Tls, TlsLayer};
 use super::unix::OwnedUnixListener;
-use super::{ListenerConfig, Peer, SocketOptions, tcp};
+use super::{ListenerConfig, Peer, SocketOptions, Transport, tcp};
 
 /// Somewhere connections come from.
 #[derive(Debug)]
@@ -94,15 +94,15 @@ impl Listener {
         match self {
             Self::Tcp { listener, socket } => {
                 let (stream, address) = tcp::accept(listener, socket).await?;
-                Ok(Accepted::Tcp(stream, Peer::new("tcp", Some(address))))
+                Ok(Accepted::Tcp(stream, Peer::new(Transport::Tcp, Some(address))))
             }
             Self::Tls { listener, socket, layer } => {
                 let (stream, address) = tcp::accept(listener, socket).await?;
-                Ok(Accepted::Tls(stream, Peer::new("tls", Some(address)), layer.clone()))
+                Ok(Accepted::Tls(stream, Peer::new(Transport::Tls, Some(address)), layer.clone()))
             }
             Self::Unix(listener) => {
                 let stream = listener.accept().await?;
-                Ok(Accepted::Unix(stream, Peer::new("unix", None)))
+                Ok(Accepted::Unix(stream, Peer::new(Transport::Unix, None)))
             }
         }
     }

@@ -77,8 +77,8 @@ impl fmt::Display for ListenerConfig {
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// How it is connected: `tcp`, `tls`, `unix`.
-    pub transport: &'static str,
+    /// How it is connected.
+    pub transport: Transport,
     /// Its address, where it has one.
     pub address: Option<SocketAddr>,
     /// Who it is according to its certificate, where it has shown one that was verified and that says so.
@@ -89,16 +89,32 @@ pub struct Peer {
 
 impl Peer {
     /// A peer of which no more is known.
-    pub const fn new(transport: &'static str, address: Option<SocketAddr>) -> Self {
+    pub const fn new(transport: Transport, address: Option<SocketAddr>) -> Self {
         Self { transport, address, certificate: None, server_name: None }
     }
 }
 
+/// What carries a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// A Unix stream socket.
+    Unix,
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.transport {
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+            Transport::Unix => "unix",
+        };
         match self.address {
-            Some(address) => write!(f, "{}:{address}", self.transport),
-            None => f.write_str(self.transport),
+            Some(address) => write!(f, "{transport}:{address}"),
+            None => f.write_str(transport),
         }
     }
 }

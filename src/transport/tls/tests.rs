@@ -8,6 +8,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client;
 
 use super::*;
+use crate::transport::Transport;
 
 /// A file of the test certificates.
 pub(super) fn file(name: &str) -> PathBuf {
@@ -67,7 +68,8 @@ async fn connect(
 ) -> (Result<Opened, HandshakeError>, io::Result<client::TlsStream<DuplexStream>>) {
     let (theirs, ours) = tokio::io::duplex(1 << 14);
     let server = async {
-        let (mut stream, peer) = tls.layer(Application::Mqtt).perform(ours, Peer::new("tls", None)).await?;
+        let (mut stream, peer) =
+            tls.layer(Application::Mqtt).perform(ours, Peer::new(Transport::Tls, None)).await?;
         stream.write_all(b"x").await.map_err(HandshakeError::Tls)?;
         stream.flush().await.map_err(HandshakeError::Tls)?;
         Ok((stream, peer))

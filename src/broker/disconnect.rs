@@ -142,7 +142,7 @@ impl Broker {
             self.response_topics.forget(level);
         }
         // Section 4.8.2: what a member of a shared subscription has not received goes to another one.
-        let left = session.inflight.into_unreceived().chain(session.queue.into_acknowledged());
+        let left = session.inflight.into_repeatable().chain(session.queue.into_acknowledged());
         for offer in left {
             if let Some(group) = offer.group {
                 self.offer_to_another(group, &offer.message, &session.client_id, now);

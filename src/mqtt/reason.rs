@@ -139,23 +139,33 @@ impl ReasonCode {
 
     /// The CONNACK return code of MQTT 3.x that comes nearest (MQTT 3.1.1 section 3.2.2.3).
     pub const fn v3_return_code(self) -> u8 {
-        match self {
-            Self::UnsupportedProtocolVersion => 1,
-            Self::ClientIdentifierNotValid => 2,
-            Self::BadUserNameOrPassword => 4,
+        if !self.is_error() {
+            return 0;
+        }
+        let is_about_the_server = matches!(
+            self,
             Self::UnspecifiedError
-            | Self::ImplementationSpecificError
-            | Self::ServerUnavailable
-            | Self::ServerBusy
-            | Self::ServerShuttingDown
-            | Self::MessageRateTooHigh
-            | Self::QuotaExceeded
-            | Self::UseAnotherServer
-            | Self::ServerMoved
-            | Self::ConnectionRateExceeded
-            | Self::MaximumConnectTime => 3,
-            _ if self.is_error() => 5,
-            _ => 0,
+                | Self::ImplementationSpecificError
+                | Self::ServerUnavailable
+                | Self::ServerBusy
+                | Self::ServerShuttingDown
+                | Self::MessageRateTooHigh
+                | Self::QuotaExceeded
+                | Self::UseAnotherServer
+                | Self::ServerMoved
+                | Self::ConnectionRateExceeded
+                | Self::MaximumConnectTime
+        );
+        if matches!(self, Self::UnsupportedProtocolVersion) {
+            1
+        } else if matches!(self, Self::ClientIdentifierNotValid) {
+            2
+        } else if is_about_the_server {
+            3
+        } else if matches!(self, Self::BadUserNameOrPassword) {
+            4
+        } else {
+            5
         }
     }
 

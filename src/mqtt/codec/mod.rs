@@ -7,6 +7,10 @@ pub(super) mod reader;
 pub(super) mod writer;
 
 #[cfg(test)]
+mod generate;
+#[cfg(test)]
+mod splitmix;
+#[cfg(test)]
 pub(super) mod testing;
 
 use bytes::Bytes;

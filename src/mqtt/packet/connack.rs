@@ -25,6 +25,7 @@ pub struct ConnAck {
 
 /// The properties of CONNACK. `None` (or `true` for what is available) is not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the standard's, and independent of each other")]
 pub struct ConnAckProperties {
     /// Seconds the session outlives the connection, where the server chose another value than the client.
     pub session_expiry_interval: Option<u32>,
@@ -243,5 +244,90 @@ impl EncodeProperties for ConnAckProperties {
         out.text_property(PropertyId::SERVER_REFERENCE, self.server_reference.as_ref())?;
         out.text_property(PropertyId::AUTHENTICATION_METHOD, self.authentication_method.as_ref())?;
         out.data_property(PropertyId::AUTHENTICATION_DATA, self.authentication_data.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::Packet;
+    use crate::mqtt::codec::testing::{assert_both_ways, decode_one, encoded, framed};
+
+    fn connack(session_present: bool, reason: ReasonCode) -> ConnAck {
+        ConnAck { session_present, reason, properties: ConnAckProperties::default() }
+    }
+
+    #[test]
+    fn is_as_in_section_3_2() {
+        let accepted = Packet::ConnAck(Box::new(connack(true, ReasonCode::Success)));
+        assert_both_ways(&accepted, ProtocolVersion::V3_1_1, &[0x20, 2, 1, 0]);
+        assert_both_ways(&accepted, ProtocolVersion::V5, &[0x20, 3, 1, 0, 0]);
+        // MQTT 3.1 cannot tell of the session.
+        assert_eq!(encoded(&accepted, ProtocolVersion::V3_1), [0x20, 2, 0, 0]);
+
+        let refused = Packet::ConnAck(Box::new(connack(false, ReasonCode::BadUserNameOrPassword)));
+        assert_both_ways(&refused, ProtocolVersion::V3_1, &[0x20, 2, 0, 4]);
+        assert_both_ways(&refused, ProtocolVersion::V3_1_1, &[0x20, 2, 0, 4]);
+        assert_both_ways(&refused, ProtocolVersion::V5, &[0x20, 3, 0, 0x86, 0]);
+    }
+
+    #[test]
+    fn carries_its_properties() {
+        let properties = ConnAckProperties {
+            session_expiry_interval: Some(1),
+            receive_maximum: NonZeroU16::new(2),
+            maximum_qos: QoS::AtLeastOnce,
+            retain_available: false,
+            maximum_packet_size: NonZeroU32::new(3),
+            assigned_client_id: Some(ClientId::new("c")),
+            topic_alias_maximum: 4,
+            reason_string: Some(Arc::from("x")),
+            user_properties: vec![(Arc::from("k"), Arc::from("v"))],
+            wildcard_subscription_available: false,
+            subscription_identifier_available: false,
+            shared_subscription_available: false,
+            server_keep_alive: Some(5),
+            response_information: Some(Arc::from("i")),
+            server_reference: Some(Arc::from("s")),
+            authentication_method: Some(Arc::from("m")),
+            authentication_data: Some(Bytes::from_static(b"d")),
+        };
+        let packet = Packet::ConnAck(Box::new(ConnAck { properties, ..connack(false, ReasonCode::Success) }));
+        let body = [
+            &[0, 0, 66, 0x11, 0, 0, 0, 1, 0x21, 0, 2, 0x24, 1, 0x25, 0, 0x27, 0, 0, 0, 3][..],
+            &[0x12, 0, 1, b'c', 0x22, 0, 4, 0x1F, 0, 1, b'x', 0x26, 0, 1, b'k', 0, 1, b'v'],
+            &[0x28, 0, 0x29, 0, 0x2A, 0, 0x13, 0, 5, 0x1A, 0, 1, b'i', 0x1C, 0, 1, b's'],
+            &[0x15, 0, 1, b'm', 0x16, 0, 1, b'd'],
+        ];
+        let mut body = body.concat();
+        body[2] = u8::try_from(body.len() - 3).unwrap();
+        assert_both_ways(&packet, ProtocolVersion::V5, &framed(0x20, &body));
+    }
+
+    #[test]
+    fn refuses_what_is_wrong() {
+        let v5 = ProtocolVersion::V5;
+        let v3 = ProtocolVersion::V3_1_1;
+        for (bytes, version, reason) in [
+            (&[0x20, 2, 2, 0][..], v3, ReasonCode::MalformedPacket),
+            (&[0x20, 3, 0x80, 0, 0], v5, ReasonCode::MalformedPacket),
+            // [MQTT-3.2.2-6]
+            (&[0x20, 2, 1, 5], v3, ReasonCode::ProtocolError),
+            (&[0x20, 3, 1, 0x87, 0], v5, ReasonCode::ProtocolError),
+            (&[0x20, 2, 0, 6], v3, ReasonCode::ProtocolError),
+            (&[0x20, 3, 0, 1, 0], v5, ReasonCode::ProtocolError),
+            (&[0x20, 2, 0, 0], v5, ReasonCode::MalformedPacket),
+            (&[0x20, 3, 0, 0, 0], v3, ReasonCode::MalformedPacket),
+            (&[0x20, 6, 0, 0, 3, 0x21, 0, 0], v5, ReasonCode::ProtocolError),
+            (&[0x20, 5, 0, 0, 2, 0x24, 2], v5, ReasonCode::ProtocolError),
+            (&[0x20, 5, 0, 0, 2, 0x25, 2], v5, ReasonCode::ProtocolError),
+            (&[0x20, 8, 0, 0, 5, 0x27, 0, 0, 0, 0], v5, ReasonCode::ProtocolError),
+            (&[0x20, 5, 0, 0, 2, 0x17, 1], v5, ReasonCode::MalformedPacket),
+        ] {
+            let error = decode_one(bytes, version).unwrap_err();
+            assert_eq!(error.reason, reason, "{bytes:02X?} {version}: {error}");
+        }
+        assert!(decode_one(&[0x20, 2, 0xFF, 0], ProtocolVersion::V3_1).is_ok());
+        assert_eq!(ReasonCode::ALL.iter().filter(|&&reason| may_answer_connect(reason)).count(), 22);
     }
 }

@@ -71,20 +71,8 @@ impl Disconnect {
 
 /// Whether DISCONNECT may give this reason \[MQTT-3.14.2-1\].
 const fn may_disconnect(reason: ReasonCode) -> bool {
-    match reason {
-        ReasonCode::GrantedQoS1
-        | ReasonCode::GrantedQoS2
-        | ReasonCode::NoMatchingSubscribers
-        | ReasonCode::NoSubscriptionExisted
-        | ReasonCode::ContinueAuthentication
-        | ReasonCode::ReAuthenticate
-        | ReasonCode::UnsupportedProtocolVersion
-        | ReasonCode::ClientIdentifierNotValid
-        | ReasonCode::BadUserNameOrPassword
-        | ReasonCode::ServerUnavailable
-        | ReasonCode::Banned
-        | ReasonCode::PacketIdentifierInUse
-        | ReasonCode::PacketIdentifierNotFound => false,
+    matches!(
+        reason,
         ReasonCode::Success
         | ReasonCode::DisconnectWithWill
         | ReasonCode::UnspecifiedError
@@ -115,8 +103,8 @@ const fn may_disconnect(reason: ReasonCode) -> bool {
         | ReasonCode::ConnectionRateExceeded
         | ReasonCode::MaximumConnectTime
         | ReasonCode::SubscriptionIdentifiersNotSupported
-        | ReasonCode::WildcardSubscriptionsNotSupported => true,
-    }
+        | ReasonCode::WildcardSubscriptionsNotSupported
+    )
 }
 
 impl EncodePacket for Disconnect {
@@ -145,5 +133,67 @@ impl EncodeProperties for Disconnect {
         out.text_property(PropertyId::REASON_STRING, self.reason_string.as_ref())?;
         out.user_properties(&self.user_properties)?;
         out.text_property(PropertyId::SERVER_REFERENCE, self.server_reference.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::Packet;
+    use crate::mqtt::codec::testing::{VERSIONS, assert_both_ways, decode_one, encoded, framed};
+
+    #[test]
+    fn the_normal_one_is_the_same_in_all_versions() {
+        let packet = Packet::Disconnect(Box::new(Disconnect::because(ReasonCode::Success)));
+        for version in VERSIONS {
+            assert_both_ways(&packet, version, &[0xE0, 0]);
+        }
+        for bytes in [&[0xE0, 1, 0][..], &[0xE0, 2, 0, 0]] {
+            assert_eq!(decode_one(bytes, ProtocolVersion::V5).as_ref(), Ok(&packet));
+        }
+    }
+
+    #[test]
+    fn a_reason_is_said_in_mqtt_5_only() {
+        let packet = Packet::Disconnect(Box::new(Disconnect::because(ReasonCode::SessionTakenOver)));
+        assert_both_ways(&packet, ProtocolVersion::V5, &[0xE0, 1, 0x8E]);
+        assert!(encoded(&packet, ProtocolVersion::V3_1).is_empty());
+        assert!(encoded(&packet, ProtocolVersion::V3_1_1).is_empty());
+    }
+
+    #[test]
+    fn carries_its_properties() {
+        let packet = Packet::Disconnect(Box::new(Disconnect {
+            reason: ReasonCode::Success,
+            session_expiry_interval: Some(60),
+            reason_string: Some(Arc::from("x")),
+            user_properties: vec![(Arc::from("k"), Arc::from("v"))],
+            server_reference: Some(Arc::from("s")),
+        }));
+        let properties =
+            [&[0x11, 0, 0, 0, 60, 0x1F, 0, 1, b'x'][..], &[0x26, 0, 1, b'k', 0, 1, b'v', 0x1C, 0, 1, b's']];
+        let body = [&[0, 20], &properties.concat()[..]].concat();
+        assert_both_ways(&packet, ProtocolVersion::V5, &framed(0xE0, &body));
+    }
+
+    #[test]
+    fn refuses_what_is_wrong() {
+        let v5 = ProtocolVersion::V5;
+        let v3 = ProtocolVersion::V3_1_1;
+        for (bytes, version, reason) in [
+            (&[0xE0, 1, 0][..], v3, ReasonCode::MalformedPacket),
+            (&[0xE1, 0], v3, ReasonCode::MalformedPacket),
+            (&[0xE8, 0], v5, ReasonCode::MalformedPacket),
+            (&[0xE0, 1, 1], v5, ReasonCode::ProtocolError),
+            (&[0xE0, 1, 0x05], v5, ReasonCode::ProtocolError),
+            (&[0xE0, 3, 0, 0, 0], v5, ReasonCode::MalformedPacket),
+            (&[0xE0, 2, 0, 1], v5, ReasonCode::MalformedPacket),
+            (&[0xE0, 5, 0, 3, 0x21, 0, 1], v5, ReasonCode::MalformedPacket),
+        ] {
+            let error = decode_one(bytes, version).unwrap_err();
+            assert_eq!(error.reason, reason, "{bytes:02X?} {version}: {error}");
+        }
+        // The 29 of section 3.14.2.1, and 0x8C of section 2.4.
+        assert_eq!(ReasonCode::ALL.iter().filter(|&&reason| may_disconnect(reason)).count(), 30);
     }
 }

@@ -197,3 +197,138 @@ impl EncodeProperties for PublishHead<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::mqtt::codec::testing::{LIMITS, VERSIONS, assert_both_ways, decode_one, framed};
+    use crate::mqtt::codec::{Body, decode, frame_header};
+    use crate::mqtt::{Packet, ReasonCode};
+
+    fn publish(qos: QoS) -> Publish {
+        Publish {
+            dup: false,
+            qos,
+            retain: false,
+            topic: Some(TopicName::parse("a/b").unwrap()),
+            topic_alias: None,
+            packet_id: (qos > QoS::AtMostOnce).then(|| PacketId::new(10).unwrap()),
+            payload: Bytes::from_static(b"hi"),
+            properties: None,
+        }
+    }
+
+    #[test]
+    fn is_as_in_section_3_3() {
+        for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1] {
+            let at_most_once = publish(QoS::AtMostOnce);
+            assert_both_ways(&Packet::Publish(at_most_once), version, &[0x30, 7, 0, 3, 97, 47, 98, 104, 105]);
+            let again = Publish { dup: true, retain: true, ..publish(QoS::ExactlyOnce) };
+            let bytes = [0x3D, 9, 0, 3, 97, 47, 98, 0, 10, 104, 105];
+            assert_both_ways(&Packet::Publish(again), version, &bytes);
+        }
+        let bytes = [0x32, 10, 0, 3, 97, 47, 98, 0, 10, 0, 104, 105];
+        assert_both_ways(&Packet::Publish(publish(QoS::AtLeastOnce)), ProtocolVersion::V5, &bytes);
+    }
+
+    #[test]
+    fn carries_its_properties() {
+        let publish = Publish {
+            topic: None,
+            topic_alias: TopicAlias::new(5),
+            payload: Bytes::new(),
+            properties: Some(Box::new(PublishProperties {
+                payload_format: Some(PayloadFormat::Utf8),
+                message_expiry_interval: Some(258),
+                response_topic: Some(TopicName::parse("r").unwrap()),
+                correlation_data: Some(Bytes::from_static(&[0, 255])),
+                content_type: Some(Arc::from("t")),
+                user_properties: vec![(Arc::from("k"), Arc::from("")), (Arc::from("k"), Arc::from("v"))],
+                subscription_identifiers: [1, 128]
+                    .map(|id| SubscriptionIdentifier::new(id).unwrap())
+                    .to_vec(),
+            })),
+            ..publish(QoS::AtMostOnce)
+        };
+        let properties = [
+            &[0x23, 0, 5, 0x02, 0, 0, 1, 2, 0x01, 1][..],
+            &[0x08, 0, 1, b'r', 0x09, 0, 2, 0, 255, 0x03, 0, 1, b't'],
+            &[0x26, 0, 1, b'k', 0, 0, 0x26, 0, 1, b'k', 0, 1, b'v'],
+            &[0x0B, 1, 0x0B, 0x80, 1],
+        ]
+        .concat();
+        let body = [&[0, 0, u8::try_from(properties.len()).unwrap()][..], &properties].concat();
+        assert_both_ways(&Packet::Publish(publish), ProtocolVersion::V5, &framed(0x30, &body));
+    }
+
+    #[test]
+    fn the_payload_is_a_slice_of_a_shared_buffer() {
+        let bytes = Bytes::from_static(&[0x30, 5, 0, 1, b'a', 8, 9]);
+        let header = frame_header(&bytes).unwrap().unwrap();
+        let body = bytes.slice(header.header_len..);
+        let packet = decode(header, Body::Shared(&body), Some(ProtocolVersion::V3_1_1), LIMITS);
+        let Ok(Packet::Publish(publish)) = packet else { panic!("not a PUBLISH") };
+        assert_eq!(&publish.payload[..], &[8, 9]);
+        assert_eq!(publish.payload.as_ptr(), bytes[5..].as_ptr());
+    }
+
+    #[test]
+    fn refuses_what_no_version_allows() {
+        for (first, body, reason) in [
+            // QoS 3 [MQTT-3.3.1-4]
+            (0x36, &[0, 1, b'a', 0, 1, 0][..], ReasonCode::MalformedPacket),
+            // DUP with QoS 0 [MQTT-3.3.1-2]
+            (0x38, &[0, 1, b'a', 0], ReasonCode::MalformedPacket),
+            // Packet identifier 0 [MQTT-2.2.1-3]
+            (0x32, &[0, 1, b'a', 0, 0, 0], ReasonCode::ProtocolError),
+            // Wildcards [MQTT-3.3.2-2]
+            (0x30, &[0, 1, b'#', 0], ReasonCode::TopicNameInvalid),
+            (0x30, &[0, 3, b'a', b'/', b'+', 0], ReasonCode::TopicNameInvalid),
+            // No topic
+            (0x30, &[0, 0, 0], ReasonCode::ProtocolError),
+            // Not UTF-8, and U+0000
+            (0x30, &[0, 1, 0xFF, 0], ReasonCode::MalformedPacket),
+            (0x30, &[0, 1, 0, 0], ReasonCode::MalformedPacket),
+            // Too short
+            (0x30, &[0, 2, b'a'], ReasonCode::MalformedPacket),
+            (0x30, &[0], ReasonCode::MalformedPacket),
+            (0x30, &[], ReasonCode::MalformedPacket),
+            (0x32, &[0, 1, b'a', 0], ReasonCode::MalformedPacket),
+        ] {
+            for version in VERSIONS {
+                let error = decode_one(&framed(first, body), version).unwrap_err();
+                assert_eq!(error.reason, reason, "{first:02X} {body:02X?} {version}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_properties_that_are_wrong() {
+        for (properties, reason) in [
+            (&[0x01, 2][..], ReasonCode::ProtocolError),
+            (&[0x23, 0, 0], ReasonCode::TopicAliasInvalid),
+            (&[0x23, 0, 1, 0x23, 0, 1], ReasonCode::ProtocolError),
+            (&[0x0B, 0], ReasonCode::ProtocolError),
+            (&[0x0B, 0x80, 0x00], ReasonCode::MalformedPacket),
+            (&[0x0B, 0x80, 0x80, 0x80, 0x80, 0x01], ReasonCode::MalformedPacket),
+            (&[0x08, 0, 1, b'#'], ReasonCode::ProtocolError),
+            (&[0x08, 0, 0], ReasonCode::ProtocolError),
+            (&[0x02, 0, 0, 1], ReasonCode::MalformedPacket),
+            (&[0x01, 0, 0x01, 0], ReasonCode::ProtocolError),
+            // Of CONNECT, and unknown.
+            (&[0x21, 0, 1], ReasonCode::MalformedPacket),
+            (&[0x18, 0, 0, 0, 1], ReasonCode::MalformedPacket),
+            (&[0x04, 0], ReasonCode::MalformedPacket),
+        ] {
+            let body = [&[0, 1, b'a', u8::try_from(properties.len()).unwrap()], properties].concat();
+            let error = decode_one(&framed(0x30, &body), ProtocolVersion::V5).unwrap_err();
+            assert_eq!(error.reason, reason, "{properties:02X?}: {error}");
+        }
+        // [MQTT-2.2.2-1]: the property length is never left out.
+        assert!(decode_one(&[0x30, 3, 0, 1, b'a'], ProtocolVersion::V5).is_err());
+        // The properties run beyond the packet.
+        assert!(decode_one(&[0x30, 5, 0, 1, b'a', 2, 0x01], ProtocolVersion::V5).is_err());
+    }
+}

@@ -202,21 +202,25 @@ impl SubAck {
 
 /// Whether SUBACK may give this reason \[MQTT-3.9.3-2\] \[MQTT3-3.9.3-2\].
 const fn may_answer_subscribe(reason: ReasonCode, version: ProtocolVersion) -> bool {
-    match reason {
+    let in_all_versions = matches!(
+        reason,
         ReasonCode::Success
-        | ReasonCode::GrantedQoS1
-        | ReasonCode::GrantedQoS2
-        | ReasonCode::UnspecifiedError => true,
+            | ReasonCode::GrantedQoS1
+            | ReasonCode::GrantedQoS2
+            | ReasonCode::UnspecifiedError
+    );
+    let in_v5 = matches!(
+        reason,
         ReasonCode::ImplementationSpecificError
-        | ReasonCode::NotAuthorized
-        | ReasonCode::TopicFilterInvalid
-        | ReasonCode::PacketIdentifierInUse
-        | ReasonCode::QuotaExceeded
-        | ReasonCode::SharedSubscriptionsNotSupported
-        | ReasonCode::SubscriptionIdentifiersNotSupported
-        | ReasonCode::WildcardSubscriptionsNotSupported => version.is_v5(),
-        _ => false,
-    }
+            | ReasonCode::NotAuthorized
+            | ReasonCode::TopicFilterInvalid
+            | ReasonCode::PacketIdentifierInUse
+            | ReasonCode::QuotaExceeded
+            | ReasonCode::SharedSubscriptionsNotSupported
+            | ReasonCode::SubscriptionIdentifiersNotSupported
+            | ReasonCode::WildcardSubscriptionsNotSupported
+    );
+    in_all_versions || (in_v5 && version.is_v5())
 }
 
 impl EncodePacket for SubAck {
@@ -236,5 +240,130 @@ impl EncodePacket for SubAck {
             out.u8(if reason.is_error() && !version.is_v5() { V3_FAILURE } else { reason.as_u8() });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::Packet;
+    use crate::mqtt::codec::testing::{VERSIONS, assert_both_ways, decode_one, encoded, framed};
+
+    fn entry(filter: &str, qos: QoS) -> SubscribeEntry {
+        SubscribeEntry {
+            filter: Arc::from(filter),
+            options: SubscriptionOptions { qos, ..SubscriptionOptions::default() },
+        }
+    }
+
+    fn subscribe(entries: Vec<SubscribeEntry>) -> Subscribe {
+        Subscribe {
+            packet_id: PacketId::new(10).unwrap(),
+            identifier: None,
+            user_properties: UserProperties::new(),
+            entries,
+        }
+    }
+
+    #[test]
+    fn is_as_in_the_examples_of_section_3_8() {
+        let packet = Packet::Subscribe(Box::new(subscribe(vec![
+            entry("a/b", QoS::AtLeastOnce),
+            entry("c/d", QoS::ExactlyOnce),
+        ])));
+        let payload = [0, 3, b'a', b'/', b'b', 1, 0, 3, b'c', b'/', b'd', 2];
+        for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1] {
+            assert_both_ways(&packet, version, &framed(0x82, &[&[0, 10], &payload[..]].concat()));
+        }
+        assert_both_ways(&packet, ProtocolVersion::V5, &framed(0x82, &[&[0, 10, 0], &payload[..]].concat()));
+    }
+
+    #[test]
+    fn carries_its_options_and_its_identifier() {
+        let options = SubscriptionOptions {
+            qos: QoS::ExactlyOnce,
+            no_local: true,
+            retain_as_published: true,
+            retain_handling: RetainHandling::Never,
+        };
+        let packet = Packet::Subscribe(Box::new(Subscribe {
+            identifier: SubscriptionIdentifier::new(268_435_455),
+            user_properties: vec![(Arc::from("k"), Arc::from("v"))],
+            ..subscribe(vec![SubscribeEntry { filter: Arc::from("#"), options }])
+        }));
+        let body = [
+            &[0, 10, 12, 0x0B, 0xFF, 0xFF, 0xFF, 0x7F][..],
+            &[0x26, 0, 1, b'k', 0, 1, b'v', 0, 1, b'#', 0b0010_1110],
+        ];
+        assert_both_ways(&packet, ProtocolVersion::V5, &framed(0x82, &body.concat()));
+        // MQTT 3.x has but the QoS.
+        assert_eq!(encoded(&packet, ProtocolVersion::V3_1_1), framed(0x82, &[0, 10, 0, 1, b'#', 2]));
+    }
+
+    #[test]
+    fn refuses_what_is_wrong() {
+        let v5 = ProtocolVersion::V5;
+        let v3 = ProtocolVersion::V3_1_1;
+        let shared = [&[0, 1, 0, 0, 10][..], b"$share/g/a", &[0b0100]].concat();
+        for (body, version, reason) in [
+            (&[0, 0, 0, 0, 1, b'a', 0][..], v5, ReasonCode::ProtocolError),
+            // Nothing asked for [MQTT-3.8.3-2]
+            (&[0, 1, 0], v5, ReasonCode::ProtocolError),
+            (&[0, 1], v3, ReasonCode::ProtocolError),
+            // No options
+            (&[0, 1, 0, 0, 1, b'a'], v5, ReasonCode::MalformedPacket),
+            (&[0, 1, 0, 1, b'a'], v3, ReasonCode::MalformedPacket),
+            // QoS 3, retain handling 3
+            (&[0, 1, 0, 0, 1, b'a', 3], v5, ReasonCode::ProtocolError),
+            (&[0, 1, 0, 1, b'a', 3], v3, ReasonCode::ProtocolError),
+            (&[0, 1, 0, 0, 1, b'a', 0x30], v5, ReasonCode::ProtocolError),
+            // Reserved bits [MQTT-3.8.3-5]
+            (&[0, 1, 0, 0, 1, b'a', 0x40], v5, ReasonCode::MalformedPacket),
+            (&[0, 1, 0, 0, 1, b'a', 0x80], v5, ReasonCode::MalformedPacket),
+            (&[0, 1, 0, 1, b'a', 0x04], v3, ReasonCode::MalformedPacket),
+            // No local and shared [MQTT-3.8.3-4]
+            (&shared, v5, ReasonCode::ProtocolError),
+            // Identifier 0, two identifiers, a property of another packet
+            (&[0, 1, 2, 0x0B, 0, 0, 1, b'a', 0], v5, ReasonCode::ProtocolError),
+            (&[0, 1, 4, 0x0B, 1, 0x0B, 1, 0, 1, b'a', 0], v5, ReasonCode::ProtocolError),
+            (&[0, 1, 4, 0x1F, 0, 1, b'x', 0, 1, b'a', 0], v5, ReasonCode::MalformedPacket),
+        ] {
+            let error = decode_one(&framed(0x82, body), version).unwrap_err();
+            assert_eq!(error.reason, reason, "{body:02X?} {version}: {error}");
+        }
+        for first in [0x80, 0x8A, 0x83] {
+            let error = decode_one(&framed(first, &[0, 1, 0, 1, b'a', 0]), v3).unwrap_err();
+            assert_eq!(error.reason, ReasonCode::MalformedPacket);
+        }
+        assert!(decode_one(&framed(0x8A, &[0, 1, 0, 1, b'a', 0]), ProtocolVersion::V3_1).is_ok());
+    }
+
+    #[test]
+    fn the_answer_says_how_each_went() {
+        let mut suback = SubAck {
+            packet_id: PacketId::new(10).unwrap(),
+            reasons: vec![ReasonCode::Success, ReasonCode::GrantedQoS2, ReasonCode::UnspecifiedError],
+            reason_string: None,
+            user_properties: UserProperties::new(),
+        };
+        let packet = Packet::SubAck(Box::new(suback.clone()));
+        for version in VERSIONS {
+            let head: &[u8] = if version.is_v5() { &[0, 10, 0] } else { &[0, 10] };
+            assert_both_ways(&packet, version, &framed(0x90, &[head, &[0, 2, 0x80]].concat()));
+        }
+        suback.reasons = vec![ReasonCode::TopicFilterInvalid];
+        suback.reason_string = Some(Arc::from("x"));
+        let packet = Packet::SubAck(Box::new(suback));
+        let bytes = [0x90, 8, 0, 10, 4, 0x1F, 0, 1, b'x', 0x8F];
+        assert_both_ways(&packet, ProtocolVersion::V5, &bytes);
+        assert_eq!(encoded(&packet, ProtocolVersion::V3_1_1), [0x90, 3, 0, 10, 0x80]);
+        // [MQTT3-3.9.3-2]
+        for reason in [3, 0x8F] {
+            assert!(decode_one(&[0x90, 3, 0, 10, reason], ProtocolVersion::V3_1_1).is_err());
+        }
+        assert!(decode_one(&[0x90, 4, 0, 10, 0, 0x10], ProtocolVersion::V5).is_err());
+        let allowed =
+            ReasonCode::ALL.iter().filter(|&&r| may_answer_subscribe(r, ProtocolVersion::V5)).count();
+        assert_eq!(allowed, 12);
     }
 }

@@ -133,3 +133,62 @@ impl EncodePacket for UnsubAck {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::Packet;
+    use crate::mqtt::codec::testing::{assert_both_ways, decode_one, encoded, framed};
+
+    #[test]
+    fn is_as_in_the_examples_of_section_3_10() {
+        let packet = Packet::Unsubscribe(Box::new(Unsubscribe {
+            packet_id: PacketId::new(10).unwrap(),
+            user_properties: UserProperties::new(),
+            filters: vec![Arc::from("a/b"), Arc::from("c/d")],
+        }));
+        let payload = [0, 3, b'a', b'/', b'b', 0, 3, b'c', b'/', b'd'];
+        for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1] {
+            assert_both_ways(&packet, version, &framed(0xA2, &[&[0, 10], &payload[..]].concat()));
+        }
+        assert_both_ways(&packet, ProtocolVersion::V5, &framed(0xA2, &[&[0, 10, 0], &payload[..]].concat()));
+    }
+
+    #[test]
+    fn refuses_what_is_wrong() {
+        let v5 = ProtocolVersion::V5;
+        let v3 = ProtocolVersion::V3_1_1;
+        for (body, version, reason) in [
+            (&[0, 0, 0, 0, 1, b'a'][..], v5, ReasonCode::ProtocolError),
+            (&[0, 1, 0], v5, ReasonCode::ProtocolError),
+            (&[0, 1], v3, ReasonCode::ProtocolError),
+            (&[0, 1, 0, 0, 2, b'a'], v5, ReasonCode::MalformedPacket),
+            (&[0, 1, 0, 1, 0xFE], v3, ReasonCode::MalformedPacket),
+            (&[0, 1, 2, 0x0B, 1, 0, 1, b'a'], v5, ReasonCode::MalformedPacket),
+        ] {
+            let error = decode_one(&framed(0xA2, body), version).unwrap_err();
+            assert_eq!(error.reason, reason, "{body:02X?} {version}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_answer_says_how_each_went_in_mqtt_5_only() {
+        let mut unsuback = UnsubAck {
+            packet_id: PacketId::new(10).unwrap(),
+            reasons: vec![ReasonCode::Success, ReasonCode::NoSubscriptionExisted],
+            reason_string: None,
+            user_properties: vec![(Arc::from("k"), Arc::from("v"))],
+        };
+        let packet = Packet::UnsubAck(Box::new(unsuback.clone()));
+        let bytes = [0xB0, 12, 0, 10, 7, 0x26, 0, 1, b'k', 0, 1, b'v', 0, 0x11];
+        assert_both_ways(&packet, ProtocolVersion::V5, &bytes);
+        assert_eq!(encoded(&packet, ProtocolVersion::V3_1), [0xB0, 2, 0, 10]);
+
+        unsuback.reasons.clear();
+        unsuback.user_properties.clear();
+        assert_both_ways(&Packet::UnsubAck(Box::new(unsuback)), ProtocolVersion::V3_1_1, &[0xB0, 2, 0, 10]);
+        assert!(decode_one(&[0xB0, 3, 0, 10, 0], ProtocolVersion::V3_1_1).is_err());
+        assert!(decode_one(&[0xB0, 4, 0, 10, 0, 1], ProtocolVersion::V5).is_err());
+        assert_eq!(ReasonCode::ALL.iter().filter(|&&reason| may_answer_unsubscribe(reason)).count(), 7);
+    }
+}

@@ -183,7 +183,7 @@ def properties():
 def large():
     reader, writer = Party("reader"), Party("writer")
     reader.subscribe("large", 1)
-    writer.publish("large", bytes(index % 251 for index in range(LARGE)))
+    writer.publish("large", bytes(97 + index % 23 for index in range(LARGE)))
     payload = reader.receive().payload
     print(f"bytes={len(payload)} sha256={hashlib.sha256(payload).hexdigest()}")
 

@@ -117,10 +117,10 @@ impl Mosquitto {
 
     fn shared(self) -> Vec<String> {
         let members = ["one", "two"].map(|name| {
-            (name, self.subscribe(name, &["-q", "1", "-t", "$share/crew/work/#", "-t", "everybody"]))
+            (name, self.subscribe(name, &["-q", "1", "-t", "$share/crew/jobs/#", "-t", "everybody"]))
         });
         for number in 0..10 {
-            self.publish(&["-q", "1", "-t", &format!("work/{number}"), "-m", &number.to_string()]);
+            self.publish(&["-q", "1", "-t", &format!("jobs/{number}"), "-m", &number.to_string()]);
         }
         // Stands behind all that came before, for both.
         self.publish(&["-q", "1", "-t", "everybody", "-m", "end"]);
@@ -142,17 +142,17 @@ impl Mosquitto {
         reader.wait_for(SUBSCRIBED);
         let mut arguments = vec!["-q", "1", "-t", "props/x", "-m", "dressed"];
         for property in [
-            &["payload-format-indicator", "1"] as &[&str],
-            &["message-expiry-interval", "60"],
-            &["content-type", "text/plain"],
-            &["response-topic", "answers/here"],
-            &["correlation-data", "c-1"],
-            &["user-property", "colour", "red"],
-            &["user-property", "size", "9"],
-            &["user-property", "colour", "blue"],
+            ["payload-format-indicator", "1", ""],
+            ["message-expiry-interval", "60", ""],
+            ["content-type", "text/plain", ""],
+            ["response-topic", "answers/here", ""],
+            ["correlation-data", "c-1", ""],
+            ["user-property", "colour", "red"],
+            ["user-property", "size", "9"],
+            ["user-property", "colour", "blue"],
         ] {
             arguments.extend(["-D", "publish"]);
-            arguments.extend(property);
+            arguments.extend(property.into_iter().filter(|word| !word.is_empty()));
         }
         self.publish(&arguments);
         let mut seen = vec![message("reader", &reader)];

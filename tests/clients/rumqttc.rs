@@ -110,11 +110,11 @@ impl Stage {
     async fn shared(self) -> Vec<String> {
         let (mut one, mut two) = (self.join("one").await, self.join("two").await);
         for member in [&mut one, &mut two] {
-            member.subscribe("$share/crew/work/#", 1).await;
+            member.subscribe("$share/crew/jobs/#", 1).await;
         }
         let mut writer = self.join("writer").await;
         for number in 0..10 {
-            writer.publish(Word::new(&format!("work/{number}"), &number.to_string())).await;
+            writer.publish(Word::new(&format!("jobs/{number}"), &number.to_string())).await;
         }
         let mut seen = Vec::new();
         while seen.len() < 10 {

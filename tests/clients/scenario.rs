@@ -38,7 +38,7 @@ pub(crate) enum Scenario {
     /// comes back and receives them; at last it comes back with a clean session. Each time it reports
     /// `present=0` or `present=1`, if the client can tell.
     Session,
-    /// `one` and `two` subscribe to `$share/crew/work/#`; ten messages are published to `work/0` and so on.
+    /// `one` and `two` subscribe to `$share/crew/jobs/#`; ten messages are published to `jobs/0` and so on.
     Shared,
     /// `reader` reports the properties of a message that has all that a publisher can give it, a line for each.
     Properties,
@@ -139,7 +139,7 @@ fn check_shared(seen: &[String]) {
     let mut messages: Vec<&str> = seen.iter().map(|line| line.split_once(": ").unwrap().1).collect();
     messages.sort_unstable();
     let expected: Vec<String> =
-        (0..10).map(|number| format!("work/{number} qos=1 retain=0 {number}")).collect();
+        (0..10).map(|number| format!("jobs/{number} qos=1 retain=0 {number}")).collect();
     assert_eq!(messages, expected);
     for member in ["one: ", "two: "] {
         assert!(seen.iter().any(|line| line.starts_with(member)), "nothing for {member}in {seen:?}");

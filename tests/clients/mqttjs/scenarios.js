@@ -144,10 +144,10 @@ const scenarios = {
     for (const name of ['one', 'two']) {
       const member = await Party.join(name)
       member.client.on('message', (_topic, _payload, packet) => together.put(`${name}: ${seen(packet)}`))
-      await member.subscribe('$share/crew/work/#', 1)
+      await member.subscribe('$share/crew/jobs/#', 1)
     }
     const writer = await Party.join('writer')
-    for (let number = 0; number < 10; number++) await writer.publish(`work/${number}`, String(number))
+    for (let number = 0; number < 10; number++) await writer.publish(`jobs/${number}`, String(number))
     for (let number = 0; number < 10; number++) console.log(await together.take())
   },
 

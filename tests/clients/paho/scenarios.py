@@ -148,10 +148,10 @@ def shared():
     together = queue.Queue()
     for member in members:
         member.client.on_message = lambda _client, _data, message, name=member.name: together.put((name, message))
-        member.subscribe("$share/crew/work/#", 1)
+        member.subscribe("$share/crew/jobs/#", 1)
     writer = Party("writer")
     for number in range(10):
-        writer.publish(f"work/{number}", str(number))
+        writer.publish(f"jobs/{number}", str(number))
     for _ in range(10):
         name, message = together.get(timeout=PATIENCE)
         print(f"{name}: {seen(message)}")

@@ -35,7 +35,7 @@ shell_counters! {
     /// Clients that authentication refused.
     authentications_refused,
     /// Connections that ended because the client broke the protocol.
-    protocol_errors,
+    connections_misbehaved,
     /// Connections on which nothing came for one and a half times the keep-alive.
     keep_alive_timeouts,
     /// Connections that took nothing of what was written to them for too long.

@@ -34,6 +34,8 @@ shell_counters! {
     connections_refused_unfinished_address,
     /// Connections whose handshake, of TLS or another layer below MQTT, failed.
     handshakes_failed,
+    /// Clients over QUIC that were asked to show first that they are where they say, as many others were not let in yet.
+    addresses_asked_for,
     /// Listeners that could not take a connection.
     accept_errors,
     /// Connections that did not get through handshakes, CONNECT and authentication in time.

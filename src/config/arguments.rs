@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, value_parser};
@@ -13,6 +14,7 @@ use super::units::{ByteSize, TimeSpan, size, time, time_above_zero};
 use crate::broker::BrokerLimits;
 use crate::connection::ConnectionLimits;
 use crate::server::{AcceptLimits, ServerConfig};
+use crate::transport::quic::QuicSettings;
 
 /// Which broker this is: `0.1.0 (commit abc1234)`.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("MQTT_BROKER_COMMIT"), ")");
@@ -35,6 +37,8 @@ pub(super) struct Arguments {
     pub(super) listeners: ListenerArguments,
     #[command(flatten)]
     pub(super) tls: TlsArguments,
+    #[command(flatten)]
+    pub(super) quic: QuicArguments,
     #[command(flatten)]
     pub(super) sockets: SocketArguments,
     #[command(flatten)]
@@ -96,9 +100,9 @@ pub(super) struct ListenerArguments {
     /// Listen for MQTT over WebSocket over TLS on this port; not in this build yet
     #[arg(long, value_name = "PORT")]
     pub(super) ws_tls_port: Option<u16>,
-    /// Listen for MQTT over QUIC on this port; not in this build yet
-    #[arg(long, value_name = "PORT")]
-    pub(super) quic_port: Option<u16>,
+    /// Listen for MQTT over QUIC on this UDP port; 0 takes a free one; may be given several times
+    #[arg(long, value_name = "PORT", action = ArgAction::Append)]
+    pub(super) quic_port: Vec<u16>,
     /// Listen for MQTT on a Unix socket in this file, which is removed at exit
     #[arg(long, value_name = "FILE")]
     pub(super) unix_socket: Option<PathBuf>,
@@ -135,6 +139,21 @@ pub(super) struct TlsArguments {
     /// Find the name of the auth file's user of method "client_cert" in this part of the client's certificate
     #[arg(long, value_name = "PART", default_value = "cn")]
     pub(super) client_cert_identity: CertIdentity,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "QUIC")]
+pub(super) struct QuicArguments {
+    /// Let clients that come again send with their first packet (0-RTT). It is read once they have shown that they are
+    /// there: what was recorded and is sent once more is not
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = false,
+          action = ArgAction::Set, hide_possible_values = true)]
+    pub(super) quic_early_data: bool,
+    /// End a connection of which nothing is heard for this time: 1s to 1d. The broker asks for a sign of life each
+    /// third of it, so that clients need not send anything
+    #[arg(long, value_name = "TIME", value_parser = time_for_quic,
+          default_value_t = TimeSpan(QuicSettings::default().idle_timeout))]
+    pub(super) quic_idle_timeout: TimeSpan,
 }
 
 #[derive(Debug, Args)]
@@ -359,6 +378,12 @@ pub(super) struct ShutdownArguments {
 
 fn at_least_one(most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=most)
+}
+
+fn time_for_quic(text: &str) -> Result<TimeSpan, String> {
+    const RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+    let TimeSpan(time) = time(text)?;
+    if RANGE.contains(&time) { Ok(TimeSpan(time)) } else { Err("expected a time from 1s to 1d".to_owned()) }
 }
 
 fn packet_before_connect() -> ByteSize {

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use super::arguments::{ListenerArguments, SocketArguments};
-use super::units::ByteSize;
+use super::arguments::{ListenerArguments, QuicArguments, SocketArguments};
+use super::units::{ByteSize, TimeSpan};
+use crate::transport::quic::QuicSettings;
 use crate::transport::{ListenerConfig, SocketOptions};
 
 /// The port for MQTT that IANA has assigned.
@@ -30,6 +31,7 @@ impl Ipv6 {
 /// The listeners, or a sentence about what is wrong.
 pub(super) fn listeners(
     arguments: &ListenerArguments,
+    quic: &QuicArguments,
     socket: &SocketOptions,
     ipv6: Ipv6,
 ) -> Result<Vec<ListenerConfig>, String> {
@@ -39,15 +41,19 @@ pub(super) fn listeners(
     if unix.len() > 0 {
         return Err("--unix-socket: this system has no Unix sockets".to_owned());
     }
-    let tcp_ports = match (&*arguments.tcp_port, &*arguments.tls_port, &arguments.unix_socket) {
-        ([], [], None) => &[DEFAULT_PORT],
-        ([], [], Some(_)) if !arguments.bind.is_empty() => {
+    let has_port = [&arguments.tcp_port, &arguments.tls_port, &arguments.quic_port]
+        .into_iter()
+        .any(|ports| !ports.is_empty());
+    let tcp_ports = match (has_port, &arguments.unix_socket) {
+        (false, None) => &[DEFAULT_PORT],
+        (false, Some(_)) if !arguments.bind.is_empty() => {
             return Err(
-                "--bind names addresses but no option names a port: expected --tcp-port or --tls-port"
+                "--bind names addresses but no option names a port: expected --tcp-port, --tls-port or \
+                 --quic-port"
                     .to_owned(),
             );
         }
-        (ports, _, _) => ports,
+        (_, _) => &*arguments.tcp_port,
     };
     let tcp = sockets(tcp_ports, &arguments.bind, ipv6)
         .into_iter()
@@ -55,7 +61,16 @@ pub(super) fn listeners(
     let tls = sockets(&arguments.tls_port, &arguments.bind, ipv6)
         .into_iter()
         .map(|address| ListenerConfig::Tls { address, socket: socket.clone() });
-    Ok(tcp.chain(tls).chain(unix).collect())
+    let quic = sockets(&arguments.quic_port, &arguments.bind, ipv6).into_iter().map(|address| {
+        let settings = quic_settings(quic);
+        ListenerConfig::Quic { address, socket: socket.clone(), settings }
+    });
+    Ok(tcp.chain(tls).chain(quic).chain(unix).collect())
+}
+
+fn quic_settings(arguments: &QuicArguments) -> QuicSettings {
+    let TimeSpan(idle_timeout) = arguments.quic_idle_timeout;
+    QuicSettings { idle_timeout, early_data: arguments.quic_early_data }
 }
 
 /// Each port on each address.
@@ -83,22 +98,21 @@ fn addresses(bind: &[IpAddr], ipv6: Ipv6) -> Vec<IpAddr> {
 }
 
 fn refuse_what_is_not_built(arguments: &ListenerArguments) -> Result<(), String> {
-    let ListenerArguments { ws_port, ws_tls_port, quic_port, .. } = arguments;
+    let ListenerArguments { ws_port, ws_tls_port, .. } = arguments;
     for (option, given, transport) in [
         ("--ws-port", ws_port.is_some(), "WebSocket"),
         ("--ws-tls-port", ws_tls_port.is_some(), "WebSocket over TLS"),
-        ("--quic-port", quic_port.is_some(), "QUIC"),
     ] {
         if given {
             return Err(format!(
-                "{option} cannot be used: this build does not have {transport} yet, expected --tcp-port, --tls-port or --unix-socket"
+                "{option} cannot be used: this build does not have {transport} yet, expected --tcp-port, --tls-port, --quic-port or --unix-socket"
             ));
         }
     }
     Ok(())
 }
 
-/// How TCP sockets are set up.
+/// How sockets are set up.
 pub(super) fn socket_options(arguments: &SocketArguments) -> SocketOptions {
     let buffer = |size: Option<ByteSize>| size.map(|ByteSize(bytes)| bytes).filter(|bytes| *bytes != 0);
     SocketOptions {

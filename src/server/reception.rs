@@ -54,14 +54,24 @@ impl Reception {
     }
 
     fn take_on(&self, accepted: Accepted) {
-        let peer = accepted.peer();
-        let places = match self.admission.admit(peer.address.map(|address| address.ip())) {
+        let address = accepted.peer().address.map(|address| address.ip());
+        let accepted = if self.admission.is_crowded(address) {
+            let Some(accepted) = accepted.ask_for_address() else {
+                self.around.counters.addresses_asked_for.increment();
+                return;
+            };
+            accepted
+        } else {
+            accepted
+        };
+        let places = match self.admission.admit(address) {
             Ok(places) => places,
-            Err(full) => return self.turn_away(full, peer),
+            Err(full) => return self.turn_away(full, accepted.peer()),
         };
         match accepted {
             Accepted::Tcp(stream, peer) => self.start(stream, peer, Plain, places),
             Accepted::Tls(stream, peer, layer) => self.start(stream, peer, layer, places),
+            Accepted::Quic(incoming, peer, layer) => self.start(incoming, peer, layer, places),
             Accepted::Unix(stream, peer) => self.start(stream, peer, Plain, places),
         }
     }

@@ -28,6 +28,9 @@ pub enum HandshakeError {
     /// TLS.
     #[error("TLS: {0}")]
     Tls(#[source] io::Error),
+    /// QUIC, or the TLS in it.
+    #[error("QUIC: {0}")]
+    Quic(#[source] io::Error),
 }
 
 /// Nothing: MQTT is spoken on the stream as it is.

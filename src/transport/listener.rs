@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use quinn::Incoming;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
+use super::quic::{self, QuicLayer, QuicListener};
 use super::tls::{Application, Tls, TlsLayer};
 use super::unix::OwnedUnixListener;
 use super::{ListenerConfig, Peer, SocketOptions, Transport, tcp};
@@ -31,6 +33,8 @@ pub enum Listener {
         /// What its connections open.
         layer: TlsLayer,
     },
+    /// QUIC over UDP.
+    Quic(QuicListener),
     /// A Unix stream socket.
     Unix(OwnedUnixListener),
 }
@@ -43,6 +47,8 @@ pub enum Accepted {
     Tcp(TcpStream, Peer),
     /// TLS over TCP.
     Tls(TcpStream, Peer, TlsLayer),
+    /// QUIC over UDP.
+    Quic(Incoming, Peer, QuicLayer),
     /// A Unix stream socket.
     Unix(UnixStream, Peer),
 }
@@ -56,26 +62,28 @@ pub enum BoundAddress {
     Tcp(SocketAddr),
     /// TLS over TCP.
     Tls(SocketAddr),
+    /// QUIC over UDP.
+    Quic(SocketAddr),
     /// A Unix stream socket.
     Unix(PathBuf),
 }
 
 impl Listener {
-    /// Begins to listen. To be called within the runtime. A listener for TLS needs `tls`.
+    /// Begins to listen. To be called within the runtime. A listener for TLS or QUIC needs `tls`.
     pub fn bind(config: &ListenerConfig, tls: Option<&Arc<Tls>>) -> io::Result<Self> {
-        let layer = |application| {
-            let tls = tls.ok_or_else(|| io::Error::other("there is no certificate for it"))?;
-            Ok::<_, io::Error>(tls.layer(application))
-        };
+        let tls = || tls.ok_or_else(|| io::Error::other("there is no certificate for it"));
         match config {
             ListenerConfig::Tcp { address, socket } => {
                 Ok(Self::Tcp { listener: tcp::bind(*address, socket)?, socket: socket.clone() })
             }
             ListenerConfig::Tls { address, socket } => Ok(Self::Tls {
-                layer: layer(Application::Mqtt)?,
+                layer: tls()?.layer(Application::Mqtt),
                 listener: tcp::bind(*address, socket)?,
                 socket: socket.clone(),
             }),
+            ListenerConfig::Quic { address, socket, settings } => {
+                QuicListener::bind(*address, socket, settings, tls()?).map(Self::Quic)
+            }
             ListenerConfig::Unix { path } => OwnedUnixListener::bind(path).map(Self::Unix),
         }
     }
@@ -85,6 +93,7 @@ impl Listener {
         match self {
             Self::Tcp { listener, .. } => listener.local_addr().map(BoundAddress::Tcp),
             Self::Tls { listener, .. } => listener.local_addr().map(BoundAddress::Tls),
+            Self::Quic(listener) => listener.address().map(BoundAddress::Quic),
             Self::Unix(listener) => Ok(BoundAddress::Unix(listener.path().to_owned())),
         }
     }
@@ -100,19 +109,49 @@ impl Listener {
                 let (stream, address) = tcp::accept(listener, socket).await?;
                 Ok(Accepted::Tls(stream, Peer::new(Transport::Tls, Some(address)), layer.clone()))
             }
+            Self::Quic(listener) => {
+                let (incoming, layer) = listener.accept().await?;
+                let peer = Peer::new(Transport::Quic, Some(incoming.remote_address()));
+                Ok(Accepted::Quic(incoming, peer, layer))
+            }
             Self::Unix(listener) => {
                 let stream = listener.accept().await?;
                 Ok(Accepted::Unix(stream, Peer::new(Transport::Unix, None)))
             }
         }
     }
+
+    /// Complete when the other ends of all its connections know that they have ended, where it is for the process to
+    /// tell them and not for the system.
+    pub fn idle(&self) -> impl Future<Output = ()> + Send + use<> {
+        let idle = match self {
+            Self::Quic(listener) => Some(listener.idle()),
+            Self::Tcp { .. } | Self::Tls { .. } | Self::Unix(_) => None,
+        };
+        async {
+            if let Some(idle) = idle {
+                idle.await;
+            }
+        }
+    }
 }
 
 impl Accepted {
+    /// Asks the other end to show that it is where it says it is, where its kind of connection does not show that by
+    /// itself. `None`: it has been asked, and will come again.
+    pub fn ask_for_address(self) -> Option<Self> {
+        match self {
+            Self::Quic(incoming, peer, layer) => {
+                quic::ask_for_address(incoming).map(|incoming| Self::Quic(incoming, peer, layer))
+            }
+            Self::Tcp(..) | Self::Tls(..) | Self::Unix(..) => Some(self),
+        }
+    }
+
     /// The other end, as far as it is known before the handshake.
     pub fn peer(&self) -> &Peer {
         match self {
-            Self::Tcp(_, peer) | Self::Tls(_, peer, _) | Self::Unix(_, peer) => peer,
+            Self::Tcp(_, peer) | Self::Tls(_, peer, _) | Self::Quic(_, peer, _) | Self::Unix(_, peer) => peer,
         }
     }
 }
@@ -122,6 +161,7 @@ impl fmt::Display for BoundAddress {
         match self {
             Self::Tcp(address) => write!(f, "tcp {address}"),
             Self::Tls(address) => write!(f, "tls {address}"),
+            Self::Quic(address) => write!(f, "quic {address}"),
             Self::Unix(path) => write!(f, "unix {}", path.display()),
         }
     }

@@ -2,6 +2,7 @@
 
 mod handshake;
 mod listener;
+pub mod quic;
 mod tcp;
 pub mod tls;
 mod unix;
@@ -15,6 +16,8 @@ use std::time::Duration;
 pub use handshake::{Handshake, HandshakeError, Plain, Then};
 pub use listener::{Accepted, BoundAddress, Listener};
 pub use unix::OwnedUnixListener;
+
+use quic::QuicSettings;
 
 /// Connections that the system may hold ready until they are accepted.
 const BACKLOG: i32 = 1_024;
@@ -36,6 +39,15 @@ pub enum ListenerConfig {
         /// How its sockets are set up.
         socket: SocketOptions,
     },
+    /// QUIC over UDP.
+    Quic {
+        /// Address and port; port 0 takes a free one.
+        address: SocketAddr,
+        /// How its socket is set up, which all its connections share; what concerns TCP only is of no effect.
+        socket: SocketOptions,
+        /// How QUIC is spoken.
+        settings: QuicSettings,
+    },
     /// A Unix stream socket.
     Unix {
         /// The file of the socket.
@@ -43,7 +55,7 @@ pub enum ListenerConfig {
     },
 }
 
-/// How TCP sockets are set up.
+/// How sockets are set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketOptions {
     /// `TCP_NODELAY`.
@@ -69,6 +81,7 @@ impl fmt::Display for ListenerConfig {
         match self {
             Self::Tcp { address, .. } => write!(f, "tcp {address}"),
             Self::Tls { address, .. } => write!(f, "tls {address}"),
+            Self::Quic { address, .. } => write!(f, "quic {address}"),
             Self::Unix { path } => write!(f, "unix {}", path.display()),
         }
     }
@@ -101,6 +114,8 @@ pub enum Transport {
     Tcp,
     /// TLS over TCP.
     Tls,
+    /// QUIC over UDP.
+    Quic,
     /// A Unix stream socket.
     Unix,
 }
@@ -110,6 +125,7 @@ impl fmt::Display for Peer {
         let transport = match self.transport {
             Transport::Tcp => "tcp",
             Transport::Tls => "tls",
+            Transport::Quic => "quic",
             Transport::Unix => "unix",
         };
         match self.address {

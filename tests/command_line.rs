@@ -67,9 +67,9 @@ fn a_wrong_command_line_ends_with_2() {
         "error: invalid value '0' for '--worker-threads <THREADS>'",
     );
     directory.check_refused(
-        &["--quic-port", "1"],
+        &["--ws-port", "1"],
         2,
-        "error: --quic-port cannot be used: this build does not have",
+        "error: --ws-port cannot be used: this build does not have",
     );
 }
 

@@ -155,7 +155,6 @@ fn transports_that_are_not_built_are_refused_in_a_sentence() {
     for (option, value, transport) in [
         ("--ws-port", "80", "WebSocket"),
         ("--ws-tls-port", "443", "WebSocket over TLS"),
-        ("--quic-port", "14567", "QUIC"),
     ] {
         let sentence =
             format!("{option} cannot be used: this build does not have {transport} yet, expected --tcp-port");

@@ -30,6 +30,7 @@ mod order;
 mod publish;
 mod qos1;
 mod qos2;
+mod quic;
 mod request_response;
 mod retain;
 mod session;

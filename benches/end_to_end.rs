@@ -344,21 +344,8 @@ impl Client {
     /// Waits for something to read and hands each whole packet over: its first byte, and what follows the fixed
     /// header. Returns how many there were.
     async fn read(&mut self, mut packet: impl FnMut(u8, &[u8])) -> io::Result<usize> {
-        let mut buffer = [0; 16 * 1024];
         self.stream.readable().await?;
-        loop {
-            match self.stream.try_read(&mut buffer) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(bytes) => {
-                    self.incoming.extend_from_slice(&buffer[..bytes]);
-                    if bytes < buffer.len() {
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
+        self.take()?;
         let (mut at, mut count) = (0, 0);
         while let Some(header) = frame_header(&self.incoming[at..]).map_err(io::Error::other)? {
             let body = at + header.header_len;
@@ -369,6 +356,19 @@ impl Client {
         }
         self.incoming.drain(..at);
         Ok(count)
+    }
+
+    /// Reads what is there.
+    fn take(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            match self.stream.try_read(&mut buffer) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(bytes) => self.incoming.extend_from_slice(&buffer[..bytes]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

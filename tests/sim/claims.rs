@@ -1,0 +1,351 @@
+//! What a session has a claim to, and what came of it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use mqtt_broker::broker::Permissions;
+use mqtt_broker::clock::Instant;
+use mqtt_broker::mqtt::packet::{Publish, SubscriptionOptions};
+use mqtt_broker::mqtt::{
+    Message, ProtocolVersion, PublishProperties, QoS, SubscriptionFilter, SubscriptionIdentifier, TopicName, codec,
+};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Subscription {
+    pub(crate) filter: SubscriptionFilter,
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) identifier: Option<SubscriptionIdentifier>,
+}
+
+/// A message as one client is to see it.
+#[derive(Debug, Clone)]
+pub(crate) struct Copy {
+    pub(crate) message: Rc<Message>,
+    pub(crate) publisher: Rc<str>,
+    /// When it was accepted, compared with others.
+    pub(crate) order: u64,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    /// In ascending order.
+    pub(crate) identifiers: Vec<SubscriptionIdentifier>,
+}
+
+/// What the client of a session takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Takes {
+    pub(crate) version: ProtocolVersion,
+    pub(crate) maximum_packet_size: usize,
+    pub(crate) connected: bool,
+}
+
+/// The claims of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    claims: Vec<Claim>,
+    /// Subscriptions that may still be getting retained messages.
+    replays: Vec<Subscription>,
+    /// What each packet identifier stood for last.
+    packets: BTreeMap<u16, (TopicName, bytes::Bytes)>,
+    /// Packet identifiers that the client has not acknowledged to the end.
+    unacknowledged: Vec<u16>,
+    /// The last live message, by publisher, topic and QoS.
+    last: BTreeMap<(Rc<str>, TopicName, QoS), u64>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    copy: self::Copy,
+    /// The subscription whose retained messages it is one of.
+    replay: Option<SubscriptionFilter>,
+    /// Whether it has to be delivered; otherwise it may be.
+    must: bool,
+    got: bool,
+}
+
+/// A message that one member of a group has a claim to.
+#[derive(Debug)]
+pub(crate) struct SharedClaim {
+    pub(crate) filter: SubscriptionFilter,
+    pub(crate) members: Vec<Member>,
+    pub(crate) must: bool,
+    got: usize,
+    /// How often it may be seen: once, and once more for each member whose session has ended.
+    most: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) session: usize,
+    pub(crate) copy: self::Copy,
+    /// Whether it need not get the message: it has left the group or may not have it any more.
+    pub(crate) excused: bool,
+}
+
+/// What a packet from the broker was.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// What had not been seen before.
+    New,
+    /// What had been seen on an earlier connection, and not been acknowledged to the end.
+    Repeated,
+}
+
+impl Claims {
+    /// A message has been routed to the session.
+    pub(crate) fn owe(&mut self, copy: self::Copy, takes: Takes) {
+        let must = takes.takes(&copy);
+        self.claims.push(Claim { copy, replay: None, must, got: false });
+    }
+
+    /// Retained messages are being sent because of a subscription.
+    pub(crate) fn start_replay(&mut self, subscription: &Subscription) {
+        self.stop_replay(&subscription.filter);
+        self.replays.push(subscription.clone());
+    }
+
+    /// A retained message is to be sent because of a subscription.
+    pub(crate) fn owe_retained(&mut self, retained: &self::Copy, subscription: &Subscription, takes: Takes) {
+        self.claim_retained(retained, subscription, takes.fits(retained));
+    }
+
+    /// No more retained messages need come of a subscription.
+    pub(crate) fn stop_replay(&mut self, filter: &SubscriptionFilter) {
+        self.replays.retain(|replay| replay.filter != *filter);
+        for claim in self.claims.iter_mut().filter(|claim| claim.replay.as_ref() == Some(filter)) {
+            claim.must = false;
+        }
+    }
+
+    /// The retained message of a topic has been replaced, or forgotten. What was there need not arrive any more where
+    /// it was on its way; where others are, the new one may come instead.
+    pub(crate) fn retained_changed(&mut self, topic: &TopicName, new: Option<&self::Copy>, own: bool) {
+        for claim in self.claims.iter_mut().filter(|claim| claim.replay.is_some()) {
+            claim.must &= claim.copy.message.topic != *topic;
+        }
+        let Some(new) = new else { return };
+        for replay in self.replays.clone() {
+            if replay.filter.filter.matches(topic) && !(own && replay.options.no_local) {
+                self.claim_retained(&new.of_replay(&replay), &replay, false);
+            }
+        }
+    }
+
+    fn claim_retained(&mut self, retained: &self::Copy, subscription: &Subscription, must: bool) {
+        let replay = Some(subscription.filter.clone());
+        self.claims.push(Claim { copy: retained.clone(), replay, must, got: false });
+    }
+
+    /// The client takes other packets from now on.
+    pub(crate) fn attached(&mut self, takes: Takes) {
+        for claim in &mut self.claims {
+            claim.must &= takes.fits(&claim.copy);
+        }
+    }
+
+    /// The connection is gone, and with it what was not to be acknowledged.
+    pub(crate) fn detached(&mut self) {
+        for claim in &mut self.claims {
+            claim.must &= claim.copy.qos > QoS::AtMostOnce;
+        }
+    }
+
+    /// The session may receive less.
+    pub(crate) fn restricted(&mut self, permissions: &Permissions) {
+        for claim in &mut self.claims {
+            claim.must &= permissions.may_receive(&claim.copy.message.topic);
+        }
+    }
+
+    /// The session has ended.
+    pub(crate) fn ended(&mut self) {
+        for claim in &mut self.claims {
+            claim.must = false;
+        }
+    }
+
+    /// The broker has got the client's last word about a packet identifier.
+    pub(crate) fn acknowledged(&mut self, packet_id: u16) {
+        self.unacknowledged.retain(|id| *id != packet_id);
+        self.settle_replays();
+    }
+
+    /// Once nothing is on its way any more, all retained messages have been sent.
+    pub(crate) fn settle_replays(&mut self) {
+        if self.unacknowledged.is_empty() && self.claims.iter().all(|claim| claim.got) {
+            self.replays.clear();
+        }
+    }
+
+    /// A PUBLISH has reached the client: whether that may be. `None` if the session has no claim to it, at least none
+    /// of its own.
+    pub(crate) fn arrived(
+        &mut self,
+        publish: &Publish,
+        version: ProtocolVersion,
+        now: Instant,
+    ) -> Result<Option<Arrival>, String> {
+        if self.is_repeated(publish) {
+            return Ok(Some(Arrival::Repeated));
+        }
+        let fits = |claim: &&mut Claim| !claim.got && claim.copy.is(publish, version);
+        let index = {
+            let mut open: Vec<(usize, &mut Claim)> = self.claims.iter_mut().enumerate().collect();
+            open.retain_mut(|(_, claim)| fits(&claim));
+            // What must come is taken for what has come.
+            open.iter().find(|(_, claim)| claim.must).or(open.first()).map(|(index, _)| *index)
+        };
+        let Some(index) = index else { return Ok(None) };
+        let claim = &mut self.claims[index];
+        claim.got = true;
+        let copy = claim.copy.clone();
+        if claim.replay.is_none() {
+            let key = (Rc::clone(&copy.publisher), copy.message.topic.clone(), copy.qos);
+            let last = self.last.entry(key).or_default();
+            if copy.order < *last {
+                return Err(format!("after one that was accepted later ({} after {last})", copy.order));
+            }
+            *last = copy.order;
+        }
+        copy.check_expiry(publish, version, now)?;
+        self.remember(publish);
+        self.settle_replays();
+        Ok(Some(Arrival::New))
+    }
+
+    fn is_repeated(&self, publish: &Publish) -> bool {
+        let known = publish.packet_id.and_then(|id| self.packets.get(&id.get()));
+        publish.dup
+            && known.is_some_and(|(topic, payload)| {
+                publish.topic.as_ref() == Some(topic) && publish.payload == *payload
+            })
+    }
+
+    fn remember(&mut self, publish: &Publish) {
+        if let (Some(id), Some(topic)) = (publish.packet_id, &publish.topic) {
+            self.packets.insert(id.get(), (topic.clone(), publish.payload.clone()));
+            self.unacknowledged.push(id.get());
+        }
+    }
+
+    /// What should have come by `now` and has not: how many messages of QoS 0, and of the others.
+    pub(crate) fn missing(&self, now: Instant) -> Vec<&self::Copy> {
+        let missing = |claim: &&Claim| claim.must && !claim.got && !claim.copy.message.has_expired(now);
+        self.claims.iter().filter(missing).map(|claim| &claim.copy).collect()
+    }
+
+    /// What there is of a topic, to explain why something should not have come.
+    pub(crate) fn about(&self, topic: &TopicName) -> String {
+        let about = self.claims.iter().filter(|claim| claim.copy.message.topic == *topic);
+        let mut lines: Vec<String> = about.map(|claim| format!("{claim:?}")).collect();
+        lines.reverse();
+        lines.truncate(8);
+        lines.join("\n    ")
+    }
+}
+
+impl SharedClaim {
+    pub(crate) const fn new(filter: SubscriptionFilter, members: Vec<Member>, must: bool) -> Self {
+        Self { filter, members, must, got: 0, most: 1 }
+    }
+
+    /// A member, or its client's session, is gone; the others stand in for it, and those who have joined since.
+    pub(crate) fn member_ended(&mut self, session: usize, others: Vec<Member>) {
+        self.most += 1;
+        self.excuse(session);
+        for member in others {
+            if !self.members.iter().any(|there| there.session == member.session) {
+                self.members.push(Member { excused: true, ..member });
+            }
+        }
+    }
+
+    /// The session need not get the message any more.
+    pub(crate) fn excuse(&mut self, session: usize) {
+        for member in self.members.iter_mut().filter(|member| member.session == session) {
+            member.excused = true;
+        }
+    }
+
+    /// A PUBLISH has reached the client of a session: whether it can be this message.
+    pub(crate) fn arrived(
+        &mut self,
+        session: usize,
+        claims: &mut Claims,
+        publish: &Publish,
+        version: ProtocolVersion,
+    ) -> bool {
+        let is_it = self.got < self.most
+            && self.members.iter().any(|member| member.session == session && member.copy.is(publish, version));
+        if is_it {
+            self.got += 1;
+            claims.remember(publish);
+        }
+        is_it
+    }
+
+    /// Whether it should have come to somebody by `now` and has not.
+    pub(crate) fn is_missing(&self, now: Instant) -> bool {
+        self.must
+            && self.got == 0
+            && self.members.iter().any(|member| !member.excused && !member.copy.message.has_expired(now))
+    }
+}
+
+impl Takes {
+    pub(crate) fn fits(self, copy: &self::Copy) -> bool {
+        let len = codec::delivery_len(&copy.message, copy.qos, &copy.identifiers, self.version);
+        len <= self.maximum_packet_size
+    }
+
+    /// Whether a message must reach the client, as things are.
+    pub(crate) fn takes(self, copy: &self::Copy) -> bool {
+        if self.connected { self.fits(copy) } else { copy.qos > QoS::AtMostOnce }
+    }
+}
+
+impl self::Copy {
+    /// The copy of a retained message that a subscription is sent.
+    pub(crate) fn of_replay(&self, subscription: &Subscription) -> Self {
+        Self {
+            qos: self.message.qos.min(subscription.options.qos),
+            retain: true,
+            identifiers: subscription.identifier.into_iter().collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a PUBLISH is this copy, as a client of this version sees it.
+    fn is(&self, publish: &Publish, version: ProtocolVersion) -> bool {
+        let same = publish.topic.as_ref() == Some(&self.message.topic)
+            && publish.payload == self.message.payload
+            && publish.qos == self.qos
+            && publish.retain == self.retain;
+        if !same || !version.is_v5() {
+            return same;
+        }
+        let plain = |properties: Option<&PublishProperties>| PublishProperties {
+            message_expiry_interval: None,
+            subscription_identifiers: Vec::new(),
+            ..properties.cloned().unwrap_or_default()
+        };
+        let seen = publish.properties.as_deref();
+        let mut identifiers = seen.map(|seen| seen.subscription_identifiers.clone()).unwrap_or_default();
+        identifiers.sort_unstable();
+        identifiers == self.identifiers && plain(seen) == plain(self.message.properties.as_deref())
+    }
+
+    /// Of a message's life, as much is told as was left when it was sent \[MQTT-3.3.2-6\].
+    fn check_expiry(&self, publish: &Publish, version: ProtocolVersion, now: Instant) -> Result<(), String> {
+        if !version.is_v5() {
+            return Ok(());
+        }
+        let seen = publish.properties.as_ref().and_then(|properties| properties.message_expiry_interval);
+        let said = self.message.properties.as_ref().and_then(|properties| properties.message_expiry_interval);
+        let left = self.message.expires_at.map(|at| at.saturating_since(now).as_secs());
+        match (seen, said, left) {
+            (None, None, None) => Ok(()),
+            (Some(seen), Some(said), Some(left)) if seen <= said && u64::from(seen) >= left => Ok(()),
+            _ => Err(format!("with {seen:?} seconds to live, of {said:?}, with {left:?} left")),
+        }
+    }
+}

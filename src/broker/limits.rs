@@ -23,6 +23,7 @@ pub struct BrokerConfig {
 /// What the broker offers its clients; announced in CONNACK where it differs from MQTT's default, enforced for all
 /// versions of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own, named as in CONNACK")]
 pub struct Features {
     /// Retained messages.
     pub retain: bool,

@@ -1,11 +1,353 @@
 //! The broker: sessions, subscriptions, retained messages, wills. Pure.
+//!
+//! [`Broker`] is told what happened and what time it is ([`Broker::handle`]), and says what is to be done
+//! ([`Broker::poll_output`]) and when it next wants to be told the time ([`Broker::deadline`]). It does no I/O, reads
+//! no clock, starts nothing, waits for nothing and cannot fail: a client's fault becomes an output that closes its
+//! connection, a fault of ours is an assertion. With the same seed and the same inputs it does the same.
+//!
+//! It knows nothing of bytes on the wire (`connection` does) and nothing of passwords (`auth` does).
+//!
+//! Each thing that happens has a file: `connect`, `publish`, `deliver`, `acknowledge`, `subscribe`, `disconnect`,
+//! `will`. What is kept has one too: `session`, `subscriptions`, `retained`, `timers`.
 
+mod acknowledge;
+mod connect;
+pub mod counters;
+mod deliver;
+mod disconnect;
 pub mod input;
+mod invariants;
 pub mod limits;
 pub mod output;
 pub mod permissions;
+mod publish;
+mod pump;
+mod response;
+pub mod retained;
+mod route;
+mod session;
+mod subscribe;
+pub mod subscriptions;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod will;
 
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+pub use counters::Counters;
 pub use input::{Attach, Closure, ConnectionId, Input};
-pub use limits::{BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, QueuePolicy, SharedStrategy};
+pub use limits::{
+    BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, QueuePolicy, SharedStrategy,
+};
 pub use output::{Output, ToClient};
 pub use permissions::{Identity, Permissions, Policy};
+pub use session::SessionKey;
+
+use self::response::ResponseTopics;
+use self::retained::RetainedStore;
+use self::session::Sessions;
+use self::subscriptions::{GroupKey, Subscription, Subscriptions};
+use self::timers::{Timer, TimerQueue};
+use self::will::DueWill;
+use crate::clock::Instant;
+use crate::mqtt::{Packet, ReasonCode};
+
+/// Expired retained messages that are cleared away at a time, so that no client waits for a million of them.
+const EXPIRED_AT_A_TIME: usize = 1_000;
+
+/// Searches for retained messages that go on at a time, so that no client waits for all of them.
+const SEARCHES_AT_A_TIME: usize = 8;
+
+/// The whole broker, as a value.
+#[derive(Debug)]
+pub struct Broker {
+    config: BrokerConfig,
+    policy: Arc<Policy>,
+    /// What the policy says, for each identity that has come; as many as it knows.
+    permissions: HashMap<Identity, Arc<Permissions>, FixedState>,
+    sessions: Sessions,
+    subscriptions: Subscriptions,
+    retained: RetainedStore,
+    timers: TimerQueue,
+    response_topics: ResponseTopics,
+    random: Random,
+    counters: Counters,
+    /// Bytes of the messages that wait in all queues.
+    queued_bytes: usize,
+    /// Consequences that would be handled in the midst of something else: handled after it.
+    consequences: VecDeque<Consequence>,
+    /// Sessions whose search for retained messages has paused to let others have a turn.
+    searching: VecDeque<SessionKey>,
+    /// What is done for connections that are no longer anybody's.
+    outputs: VecDeque<Output>,
+    /// Sessions that have something in their outbox.
+    dirty: VecDeque<SessionKey>,
+    matches: Matches,
+}
+
+/// Space for the matches of one message, used again and again.
+#[derive(Debug, Default)]
+struct Matches {
+    plain: Vec<Subscription>,
+    groups: Vec<GroupKey>,
+}
+
+/// Something that follows from what has just been handled.
+#[derive(Debug)]
+enum Consequence {
+    /// A connection is to be closed.
+    Close { connection: ConnectionId, reason: ReasonCode, detail: &'static str },
+    /// A will is to be published.
+    PublishWill(Box<DueWill>),
+}
+
+impl Broker {
+    /// A broker without any state. `seed` should be unknown to clients: it keys hash tables and makes identifiers.
+    pub fn new(config: BrokerConfig, policy: Arc<Policy>, seed: u64) -> Self {
+        Self {
+            config,
+            policy,
+            permissions: HashMap::with_hasher(FixedState::with_seed(seed)),
+            sessions: Sessions::new(seed),
+            subscriptions: Subscriptions::new(seed),
+            retained: RetainedStore::default(),
+            timers: TimerQueue::default(),
+            response_topics: ResponseTopics::new(seed),
+            random: Random::new(seed),
+            counters: Counters::default(),
+            queued_bytes: 0,
+            consequences: VecDeque::new(),
+            searching: VecDeque::new(),
+            outputs: VecDeque::new(),
+            dirty: VecDeque::new(),
+            matches: Matches::default(),
+        }
+    }
+
+    /// Takes note of what happened. `now` never goes back.
+    pub fn handle(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Attach(attach) => self.attach(*attach, now),
+            Input::Received { connection, packets } => self.received(connection, packets, now),
+            Input::Written { connection, bytes } => self.written(connection, bytes, now),
+            Input::Closed { connection, how } => self.closed(connection, how, now),
+            Input::PolicyChanged { policy } => self.policy_changed(policy, now),
+            Input::ShutDown => self.shut_down(now),
+            Input::Tick => self.tick(now),
+        }
+        while let Some(consequence) = self.consequences.pop_front() {
+            match consequence {
+                Consequence::Close { connection, reason, detail } => {
+                    if let Some(key) = self.sessions.of_connection(connection) {
+                        self.close(key, reason, detail, now);
+                    }
+                }
+                Consequence::PublishWill(will) => self.publish_will(*will, now),
+            }
+        }
+    }
+
+    /// What is to be done next, until there is nothing.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        while let Some(key) = self.dirty.pop_front() {
+            let attachment = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut());
+            if let Some(attachment) = attachment.filter(|attachment| !attachment.outbox.is_empty()) {
+                let items = std::mem::take(&mut attachment.outbox);
+                return Some(Output::ToClient { connection: attachment.connection, items });
+            }
+        }
+        None
+    }
+
+    /// When it wants to be told the time, at the latest; [`Instant::START`]: as soon as others have had their turn.
+    pub fn deadline(&self) -> Option<Instant> {
+        if !self.searching.is_empty() {
+            return Some(Instant::START);
+        }
+        [self.timers.deadline(), self.retained.deadline()].into_iter().flatten().min()
+    }
+
+    /// What happened how often.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What there is now: names and values, in a fixed order.
+    pub fn gauges(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        [
+            ("sessions", self.sessions.len()),
+            ("connected", self.sessions.connections()),
+            ("subscription_nodes", self.subscriptions.nodes()),
+            ("retained", self.retained.len()),
+            ("retained_bytes", self.retained.bytes()),
+            ("queued_bytes", self.queued_bytes),
+            ("timers", self.timers.len()),
+        ]
+        .into_iter()
+    }
+
+    /// The clients that lost most messages to the bounds of their queue or packet size: client identifier, messages
+    /// lost, messages waiting now. At most `most`, the worst first.
+    pub fn lossy_clients(&self, most: usize) -> Vec<(String, u64, usize)> {
+        let mut lossy: Vec<_> = self
+            .sessions
+            .keys()
+            .filter_map(|key| self.sessions.get(key))
+            .filter(|session| session.dropped > 0)
+            .map(|session| (session.client_id.to_string(), session.dropped, session.queue.len()))
+            .collect();
+        lossy.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+        lossy.truncate(most);
+        lossy
+    }
+
+    fn received(&mut self, connection: ConnectionId, packets: Vec<Packet>, now: Instant) {
+        let Some(key) = self.sessions.of_connection(connection) else {
+            return;
+        };
+        for packet in packets {
+            let flow = match packet {
+                Packet::Publish(publish) => self.publish(key, publish, now),
+                Packet::Acknowledgement(acknowledgement) => self.acknowledgement(key, &acknowledgement, now),
+                Packet::Subscribe(subscribe) => self.subscribe(key, &subscribe, now),
+                Packet::Unsubscribe(unsubscribe) => self.unsubscribe(key, &unsubscribe),
+                Packet::PingReq => {
+                    // [MQTT-3.12.4-1]
+                    self.send(key, ToClient::PingResp);
+                    ControlFlow::Continue(())
+                }
+                Packet::Disconnect(disconnect) => self.disconnected(key, &disconnect, now),
+                Packet::Connect(_)
+                | Packet::ConnAck(_)
+                | Packet::SubAck(_)
+                | Packet::UnsubAck(_)
+                | Packet::PingResp
+                | Packet::Auth(_) => self.refuse(key, ReasonCode::ProtocolError, "unexpected packet", now),
+            };
+            if flow.is_break() {
+                return;
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        for _ in 0..SEARCHES_AT_A_TIME.min(self.searching.len()) {
+            let Some(key) = self.searching.pop_front() else {
+                break;
+            };
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.is_searching = false;
+                self.pump(key, now);
+            }
+        }
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::SessionExpiry(key) => {
+                    if let Some(session) = self.sessions.get_mut(key) {
+                        session.expiry_timer = None;
+                        self.end_session(key, now);
+                    }
+                }
+                Timer::WillDelay(key) => self.will_is_due(key),
+            }
+        }
+        self.counters.expired_retained += count(self.retained.expire(now, EXPIRED_AT_A_TIME));
+    }
+
+    fn policy_changed(&mut self, policy: Arc<Policy>, now: Instant) {
+        self.policy = policy;
+        self.permissions.clear();
+        let keys: Vec<SessionKey> = self.sessions.keys().collect();
+        for key in keys {
+            let Some(identity) = self.sessions.get(key).map(|session| session.identity.clone()) else {
+                continue;
+            };
+            let known = self.policy.knows(&identity);
+            let permissions = self.permissions_of(&identity);
+            let Some(session) = self.sessions.get_mut(key) else {
+                continue;
+            };
+            session.permissions = permissions;
+            if !known && session.attachment.is_some() {
+                self.counters.disconnected_by_policy += 1;
+                self.close(key, ReasonCode::NotAuthorized, "the user no longer exists", now);
+            }
+        }
+    }
+
+    fn permissions_of(&mut self, identity: &Identity) -> Arc<Permissions> {
+        if let Some(permissions) = self.permissions.get(identity) {
+            return Arc::clone(permissions);
+        }
+        let permissions = Arc::new(self.policy.permissions(identity));
+        if self.policy.knows(identity) {
+            self.permissions.insert(identity.clone(), Arc::clone(&permissions));
+        }
+        permissions
+    }
+
+    fn shut_down(&mut self, now: Instant) {
+        let keys: Vec<SessionKey> = self.sessions.keys().collect();
+        for key in keys {
+            if self.sessions.get(key).is_some_and(|session| session.attachment.is_some()) {
+                self.close(key, ReasonCode::ServerShuttingDown, "the server is shutting down", now);
+            }
+        }
+    }
+
+    /// Hands something over to the session's connection, if it has one.
+    fn send(&mut self, key: SessionKey, item: ToClient) {
+        let Some(attachment) = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut())
+        else {
+            return;
+        };
+        if attachment.outbox.is_empty() {
+            self.dirty.push_back(key);
+        }
+        attachment.outbox.push(item);
+    }
+
+    /// Closes the connection of a client that broke the protocol, or asked for what is not to be had.
+    fn refuse(
+        &mut self,
+        key: SessionKey,
+        reason: ReasonCode,
+        detail: &'static str,
+        now: Instant,
+    ) -> ControlFlow<()> {
+        self.counters.protocol_errors += 1;
+        self.close(key, reason, detail, now);
+        ControlFlow::Break(())
+    }
+}
+
+/// Numbers that look random: splitmix64.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// A number of things, as counters count them.
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}

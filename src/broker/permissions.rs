@@ -167,7 +167,9 @@ impl Permissions {
     /// rules one by one can tell. A rule that denies only a part of the topics leaves the subscription standing; the
     /// messages of that part are withheld at delivery.
     pub fn may_subscribe(&self, filter: &TopicFilter) -> bool {
-        let Verb::Decisions(decisions) = &self.subscribe else { return true };
+        let Verb::Decisions(decisions) = &self.subscribe else {
+            return true;
+        };
         decisions.iter().fold(false, |granted, decision| {
             if decision.allow {
                 granted || overlaps(&decision.filter, filter)
@@ -225,7 +227,11 @@ mod tests {
                 } else {
                     Verdicts { allow: Names::default(), deny: who }
                 };
-                Rule { filter: TopicFilter::parse(filter).unwrap(), publish: verdicts.clone(), subscribe: verdicts }
+                Rule {
+                    filter: TopicFilter::parse(filter).unwrap(),
+                    publish: verdicts.clone(),
+                    subscribe: verdicts,
+                }
             })
             .collect();
         Policy::Rules { rules, users: ["u1", "u2"].into_iter().map(Arc::from).collect() }
@@ -239,10 +245,18 @@ mod tests {
     fn check(lines: &[&str], user: &str, publish: &[(&str, bool)], subscribe: &[(&str, bool)]) {
         let permissions = of(&policy(lines), user);
         for (topic, expected) in publish {
-            assert_eq!(permissions.may_publish(&TopicName::parse(topic).unwrap()), *expected, "publish {topic}");
+            assert_eq!(
+                permissions.may_publish(&TopicName::parse(topic).unwrap()),
+                *expected,
+                "publish {topic}"
+            );
         }
         for (filter, expected) in subscribe {
-            assert_eq!(permissions.may_subscribe(&TopicFilter::parse(filter).unwrap()), *expected, "subscribe {filter}");
+            assert_eq!(
+                permissions.may_subscribe(&TopicFilter::parse(filter).unwrap()),
+                *expected,
+                "subscribe {filter}"
+            );
         }
     }
 
@@ -282,7 +296,11 @@ mod tests {
     #[test]
     fn one_rule_may_allow_some_and_deny_others() {
         let verdicts = Verdicts { allow: names(&["u1"]), deny: names(&["u2"]) };
-        let rule = Rule { filter: TopicFilter::parse("a").unwrap(), publish: verdicts, subscribe: Verdicts::default() };
+        let rule = Rule {
+            filter: TopicFilter::parse("a").unwrap(),
+            publish: verdicts,
+            subscribe: Verdicts::default(),
+        };
         let policy = Policy::Rules { rules: vec![rule], users: BTreeSet::new() };
         let topic = TopicName::parse("a").unwrap();
         assert!(of(&policy, "u1").may_publish(&topic));

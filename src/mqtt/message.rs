@@ -34,7 +34,10 @@ impl Message {
     /// The bytes that it occupies while it waits, by and large: what bounds on bytes count.
     pub fn footprint(&self) -> usize {
         const FIXED: usize = 160;
-        FIXED + self.topic.as_str().len() + self.payload.len() + self.properties.as_deref().map_or(0, properties_footprint)
+        FIXED
+            + self.topic.as_str().len()
+            + self.payload.len()
+            + self.properties.as_deref().map_or(0, properties_footprint)
     }
 }
 
@@ -45,7 +48,11 @@ fn properties_footprint(properties: &PublishProperties) -> usize {
         + properties.response_topic.as_ref().map_or(0, |topic| topic.as_str().len())
         + properties.correlation_data.as_ref().map_or(0, Bytes::len)
         + properties.content_type.as_ref().map_or(0, |text| text.len())
-        + properties.user_properties.iter().map(|(name, value)| PAIR + name.len() + value.len()).sum::<usize>()
+        + properties
+            .user_properties
+            .iter()
+            .map(|(name, value)| PAIR + name.len() + value.len())
+            .sum::<usize>()
 }
 
 /// A [`Message`] on its way to one client, as a PUBLISH packet in the making.

@@ -136,10 +136,88 @@ impl ReasonCode {
     pub const fn is_error(self) -> bool {
         self.as_u8() >= 0x80
     }
+
+    /// The CONNACK return code of MQTT 3.x that comes nearest (MQTT 3.1.1 section 3.2.2.3).
+    pub const fn v3_return_code(self) -> u8 {
+        if !self.is_error() {
+            return 0;
+        }
+        let is_about_the_server = matches!(
+            self,
+            Self::UnspecifiedError
+                | Self::ImplementationSpecificError
+                | Self::ServerUnavailable
+                | Self::ServerBusy
+                | Self::ServerShuttingDown
+                | Self::MessageRateTooHigh
+                | Self::QuotaExceeded
+                | Self::UseAnotherServer
+                | Self::ServerMoved
+                | Self::ConnectionRateExceeded
+                | Self::MaximumConnectTime
+        );
+        if matches!(self, Self::UnsupportedProtocolVersion) {
+            1
+        } else if matches!(self, Self::ClientIdentifierNotValid) {
+            2
+        } else if is_about_the_server {
+            3
+        } else if matches!(self, Self::BadUserNameOrPassword) {
+            4
+        } else {
+            5
+        }
+    }
+
+    /// The reason code that says the same as this CONNACK return code of MQTT 3.x, if there is such a return code.
+    pub const fn from_v3_return_code(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Self::Success),
+            1 => Some(Self::UnsupportedProtocolVersion),
+            2 => Some(Self::ClientIdentifierNotValid),
+            3 => Some(Self::ServerUnavailable),
+            4 => Some(Self::BadUserNameOrPassword),
+            5 => Some(Self::NotAuthorized),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for ReasonCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (0x{:02X})", self.as_str(), self.as_u8())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_belong_together() {
+        assert_eq!(ReasonCode::ALL.len(), 43);
+        for value in 0..=u8::MAX {
+            if let Some(reason) = ReasonCode::from_u8(value) {
+                assert_eq!(reason.as_u8(), value);
+                assert_eq!(reason.is_error(), value >= 0x80);
+                assert!(ReasonCode::ALL.contains(&reason));
+            }
+        }
+        assert_eq!(ReasonCode::SessionTakenOver.to_string(), "session taken over (0x8E)");
+    }
+
+    #[test]
+    fn mqtt_3_says_no_exactly_where_mqtt_5_does() {
+        for &reason in ReasonCode::ALL {
+            let code = reason.v3_return_code();
+            assert_eq!(code != 0, reason.is_error(), "{reason}");
+            assert!(ReasonCode::from_v3_return_code(code).is_some(), "{reason}");
+        }
+        for code in 0..=5 {
+            assert_eq!(ReasonCode::from_v3_return_code(code).map(ReasonCode::v3_return_code), Some(code));
+        }
+        assert_eq!(ReasonCode::from_v3_return_code(6), None);
+        assert_eq!(ReasonCode::QuotaExceeded.v3_return_code(), 3);
+        assert_eq!(ReasonCode::Banned.v3_return_code(), 5);
     }
 }

@@ -25,7 +25,9 @@ pub enum TopicError {
     #[error("'+' must be the whole of its level")]
     MisplacedSingleLevelWildcard,
     /// `$share` without a share name and a filter, or with a share name that cannot be one \[MQTT-4.8.2-1\].
-    #[error("a shared subscription is written $share/name/filter, with a name that is not empty and holds no '/', '+' or '#'")]
+    #[error(
+        "a shared subscription is written $share/name/filter, with a name that is not empty and holds no '/', '+' or '#'"
+    )]
     BadShare,
 }
 
@@ -160,7 +162,9 @@ impl SubscriptionFilter {
     /// Reads `filter` or `$share/name/filter`.
     pub fn parse(text: &str) -> Result<Self, TopicError> {
         check_text(text)?;
-        let Some(shared) = text.strip_prefix("$share").filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
+        let Some(shared) =
+            text.strip_prefix("$share").filter(|rest| rest.is_empty() || rest.starts_with('/'))
+        else {
             return Ok(Self { share: None, filter: TopicFilter::parse(text)? });
         };
         let (share, filter) =

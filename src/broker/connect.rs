@@ -1,0 +1,260 @@
+//! A client wants its session (MQTT 5.0 section 3.1.4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::disconnect::WillFate;
+use super::session::{Attachment, Expiry, Session};
+use super::{Attach, Broker, ConnectionId, Identity, Output, SessionKey, ToClient};
+use crate::clock::Instant;
+use crate::mqtt::packet::{ConnAck, ConnAckProperties, Connect};
+use crate::mqtt::{ClientId, Packet, PayloadFormat, ProtocolVersion, ReasonCode};
+
+/// Why a client does not get its session.
+struct Refusal {
+    reason: ReasonCode,
+    detail: &'static str,
+}
+
+impl Refusal {
+    const fn new(reason: ReasonCode, detail: &'static str) -> Self {
+        Self { reason, detail }
+    }
+}
+
+impl Broker {
+    pub(super) fn attach(&mut self, attach: Attach, now: Instant) {
+        let Attach { connection, connect, identity } = attach;
+        let version = connect.version;
+        let refusal = match self.admit(&connect, &identity) {
+            Ok(client_id) => return self.give_session(connection, connect, &client_id, identity, now),
+            Err(refusal) => refusal,
+        };
+        tracing::debug!(%connection, client_id = %connect.client_id, reason = %refusal.reason, "{}", refusal.detail);
+        let properties = ConnAckProperties {
+            reason_string: version.is_v5().then(|| Arc::from(refusal.detail)),
+            ..ConnAckProperties::default()
+        };
+        let answer = ConnAck { session_present: false, reason: refusal.reason, properties };
+        let items = vec![
+            ToClient::Send(Box::new(Packet::ConnAck(Box::new(answer)))),
+            ToClient::Close { reason: None, detail: refusal.detail },
+        ];
+        self.outputs.push_back(Output::ToClient { connection, items });
+    }
+
+    /// Whether the client may have what it asks for, and under which client identifier.
+    fn admit(&mut self, connect: &Connect, identity: &Identity) -> Result<ClientId, Refusal> {
+        if let Err(refusal) = self.admit_will(connect) {
+            self.counters.refused_connect += 1;
+            return Err(refusal);
+        }
+        if connect.client_id.is_empty() {
+            // [MQTT3-3.1.3-7], [MQTT3-3.1.3-8]: only a clean session may leave its name to the server; MQTT 3.1
+            // wants a name in any case.
+            let assigns = match connect.version {
+                ProtocolVersion::V3_1 => false,
+                ProtocolVersion::V3_1_1 => connect.clean_start,
+                ProtocolVersion::V5 => true,
+            };
+            if !assigns {
+                self.counters.refused_connect += 1;
+                let detail = "an empty client identifier needs clean session";
+                return Err(Refusal::new(ReasonCode::ClientIdentifierNotValid, detail));
+            }
+        } else if let Some(session) =
+            self.sessions.find(&connect.client_id).and_then(|key| self.sessions.get(key))
+        {
+            if session.identity != *identity {
+                self.counters.refused_identity += 1;
+                let detail = "the client identifier belongs to another user";
+                return Err(Refusal::new(ReasonCode::NotAuthorized, detail));
+            }
+            return Ok(connect.client_id.clone());
+        }
+        if self.sessions.len() >= self.config.limits.sessions {
+            self.counters.refused_sessions_limit += 1;
+            return Err(Refusal::new(ReasonCode::QuotaExceeded, "there are as many sessions as may be"));
+        }
+        if connect.client_id.is_empty() {
+            // [MQTT-3.1.3-6], [MQTT-3.1.3-7]
+            return Ok(ClientId::new(format!("auto-{}", self.response_topics.identifier())));
+        }
+        Ok(connect.client_id.clone())
+    }
+
+    fn admit_will(&mut self, connect: &Connect) -> Result<(), Refusal> {
+        let Some(will) = &connect.will else { return Ok(()) };
+        let features = &self.config.features;
+        if will.qos > features.maximum_qos {
+            // [MQTT-3.2.2-12]
+            return Err(Refusal::new(ReasonCode::QoSNotSupported, "the QoS of the will is not supported"));
+        }
+        if will.retain && !features.retain {
+            // [MQTT-3.2.2-13]
+            return Err(Refusal::new(ReasonCode::RetainNotSupported, "retained messages are not supported"));
+        }
+        if !self.topic_is_within_limits(will.topic.as_str()) {
+            self.counters.refused_topic_limit += 1;
+            return Err(Refusal::new(
+                ReasonCode::TopicNameInvalid,
+                "the topic of the will is too long or too deep",
+            ));
+        }
+        if will.properties.payload_format == Some(PayloadFormat::Utf8)
+            && std::str::from_utf8(&will.payload).is_err()
+        {
+            return Err(Refusal::new(
+                ReasonCode::PayloadFormatInvalid,
+                "the payload of the will is not UTF-8",
+            ));
+        }
+        Ok(())
+    }
+
+    fn give_session(
+        &mut self,
+        connection: ConnectionId,
+        connect: Connect,
+        client_id: &ClientId,
+        identity: Identity,
+        now: Instant,
+    ) {
+        self.take_over(client_id, connect.clean_start, now);
+        let expiry_seconds = self.session_expiry(&connect);
+        let (key, session_present) = if let Some(key) = self.sessions.find(client_id) {
+            (key, true)
+        } else {
+            let permissions = self.permissions_of(&identity);
+            (self.sessions.insert(Session::new(client_id.clone(), identity, permissions)), false)
+        };
+        let answer = self.answer(&connect, client_id, key, session_present, expiry_seconds);
+        let limits = &self.config.limits;
+        let receive_maximum = usize::from(connect.properties.receive_maximum.get())
+            .min(usize::from(limits.inflight_messages.max(1)));
+        let maximum_packet_size = connect
+            .properties
+            .maximum_packet_size
+            .map_or(usize::MAX, |size| usize::try_from(size.get()).unwrap_or(usize::MAX));
+        let attachment = Attachment {
+            connection,
+            version: connect.version,
+            receive_maximum,
+            maximum_packet_size,
+            outstanding: 0,
+            outbox: Vec::new(),
+        };
+        self.sessions.attach(key, attachment);
+        if let Some(session) = self.sessions.get_mut(key) {
+            self.timers.cancel(session.expiry_timer.take());
+            self.timers.cancel(session.will_timer.take());
+            session.expiry = Expiry::from_seconds(expiry_seconds);
+            // [MQTT-3.1.2-10]; a delayed will of the connection before is not published [MQTT-3.1.3-9].
+            session.will = connect.will;
+            session.inflight.begin_again();
+        }
+        self.counters.clients_attached += 1;
+        self.counters.sessions_resumed += u64::from(session_present);
+        tracing::debug!(%connection, %client_id, session_present, version = %connect.version, "client attached");
+        self.send(key, ToClient::Send(Box::new(Packet::ConnAck(Box::new(answer)))));
+        self.pump(key, now);
+    }
+
+    /// Ends the connection that the client identifier has, and its session too if a clean start is wanted.
+    fn take_over(&mut self, client_id: &ClientId, clean_start: bool, now: Instant) {
+        let Some(key) = self.sessions.find(client_id) else {
+            return;
+        };
+        if self.sessions.get(key).is_some_and(|session| session.attachment.is_some()) {
+            // [MQTT-3.1.4-3]
+            self.counters.sessions_taken_over += 1;
+            let fate = if clean_start { WillFate::Publish } else { WillFate::PublishUnlessDelayed };
+            self.close_with(
+                key,
+                ReasonCode::SessionTakenOver,
+                "another connection has taken over",
+                fate,
+                now,
+            );
+        }
+        if clean_start {
+            // [MQTT-3.1.2-4]
+            if let Some(key) = self.sessions.find(client_id) {
+                self.end_session(key, now);
+            }
+        }
+    }
+
+    /// Seconds for which the session outlives its connection.
+    fn session_expiry(&self, connect: &Connect) -> u32 {
+        let wanted = connect.properties.session_expiry_interval;
+        let cap = self
+            .config
+            .limits
+            .session_expiry_cap
+            .map_or(u32::MAX, |cap| u32::try_from(cap.as_secs()).unwrap_or(u32::MAX));
+        let chosen = match self.config.features.session_expiry_interval {
+            // A clean session of MQTT 3.x has asked for nothing to be kept, in a word that has no number.
+            Some(_) if !connect.version.is_v5() && wanted == 0 => 0,
+            Some(configured) => configured,
+            None => wanted,
+        };
+        chosen.min(cap)
+    }
+
+    fn answer(
+        &mut self,
+        connect: &Connect,
+        client_id: &ClientId,
+        key: SessionKey,
+        session_present: bool,
+        expiry_seconds: u32,
+    ) -> ConnAck {
+        let mut properties = ConnAckProperties::default();
+        if connect.version.is_v5() {
+            let features = &self.config.features;
+            let asked = connect.properties.session_expiry_interval;
+            properties.session_expiry_interval = (expiry_seconds != asked
+                || features.session_expiry_interval.is_some())
+            .then_some(expiry_seconds);
+            properties.receive_maximum = features.receive_maximum;
+            properties.maximum_qos = features.maximum_qos;
+            properties.retain_available = features.retain;
+            properties.maximum_packet_size = features.maximum_packet_size;
+            properties.topic_alias_maximum = features.topic_alias_maximum;
+            properties.wildcard_subscription_available = features.wildcards;
+            properties.subscription_identifier_available = features.subscription_identifiers;
+            properties.shared_subscription_available = features.shared_subscriptions;
+            properties.server_keep_alive = features.server_keep_alive;
+            // [MQTT-3.2.2-16]
+            properties.assigned_client_id = connect.client_id.is_empty().then(|| client_id.clone());
+            if connect.properties.request_response_information {
+                properties.response_information = Some(self.response_information(key));
+            }
+        }
+        ConnAck { session_present, reason: ReasonCode::Success, properties }
+    }
+
+    fn response_information(&mut self, key: SessionKey) -> Arc<str> {
+        let known = self.sessions.get(key).and_then(|session| session.response_prefix.clone());
+        let level = known.unwrap_or_else(|| {
+            let level = self.response_topics.assign(key);
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.response_prefix = Some(Arc::clone(&level));
+            }
+            level
+        });
+        Arc::from(format!("{level}/"))
+    }
+}
+
+impl Expiry {
+    /// For how long, if not for ever.
+    pub(super) fn after(self) -> Option<Duration> {
+        match self {
+            Self::WithConnection => Some(Duration::ZERO),
+            Self::After(seconds) => Some(Duration::from_secs(u64::from(seconds))),
+            Self::Never => None,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! A session takes a message: now, later or not at all.
+
+use super::limits::{BrokerLimits, QueuePolicy};
+use super::response::ResponseTopics;
+use super::session::inflight::Inflight;
+use super::session::queue::{MessageQueue, Offer};
+use super::session::{Attachment, Session, unacknowledged};
+use super::{Broker, Consequence, Counters, SessionKey, count};
+use crate::clock::Instant;
+use crate::mqtt::{Message, QoS, ReasonCode, SubscriptionIdentifier, codec};
+
+impl Broker {
+    /// Delivers a message to a session, now if it can take it, or later.
+    pub(super) fn offer(&mut self, key: SessionKey, offer: Offer, now: Instant) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if !may_receive(session, key, &self.response_topics, &offer.message) {
+            self.counters.deliveries_denied += 1;
+            return;
+        }
+        let Some(attachment) = session.attachment.as_mut() else {
+            if offer.qos > QoS::AtMostOnce {
+                self.enqueue(key, offer, now);
+            }
+            return;
+        };
+        if !fits(attachment, &offer.message, offer.qos, offer.identifiers.as_deref().unwrap_or_default()) {
+            // [MQTT-3.1.2-25]: dropped, as if it had been delivered.
+            self.counters.dropped_packet_too_large += 1;
+            session.dropped += 1;
+            return;
+        }
+        let room = has_room(
+            &session.queue,
+            &session.inflight,
+            attachment,
+            offer.qos,
+            self.config.limits.outbound_window,
+        );
+        let refused = if room { self.hand_over(key, offer) } else { Some(offer) };
+        if let Some(offer) = refused {
+            self.enqueue(key, offer, now);
+        }
+    }
+
+    /// Hands a message over to the connection of a session that has room for it. Gives it back if there is no packet
+    /// identifier for it.
+    pub(super) fn hand_over(&mut self, key: SessionKey, offer: Offer) -> Option<Offer> {
+        let session = self.sessions.get_mut(key)?;
+        let attachment = session.attachment.as_mut()?;
+        let delivery = if offer.qos == QoS::AtMostOnce {
+            unacknowledged(offer)
+        } else {
+            match session.inflight.begin(offer) {
+                Ok(delivery) => delivery,
+                Err(offer) => return Some(offer),
+            }
+        };
+        if attachment.outbox.is_empty() {
+            self.dirty.push_back(key);
+        }
+        attachment.deliver(delivery);
+        self.counters.deliveries += 1;
+        None
+    }
+
+    /// Lets a message wait, if need be in the place of another.
+    pub(super) fn enqueue(&mut self, key: SessionKey, offer: Offer, now: Instant) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let before = session.queue.bytes();
+        let elsewhere = self.queued_bytes - before;
+        let outcome =
+            make_room(session, &offer, &self.config.limits, elsewhere, self.config.queue_policy, now);
+        outcome.count(&mut self.counters);
+        session.dropped += count(outcome.dropped_qos0 + outcome.dropped);
+        if outcome.has_room {
+            session.queue.push(offer);
+        }
+        self.queued_bytes = elsewhere + session.queue.bytes();
+        if let (true, Some(attachment)) = (outcome.disconnect, &session.attachment) {
+            self.counters.disconnected_queue_full += 1;
+            self.consequences.push_back(Consequence::Close {
+                connection: attachment.connection,
+                reason: ReasonCode::QuotaExceeded,
+                detail: "the queue of the session is full",
+            });
+        }
+    }
+}
+
+/// Whether the rules let this session have this message.
+pub(super) fn may_receive(
+    session: &Session,
+    key: SessionKey,
+    responses: &ResponseTopics,
+    message: &Message,
+) -> bool {
+    match responses.owner(message.topic.as_str()) {
+        Some(owner) => owner == key,
+        None => session.permissions.may_receive(&message.topic),
+    }
+}
+
+/// Whether the packet is one that the client takes \[MQTT-3.1.2-24\].
+pub(super) fn fits(
+    attachment: &Attachment,
+    message: &Message,
+    qos: QoS,
+    identifiers: &[SubscriptionIdentifier],
+) -> bool {
+    attachment.maximum_packet_size == usize::MAX
+        || codec::delivery_len(message, qos, identifiers, attachment.version)
+            <= attachment.maximum_packet_size
+}
+
+/// Whether a message of this QoS could be handed over at once, without passing others.
+pub(super) fn has_room(
+    queue: &MessageQueue,
+    inflight: &Inflight,
+    attachment: &Attachment,
+    qos: QoS,
+    outbound_window: usize,
+) -> bool {
+    attachment.outstanding < outbound_window
+        && queue.lane_is_empty(qos)
+        && (qos == QoS::AtMostOnce || has_quota(inflight, attachment))
+}
+
+/// Whether one more QoS 1 or 2 message may be under way \[MQTT-3.3.4-9\], and would not pass one that is to be sent
+/// again.
+pub(super) fn has_quota(inflight: &Inflight, attachment: &Attachment) -> bool {
+    inflight.active() < attachment.receive_maximum && inflight.is_resent()
+}
+
+/// What it took to make room in a queue.
+#[derive(Debug, Default)]
+struct Outcome {
+    has_room: bool,
+    expired: usize,
+    dropped_qos0: usize,
+    dropped: usize,
+    disconnect: bool,
+}
+
+impl Outcome {
+    fn count(&self, counters: &mut Counters) {
+        counters.expired_messages += count(self.expired);
+        counters.dropped_queue_full_qos0 += count(self.dropped_qos0);
+        counters.dropped_queue_full += count(self.dropped);
+    }
+}
+
+/// Makes room for `offer` in the session's queue: the newest QoS 0 messages go first, then what the policy says.
+/// `elsewhere` are the bytes that wait in other queues.
+fn make_room(
+    session: &mut Session,
+    offer: &Offer,
+    limits: &BrokerLimits,
+    elsewhere: usize,
+    policy: QueuePolicy,
+    now: Instant,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let needed = offer.message.footprint();
+    let queue = &mut session.queue;
+    let mut looked_for_expired = false;
+    while queue.len() >= limits.queued_messages
+        || queue.bytes() + needed > limits.queued_bytes
+        || elsewhere + queue.bytes() + needed > limits.queued_bytes_total
+    {
+        if !looked_for_expired {
+            looked_for_expired = true;
+            outcome.expired = queue.drop_expired(now);
+            continue;
+        }
+        if offer.qos == QoS::AtMostOnce {
+            outcome.dropped_qos0 += 1;
+            return outcome;
+        }
+        if queue.drop_newest_qos0() {
+            outcome.dropped_qos0 += 1;
+            continue;
+        }
+        if policy == QueuePolicy::DropOldest && queue.drop_oldest() {
+            outcome.dropped += 1;
+            continue;
+        }
+        outcome.dropped += 1;
+        outcome.disconnect = policy == QueuePolicy::Disconnect;
+        return outcome;
+    }
+    outcome.has_room = true;
+    outcome
+}

@@ -1,0 +1,152 @@
+//! A connection ends, and perhaps its session with it (MQTT 5.0 sections 3.14 and 4.1).
+
+use std::ops::ControlFlow;
+
+use super::session::Expiry;
+use super::timers::Timer;
+use super::{Broker, Closure, ConnectionId, Output, SessionKey, ToClient, count};
+use crate::clock::Instant;
+use crate::mqtt::ReasonCode;
+use crate::mqtt::packet::Disconnect;
+
+/// What becomes of the will of a connection that ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WillFate {
+    /// It is published: now, after its delay, or with the end of the session.
+    Publish,
+    /// It is published now, unless it has a delay: the session goes on at once.
+    PublishUnlessDelayed,
+    /// It is forgotten.
+    Discard,
+}
+
+impl Broker {
+    /// The connection is gone.
+    pub(super) fn closed(&mut self, connection: ConnectionId, how: Closure, now: Instant) {
+        // A connection that was taken over, or that we closed, is nobody's any more.
+        let Some(key) = self.sessions.of_connection(connection) else {
+            return;
+        };
+        tracing::debug!(%connection, ?how, "connection closed");
+        // [MQTT-3.1.2-8]
+        self.detach(key, WillFate::Publish, now);
+    }
+
+    /// The client has said goodbye.
+    pub(super) fn disconnected(
+        &mut self,
+        key: SessionKey,
+        packet: &Disconnect,
+        now: Instant,
+    ) -> ControlFlow<()> {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return ControlFlow::Break(());
+        };
+        if let Some(seconds) = packet.session_expiry_interval {
+            if session.expiry == Expiry::WithConnection && seconds > 0 {
+                // [MQTT-3.14.2-2] and section 3.14.2.2.2: what was to end with the connection cannot be kept.
+                return self.refuse(key, ReasonCode::ProtocolError, "session expiry was 0 in CONNECT", now);
+            }
+            let cap = self
+                .config
+                .limits
+                .session_expiry_cap
+                .map_or_else(|| u64::from(u32::MAX), |cap| cap.as_secs());
+            let seconds = u32::try_from(u64::from(seconds).min(cap)).unwrap_or(u32::MAX);
+            session.expiry = Expiry::from_seconds(seconds);
+        }
+        // [MQTT-3.14.4-3]: only the normal goodbye takes the will with it.
+        let fate = if packet.reason == ReasonCode::Success { WillFate::Discard } else { WillFate::Publish };
+        self.send(key, ToClient::Close { reason: None, detail: "the client disconnected" });
+        self.detach(key, fate, now);
+        ControlFlow::Break(())
+    }
+
+    /// Closes the connection of a session, which then goes on without.
+    pub(super) fn close(&mut self, key: SessionKey, reason: ReasonCode, detail: &'static str, now: Instant) {
+        self.close_with(key, reason, detail, WillFate::Publish, now);
+    }
+
+    pub(super) fn close_with(
+        &mut self,
+        key: SessionKey,
+        reason: ReasonCode,
+        detail: &'static str,
+        fate: WillFate,
+        now: Instant,
+    ) {
+        self.send(key, ToClient::Close { reason: Some(reason), detail });
+        self.detach(key, fate, now);
+    }
+
+    /// Takes its connection from a session. What is in its outbox is still handed over.
+    pub(super) fn detach(&mut self, key: SessionKey, fate: WillFate, now: Instant) {
+        let Some(attachment) = self.sessions.detach(key) else {
+            return;
+        };
+        self.counters.clients_detached += 1;
+        if !attachment.outbox.is_empty() {
+            let (connection, items) = (attachment.connection, attachment.outbox);
+            self.outputs.push_back(Output::ToClient { connection, items });
+        }
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let queued = session.queue.bytes();
+        self.counters.dropped_connection_lost += count(session.queue.drop_qos0());
+        self.queued_bytes -= queued - session.queue.bytes();
+        let expiry = session.expiry;
+        let delay = session.will.as_ref().map(|will| will.delay_interval);
+        match (fate, delay) {
+            (WillFate::Discard, _) => session.will = None, // [MQTT-3.1.2-10]
+            (_, None) => {}
+            (WillFate::PublishUnlessDelayed | WillFate::Publish, Some(0)) => self.will_is_due(key),
+            (WillFate::PublishUnlessDelayed, Some(_)) => session.will = None, // [MQTT-3.1.3-9]
+            (WillFate::Publish, Some(delay)) => {
+                // The end of the session publishes it if that comes first.
+                let at = now + std::time::Duration::from_secs(u64::from(delay));
+                session.will_timer = Some(self.timers.set(at, Timer::WillDelay(key)));
+            }
+        }
+        match expiry {
+            // [MQTT-3.1.2-23]
+            Expiry::WithConnection => self.end_session(key, now),
+            Expiry::After(_) => {
+                let after = expiry.after().unwrap_or_default();
+                let timer = self.timers.set(now + after, Timer::SessionExpiry(key));
+                if let Some(session) = self.sessions.get_mut(key) {
+                    session.expiry_timer = Some(timer);
+                }
+            }
+            Expiry::Never => {}
+        }
+    }
+
+    /// Forgets a session that has no connection.
+    pub(super) fn end_session(&mut self, key: SessionKey, now: Instant) {
+        if self.sessions.get(key).is_none_or(|session| session.attachment.is_some()) {
+            return;
+        }
+        self.will_is_due(key);
+        let Some(session) = self.sessions.remove(key) else {
+            return;
+        };
+        self.counters.sessions_ended += 1;
+        self.timers.cancel(session.expiry_timer);
+        self.timers.cancel(session.will_timer);
+        self.queued_bytes -= session.queue.bytes();
+        for subscription in &session.subscriptions {
+            self.subscriptions.unsubscribe(*subscription, key);
+        }
+        if let Some(level) = &session.response_prefix {
+            self.response_topics.forget(level);
+        }
+        // Section 4.8.2: what a member of a shared subscription has not received goes to another one.
+        let left = session.inflight.into_unreceived().chain(session.queue.into_acknowledged());
+        for offer in left {
+            if let Some(group) = offer.group {
+                self.offer_to_another(group, &offer.message, &session.client_id, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What must always hold between the parts of the broker, written down so that simulation and fuzzing can ask.
+
+use super::session::Session;
+use super::subscriptions::SubscriptionKey;
+use super::{Broker, SessionKey};
+use crate::mqtt::QoS;
+
+impl Broker {
+    /// Panics if the broker's own bookkeeping does not add up. Looks at everything: for tests.
+    pub fn assert_invariants(&self) {
+        let (mut queued_bytes, mut connected, mut subscriptions) = (0, 0, 0);
+        for key in self.sessions.keys() {
+            let Some(session) = self.sessions.get(key) else {
+                unreachable!("keys are of sessions that are there")
+            };
+            self.assert_session(key, session);
+            queued_bytes += session.queue.bytes();
+            connected += usize::from(session.attachment.is_some());
+            subscriptions += session.subscriptions.len();
+        }
+        assert_eq!(self.sessions.connections(), connected, "no connection is known that no session has");
+        assert_eq!(
+            self.subscriptions.count(),
+            subscriptions,
+            "no subscription is there that no session remembers"
+        );
+        assert_eq!(self.queued_bytes, queued_bytes, "bytes that wait add up");
+        let retained_bytes: usize = self.retained.iter().map(|entry| entry.message.footprint()).sum();
+        assert_eq!(self.retained.bytes(), retained_bytes, "retained bytes add up");
+        assert!(self.retained.len() <= self.config.limits.retained_messages, "retained messages are bounded");
+        assert!(self.consequences.is_empty(), "what follows has followed");
+    }
+
+    fn assert_session(&self, key: SessionKey, session: &Session) {
+        let limits = &self.config.limits;
+        assert_eq!(
+            self.sessions.find(&session.client_id),
+            Some(key),
+            "a session is found by its client identifier"
+        );
+        assert!(session.queue.len() <= limits.queued_messages, "queues are bounded in messages");
+        assert!(session.queue.bytes() <= limits.queued_bytes, "queues are bounded in bytes");
+        assert!(session.inflight.active() <= session.inflight.len(), "what counts is under way");
+        assert!(session.received.len() <= limits.inbound_qos2, "inbound identifiers are bounded");
+        assert!(session.subscriptions.len() <= limits.subscriptions_per_client, "subscriptions are bounded");
+        if let Some(attachment) = &session.attachment {
+            assert_eq!(
+                self.sessions.of_connection(attachment.connection),
+                Some(key),
+                "connections find sessions"
+            );
+            assert!(session.expiry_timer.is_none(), "a session with a connection does not expire");
+            assert!(session.will_timer.is_none(), "a will waits for the end of the connection");
+        } else {
+            assert!(session.queue.lane_is_empty(QoS::AtMostOnce), "QoS 0 waits for nobody who is away");
+        }
+        for subscription in &session.subscriptions {
+            let filter = self.subscriptions.filter(*subscription);
+            let found = filter.as_ref().and_then(|filter| self.subscriptions.find(filter, key));
+            assert_eq!(found, Some(*subscription), "what a session remembers is there: {filter:?}");
+        }
+        for node in session.replays.keys() {
+            assert!(
+                session.subscriptions.contains(&SubscriptionKey::Plain(*node)),
+                "replays are of subscriptions"
+            );
+        }
+    }
+}

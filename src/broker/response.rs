@@ -1,0 +1,80 @@
+//! Response topics (MQTT 5.0 section 4.10): a client that asks for response information gets a prefix, `res_` and 32
+//! hexadecimal digits and a slash, for topics to which anybody may publish and only it may subscribe.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use super::session::SessionKey;
+
+/// Whose the response topics are.
+#[derive(Debug)]
+pub(super) struct ResponseTopics {
+    owners: HashMap<Arc<str>, SessionKey, FixedState>,
+    secret: u64,
+    made: u64,
+}
+
+const PREFIX: &str = "res_";
+
+impl ResponseTopics {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { owners: HashMap::with_hasher(FixedState::with_seed(seed)), secret: seed, made: 0 }
+    }
+
+    /// A first level for response topics that nobody can guess from others, now of `owner`.
+    pub(super) fn assign(&mut self, owner: SessionKey) -> Arc<str> {
+        let level: Arc<str> = format!("{PREFIX}{}", self.identifier()).into();
+        self.owners.insert(Arc::clone(&level), owner);
+        level
+    }
+
+    pub(super) fn forget(&mut self, level: &str) {
+        self.owners.remove(level);
+    }
+
+    /// Whose topic or filter this is, if it is a response topic.
+    pub(super) fn owner(&self, topic: &str) -> Option<SessionKey> {
+        if !topic.starts_with(PREFIX) {
+            return None;
+        }
+        let level = topic.split('/').next()?;
+        self.owners.get(level).copied()
+    }
+
+    /// 32 hexadecimal digits that were never given out before in this run and do not tell the next ones.
+    pub(super) fn identifier(&mut self) -> String {
+        let half = |which: u8| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write_u64(self.secret);
+            hasher.write_u64(self.made);
+            hasher.write_u8(which);
+            hasher.finish()
+        };
+        let (high, low) = (half(0), half(1));
+        self.made += 1;
+        format!("{high:016x}{low:016x}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_topic_has_an_owner_until_it_is_forgotten() {
+        let mut topics = ResponseTopics::new(5);
+        let (one, other) = (SessionKey::from_raw(1), SessionKey::from_raw(2));
+        let level = topics.assign(one);
+        assert_ne!(topics.assign(other), level);
+        assert_eq!(level.len(), 36);
+        assert_eq!(topics.owner(&format!("{level}/x")), Some(one));
+        assert_eq!(topics.owner(&level), Some(one));
+        assert_eq!(topics.owner(&format!("{level}x")), None);
+        assert_eq!(topics.owner("other"), None);
+        topics.forget(&level);
+        assert_eq!(topics.owner(&level), None);
+    }
+}

@@ -1,0 +1,255 @@
+//! What is kept of a client, with or without a connection (MQTT 5.0 section 4.1).
+
+pub(super) mod inflight;
+pub(super) mod queue;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use self::inflight::Inflight;
+use self::queue::{MessageQueue, Offer};
+use super::input::ConnectionId;
+use super::output::ToClient;
+use super::permissions::{Identity, Permissions};
+use super::retained::Position;
+use super::subscriptions::{NodeKey, SubscriptionKey};
+use super::timers::TimerKey;
+use crate::mqtt::packet::Will;
+use crate::mqtt::{ClientId, Delivery, PacketId, ProtocolVersion, QoS, SubscriptionIdentifier, TopicFilter};
+
+/// Where a session stands among all. Used again once the session has ended; whoever keeps one beyond a session's
+/// life must be told of its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey(u32);
+
+impl SessionKey {
+    /// The key of this number, for tests and benchmarks of parts of the broker.
+    pub const fn from_raw(raw: u32) -> Self {
+        Self(raw)
+    }
+
+    /// Its number.
+    pub const fn raw(self) -> u32 {
+        self.0
+    }
+}
+
+/// When a session without a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// With its connection.
+    WithConnection,
+    /// So many seconds after it.
+    After(u32),
+    /// Never.
+    Never,
+}
+
+impl Expiry {
+    /// Of a session expiry interval as on the wire.
+    pub(super) const fn from_seconds(seconds: u32) -> Self {
+        match seconds {
+            0 => Self::WithConnection,
+            u32::MAX => Self::Never,
+            seconds => Self::After(seconds),
+        }
+    }
+}
+
+/// The connection that a session has.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    pub(super) connection: ConnectionId,
+    pub(super) version: ProtocolVersion,
+    /// How many QoS 1 and 2 messages may be under way.
+    pub(super) receive_maximum: usize,
+    /// The largest packet that the client takes.
+    pub(super) maximum_packet_size: usize,
+    /// Bytes of deliveries handed over and not yet written.
+    pub(super) outstanding: usize,
+    /// What is to be handed over next.
+    pub(super) outbox: Vec<ToClient>,
+}
+
+/// Retained messages on their way to a new subscription: a place in the store instead of a queue.
+#[derive(Debug)]
+pub(super) struct Replay {
+    pub(super) filter: TopicFilter,
+    pub(super) position: Position,
+    pub(super) qos: QoS,
+    pub(super) no_local: bool,
+    pub(super) identifier: Option<SubscriptionIdentifier>,
+}
+
+/// What is kept of one client.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) client_id: ClientId,
+    /// Whose it is: nobody else may have it.
+    pub(super) identity: Identity,
+    pub(super) permissions: Arc<Permissions>,
+    pub(super) expiry: Expiry,
+    pub(super) attachment: Option<Attachment>,
+    pub(super) subscriptions: BTreeSet<SubscriptionKey>,
+    pub(super) inflight: Inflight,
+    /// Packet identifiers of QoS 2 messages that were received and not yet released.
+    pub(super) received: BTreeSet<PacketId>,
+    pub(super) queue: MessageQueue,
+    pub(super) replays: BTreeMap<NodeKey, Replay>,
+    /// Whether its search for retained messages has paused and waits for its turn.
+    pub(super) is_searching: bool,
+    /// While there is a connection: what is published if it ends badly. Without: what is published later.
+    pub(super) will: Option<Box<Will>>,
+    pub(super) expiry_timer: Option<TimerKey>,
+    pub(super) will_timer: Option<TimerKey>,
+    /// The first level of its response topics, once it has asked.
+    pub(super) response_prefix: Option<Arc<str>>,
+    /// Messages that this client should have got and did not, as a queue or its packet size was too small.
+    pub(super) dropped: u64,
+}
+
+impl Session {
+    pub(super) fn new(client_id: ClientId, identity: Identity, permissions: Arc<Permissions>) -> Self {
+        Self {
+            client_id,
+            identity,
+            permissions,
+            expiry: Expiry::WithConnection,
+            attachment: None,
+            subscriptions: BTreeSet::new(),
+            inflight: Inflight::default(),
+            received: BTreeSet::new(),
+            queue: MessageQueue::default(),
+            replays: BTreeMap::new(),
+            is_searching: false,
+            will: None,
+            expiry_timer: None,
+            will_timer: None,
+            response_prefix: None,
+            dropped: 0,
+        }
+    }
+
+    /// Messages that wait or are under way.
+    pub(super) fn load(&self) -> usize {
+        self.queue.len() + self.inflight.len()
+    }
+}
+
+impl Attachment {
+    /// Hands a delivery over.
+    pub(super) fn deliver(&mut self, delivery: Delivery) {
+        self.outstanding += delivery.handed_over_bytes();
+        self.outbox.push(ToClient::Deliver(delivery));
+    }
+}
+
+/// The delivery of an offer of QoS 0.
+pub(super) fn unacknowledged(offer: Offer) -> Delivery {
+    Delivery {
+        message: offer.message,
+        packet_id: None,
+        qos: QoS::AtMostOnce,
+        dup: false,
+        retain: offer.retain,
+        identifiers: offer.identifiers,
+    }
+}
+
+/// All sessions, by place and by client identifier.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    slots: Vec<Option<Box<Session>>>,
+    free: Vec<u32>,
+    by_client_id: HashMap<ClientId, SessionKey, FixedState>,
+    by_connection: HashMap<ConnectionId, SessionKey, FixedState>,
+}
+
+impl Sessions {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_client_id: HashMap::with_hasher(FixedState::with_seed(seed)),
+            by_connection: HashMap::default(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_client_id.len()
+    }
+
+    pub(super) fn find(&self, client_id: &ClientId) -> Option<SessionKey> {
+        self.by_client_id.get(client_id).copied()
+    }
+
+    pub(super) fn of_connection(&self, connection: ConnectionId) -> Option<SessionKey> {
+        self.by_connection.get(&connection).copied()
+    }
+
+    pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
+        self.slots.get(slot(key))?.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.slots.get_mut(slot(key))?.as_deref_mut()
+    }
+
+    #[expect(clippy::expect_used, reason = "four thousand million sessions do not fit into memory")]
+    pub(super) fn insert(&mut self, session: Session) -> SessionKey {
+        let client_id = session.client_id.clone();
+        let session = Some(Box::new(session));
+        let key = if let Some(index) = self.free.pop() {
+            let key = SessionKey(index);
+            self.slots[slot(key)] = session;
+            key
+        } else {
+            self.slots.push(session);
+            SessionKey(u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 sessions"))
+        };
+        self.by_client_id.insert(client_id, key);
+        key
+    }
+
+    pub(super) fn remove(&mut self, key: SessionKey) -> Option<Session> {
+        let session = *self.slots.get_mut(slot(key))?.take()?;
+        self.free.push(key.0);
+        self.by_client_id.remove(&session.client_id);
+        if let Some(attachment) = &session.attachment {
+            self.by_connection.remove(&attachment.connection);
+        }
+        Some(session)
+    }
+
+    /// Gives the session this connection.
+    pub(super) fn attach(&mut self, key: SessionKey, attachment: Attachment) {
+        let connection = attachment.connection;
+        if let Some(session) = self.get_mut(key) {
+            session.attachment = Some(attachment);
+            self.by_connection.insert(connection, key);
+        }
+    }
+
+    /// Takes its connection from the session.
+    pub(super) fn detach(&mut self, key: SessionKey) -> Option<Attachment> {
+        let attachment = self.get_mut(key)?.attachment.take()?;
+        self.by_connection.remove(&attachment.connection);
+        Some(attachment)
+    }
+
+    /// The keys of all sessions, in order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = SessionKey> {
+        (0_u32..).zip(&self.slots).filter(|(_, slot)| slot.is_some()).map(|(index, _)| SessionKey(index))
+    }
+
+    /// Of how many connections the session is known.
+    pub(super) fn connections(&self) -> usize {
+        self.by_connection.len()
+    }
+}
+
+fn slot(key: SessionKey) -> usize {
+    usize::try_from(key.0).unwrap_or(usize::MAX)
+}

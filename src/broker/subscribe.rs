@@ -1,0 +1,148 @@
+//! SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0 sections 3.8 and 3.10).
+
+use std::ops::ControlFlow;
+
+use super::retained::Position;
+use super::session::Replay;
+use super::subscriptions::{Subscribed, Subscription, SubscriptionKey};
+use super::{Broker, SessionKey, ToClient};
+use crate::clock::Instant;
+use crate::mqtt::packet::{RetainHandling, SubAck, Subscribe, SubscribeEntry, UnsubAck, Unsubscribe};
+use crate::mqtt::{Packet, QoS, ReasonCode, SubscriptionFilter, SubscriptionIdentifier, UserProperties};
+
+impl Broker {
+    pub(super) fn subscribe(&mut self, key: SessionKey, packet: &Subscribe, now: Instant) -> ControlFlow<()> {
+        let mut reasons = Vec::with_capacity(packet.entries.len());
+        for entry in &packet.entries {
+            // [MQTT-3.8.4-5]: as if each had come alone; [MQTT-3.8.4-6]: one answer for all.
+            let granted = self.subscribe_to(key, entry, packet.identifier);
+            let reason = granted.unwrap_or_else(|reason| {
+                if reason == ReasonCode::NotAuthorized {
+                    self.counters.subscribe_denied += 1;
+                } else if reason == ReasonCode::QuotaExceeded {
+                    self.counters.refused_subscriptions_limit += 1;
+                } else {
+                    self.counters.subscribe_refused += 1;
+                }
+                reason
+            });
+            reasons.push(reason);
+        }
+        let answer = SubAck {
+            packet_id: packet.packet_id,
+            reasons,
+            reason_string: None,
+            user_properties: UserProperties::new(),
+        };
+        self.send(key, ToClient::Send(Box::new(Packet::SubAck(Box::new(answer)))));
+        self.pump(key, now);
+        ControlFlow::Continue(())
+    }
+
+    fn subscribe_to(
+        &mut self,
+        key: SessionKey,
+        entry: &SubscribeEntry,
+        identifier: Option<SubscriptionIdentifier>,
+    ) -> Result<ReasonCode, ReasonCode> {
+        let filter = SubscriptionFilter::parse(&entry.filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        if !self.topic_is_within_limits(filter.filter.as_str()) {
+            self.counters.refused_topic_limit += 1;
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        let features = &self.config.features;
+        if filter.share.is_some() && !features.shared_subscriptions {
+            return Err(ReasonCode::SharedSubscriptionsNotSupported);
+        }
+        if identifier.is_some() && !features.subscription_identifiers {
+            return Err(ReasonCode::SubscriptionIdentifiersNotSupported);
+        }
+        if filter.filter.has_wildcard() && !features.wildcards {
+            return Err(ReasonCode::WildcardSubscriptionsNotSupported);
+        }
+        let qos = entry.options.qos.min(features.maximum_qos);
+        self.may_subscribe(key, &filter)?;
+        let mut options = entry.options;
+        options.qos = qos;
+        let subscribed =
+            self.subscriptions.subscribe(&filter, Subscription { session: key, options, identifier });
+        self.counters.subscribed += 1;
+        let (place, is_new) = match subscribed {
+            Subscribed::New(place) => (place, true),
+            Subscribed::Replaced(place) => (place, false),
+        };
+        let wants_retained = match options.retain_handling {
+            RetainHandling::Always => true,  // [MQTT-3.3.1-9]
+            RetainHandling::IfNew => is_new, // [MQTT-3.3.1-10]
+            RetainHandling::Never => false,  // [MQTT-3.3.1-11]
+        };
+        let Some(session) = self.sessions.get_mut(key) else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
+        session.subscriptions.insert(place);
+        // Section 4.8.2: a shared subscription gets no retained messages.
+        if let (SubscriptionKey::Plain(node), true) = (place, wants_retained) {
+            let position = Position::start(&filter.filter);
+            let no_local = options.no_local;
+            session
+                .replays
+                .insert(node, Replay { filter: filter.filter, position, qos, no_local, identifier });
+        }
+        Ok(match qos {
+            QoS::AtMostOnce => ReasonCode::Success,
+            QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
+            QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
+        })
+    }
+
+    fn may_subscribe(&self, key: SessionKey, filter: &SubscriptionFilter) -> Result<(), ReasonCode> {
+        let Some(session) = self.sessions.get(key) else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
+        match self.response_topics.owner(filter.filter.as_str()) {
+            Some(owner) if owner == key => {}
+            Some(_) => return Err(ReasonCode::NotAuthorized),
+            None if !session.permissions.may_subscribe(&filter.filter) => {
+                return Err(ReasonCode::NotAuthorized);
+            }
+            None => {}
+        }
+        let full = session.subscriptions.len() >= self.config.limits.subscriptions_per_client;
+        if full && self.subscriptions.find(filter, key).is_none() {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&mut self, key: SessionKey, packet: &Unsubscribe) -> ControlFlow<()> {
+        let reasons = packet.filters.iter().map(|filter| self.unsubscribe_from(key, filter)).collect();
+        let answer = UnsubAck {
+            packet_id: packet.packet_id,
+            reasons,
+            reason_string: None,
+            user_properties: UserProperties::new(),
+        };
+        // [MQTT-3.10.4-4], [MQTT-3.10.4-5]
+        self.send(key, ToClient::Send(Box::new(Packet::UnsubAck(Box::new(answer)))));
+        ControlFlow::Continue(())
+    }
+
+    fn unsubscribe_from(&mut self, key: SessionKey, filter: &str) -> ReasonCode {
+        let Ok(filter) = SubscriptionFilter::parse(filter) else {
+            return ReasonCode::TopicFilterInvalid;
+        };
+        // [MQTT-3.10.4-1]
+        let Some(place) = self.subscriptions.find(&filter, key) else {
+            return ReasonCode::NoSubscriptionExisted;
+        };
+        self.subscriptions.unsubscribe(place, key);
+        self.counters.unsubscribed += 1;
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.subscriptions.remove(&place);
+            if let SubscriptionKey::Plain(node) = place {
+                session.replays.remove(&node);
+            }
+        }
+        ReasonCode::Success
+    }
+}

@@ -1,0 +1,62 @@
+//! What a client wants published when it goes without a goodbye (MQTT 5.0 section 3.1.2.5).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::permissions::Permissions;
+use super::{Broker, Consequence, SessionKey};
+use crate::clock::Instant;
+use crate::mqtt::packet::Will;
+use crate::mqtt::{ClientId, Message};
+
+/// A will whose time has come. Its session may be gone.
+#[derive(Debug)]
+pub(super) struct DueWill {
+    will: Will,
+    client_id: ClientId,
+    permissions: Arc<Permissions>,
+    session: SessionKey,
+}
+
+impl Broker {
+    /// Takes the will from a session, if there is one, and has it published: so it is published once.
+    pub(super) fn will_is_due(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        self.timers.cancel(session.will_timer.take());
+        let Some(will) = session.will.take() else { return };
+        let due = DueWill {
+            will: *will,
+            client_id: session.client_id.clone(),
+            permissions: Arc::clone(&session.permissions),
+            session: key,
+        };
+        self.consequences.push_back(Consequence::PublishWill(Box::new(due)));
+    }
+
+    pub(super) fn publish_will(&mut self, due: DueWill, now: Instant) {
+        let DueWill { will, client_id, permissions, session } = due;
+        if !self.may_publish(&permissions, &will.topic) {
+            self.counters.wills_denied += 1;
+            tracing::debug!(%client_id, topic = %will.topic, "the will may not be published");
+            return;
+        }
+        self.counters.wills_published += 1;
+        let lives = will.properties.message_expiry_interval;
+        let message = Arc::new(Message {
+            topic: will.topic,
+            payload: will.payload,
+            qos: will.qos,
+            retain: will.retain,
+            expires_at: lives.map(|seconds| now + Duration::from_secs(u64::from(seconds))),
+            properties: (!will.properties.is_empty()).then(|| Box::new(will.properties)),
+        });
+        if message.retain {
+            // [MQTT-3.1.2-15]
+            let _ = self.retain(&message, &client_id);
+        }
+        let publisher = self.sessions.find(&client_id).filter(|key| *key == session);
+        self.route(&message, publisher, &client_id, now);
+    }
+}

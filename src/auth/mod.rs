@@ -1,1 +1,325 @@
-//! Who is it: the auth file, passwords, and the rules that follow from them.
+//! Who is it, and what may it do: the auth file, passwords, and the rules that follow from them.
+//!
+//! An [`Authenticator`] stands for one source of truth: an auth file, or the decision to do without one. It says
+//! who a client is; what that one may do is in its [`Policy`], which the broker applies. It knows neither
+//! connections nor sessions.
+//!
+//! Start with [`Authenticator::authenticate`]; `file` has the format, `accounts` the users, `rules` the rules.
+
+mod accounts;
+mod error;
+mod file;
+mod locate;
+mod password;
+mod reload;
+mod rules;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once, PoisonError, RwLock};
+use std::thread;
+
+use tokio::sync::Semaphore;
+use tokio::task;
+use tracing::{debug, warn};
+
+pub use error::AuthError;
+pub use reload::ReloadReport;
+
+use accounts::Accounts;
+use file::AuthFile;
+
+use crate::broker::{Identity, Policy};
+use crate::mqtt::ReasonCode;
+use crate::mqtt::packet::Password;
+
+/// Where it is said who may do what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthSettings {
+    /// In this file, which must be there.
+    File(PathBuf),
+    /// In this file if it is there. If not, clients of this host may do everything, and others nothing.
+    FileIfPresent(PathBuf),
+    /// Nowhere: everybody may do everything.
+    Everybody {
+        /// The file that must not be there, as it would say otherwise.
+        unless: PathBuf,
+    },
+}
+
+/// A client's attempt to connect.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The user name of its CONNECT.
+    pub username: Option<Arc<str>>,
+    /// The password of its CONNECT.
+    pub password: Option<Password>,
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// From this address.
+    Ip(IpAddr),
+    /// Over a Unix socket.
+    Unix,
+}
+
+impl Origin {
+    fn is_this_host(self) -> bool {
+        match self {
+            Self::Ip(address) => address.to_canonical().is_loopback(),
+            Self::Unix => true,
+        }
+    }
+}
+
+/// Why a client is not let in. Tells nothing that would help to guess users or passwords.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Refusal {
+    /// For CONNACK.
+    pub reason: ReasonCode,
+    /// A sentence, for the client's reason string and for the log.
+    pub detail: String,
+}
+
+/// Says who a client is.
+#[derive(Debug)]
+pub struct Authenticator {
+    settings: AuthSettings,
+    state: RwLock<Arc<State>>,
+    /// How many passwords may be verified at a time; the others wait.
+    verifications: Arc<Semaphore>,
+    /// The first client turned away for want of an auth file is worth a warning; the others could flood the log.
+    turned_away: Once,
+}
+
+impl Authenticator {
+    /// Reads what `settings` name.
+    pub fn open(settings: AuthSettings) -> Result<Self, AuthError> {
+        let state = State::load(&settings)?;
+        let verifications = thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            settings,
+            state: RwLock::new(Arc::new(state)),
+            verifications: Arc::new(Semaphore::new(verifications)),
+            turned_away: Once::new(),
+        })
+    }
+
+    /// Who makes this attempt, if it is somebody who may come in.
+    ///
+    /// The future may be dropped at any time. Where it has to compute it does so on threads for blocking work.
+    pub async fn authenticate(&self, attempt: Attempt) -> Result<Identity, Refusal> {
+        let state = self.current();
+        let Doors::Guarded { accounts, .. } = &state.doors else {
+            return match state.doors {
+                Doors::ThisHost if !attempt.origin.is_this_host() => Err(self.turn_away(attempt.origin)),
+                Doors::Open | Doors::ThisHost | Doors::Guarded { .. } => Ok(Identity::Anonymous),
+            };
+        };
+        let user = match (attempt.username, attempt.password) {
+            (None, None) => accounts.anonymous().cloned(),
+            (Some(username), Some(password)) => self.verify(Arc::clone(&state), username, password).await?,
+            // A name alone would be that of a certificate, and there is none: who has no certificate has no name.
+            (Some(_), None) | (None, Some(_)) => None,
+        };
+        match user.or_else(|| accounts.unauthenticated().cloned()) {
+            Some(user) => Ok(Identity::User(user)),
+            None => Err(Refusal {
+                reason: ReasonCode::NotAuthorized,
+                detail: "the user name and the password are not those of a user".to_owned(),
+            }),
+        }
+    }
+
+    fn turn_away(&self, origin: Origin) -> Refusal {
+        let detail = "the broker has no auth file and serves only clients of its own host; to serve others it needs \
+                      an auth file (--auth-file) or --allow-anonymous";
+        self.turned_away
+            .call_once(|| warn!(?origin, "client refused, as will be all others: {detail}"));
+        Refusal {
+            reason: ReasonCode::NotAuthorized,
+            detail: detail.to_owned(),
+        }
+    }
+
+    async fn verify(
+        &self,
+        state: Arc<State>,
+        username: Arc<str>,
+        password: Password,
+    ) -> Result<Option<Arc<str>>, Refusal> {
+        let unavailable = |detail: &str| Refusal {
+            reason: ReasonCode::UnspecifiedError,
+            detail: detail.to_owned(),
+        };
+        let permit = Arc::clone(&self.verifications)
+            .acquire_owned()
+            .await
+            .map_err(|_| unavailable("the broker verifies no more passwords"))?;
+        let verified = task::spawn_blocking(move || {
+            // Goes with the work and not with its future: that may be dropped before.
+            let _permit = permit;
+            let Doors::Guarded { accounts, .. } = &state.doors else {
+                return None;
+            };
+            let user = accounts.verify(&username, &password);
+            if user.is_none() {
+                debug!(%username, "wrong user name or password");
+            }
+            user
+        });
+        verified
+            .await
+            .map_err(|_| unavailable("the password could not be verified"))
+    }
+
+    /// Who may do what, as of now.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.current().policy)
+    }
+
+    /// Reads the auth file again. Where that fails all stays as it was.
+    ///
+    /// An auth file that has come to be since the start is taken; one that has gone is missed.
+    pub fn reload(&self) -> Result<ReloadReport, AuthError> {
+        let settings = match (&self.settings, &self.current().doors) {
+            (AuthSettings::FileIfPresent(path), Doors::Guarded { .. }) => &AuthSettings::File(path.clone()),
+            (settings, _) => settings,
+        };
+        let new = Arc::new(State::load(settings)?);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *state, Arc::clone(&new));
+        drop(state);
+        Ok(new.changes_since(&old))
+    }
+
+    /// Where it is said who may do what, in a sentence for the log.
+    pub fn describe(&self) -> String {
+        let state = self.current();
+        match &state.doors {
+            Doors::Open => "everybody may do everything (--allow-anonymous)".to_owned(),
+            Doors::ThisHost => {
+                "there is no auth file: clients of this host may do everything, others are refused (an auth file or \
+                 --allow-anonymous changes that)"
+                    .to_owned()
+            }
+            Doors::Guarded { path, accounts, groups } => {
+                let rules = match &*state.policy {
+                    Policy::AllowAll => 0,
+                    Policy::Rules { rules, .. } => rules.len(),
+                };
+                let users = accounts.names().len();
+                format!("who may do what is said by {} (users: {users}, groups: {groups}, rules: {rules})", path.display())
+            }
+        }
+    }
+
+    fn current(&self) -> Arc<State> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What holds from one reload to the next.
+#[derive(Debug)]
+struct State {
+    doors: Doors,
+    policy: Arc<Policy>,
+}
+
+/// Who may come in.
+enum Doors {
+    /// Everybody.
+    Open,
+    /// Clients of this host.
+    ThisHost,
+    /// The users of a file.
+    Guarded {
+        path: PathBuf,
+        accounts: Accounts,
+        groups: usize,
+    },
+}
+
+impl std::fmt::Debug for Doors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Open => f.write_str("Open"),
+            Self::ThisHost => f.write_str("ThisHost"),
+            Self::Guarded { path, .. } => f
+                .debug_struct("Guarded")
+                .field("path", path)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+impl State {
+    fn load(settings: &AuthSettings) -> Result<Self, AuthError> {
+        let doors = match settings {
+            AuthSettings::File(path) => return Self::guarded(path),
+            AuthSettings::FileIfPresent(path) if file::is_there(path)? => return Self::guarded(path),
+            AuthSettings::FileIfPresent(_) => Doors::ThisHost,
+            AuthSettings::Everybody { unless } if file::is_there(unless)? => {
+                return Err(AuthError::Contradiction { path: unless.clone() });
+            }
+            AuthSettings::Everybody { .. } => Doors::Open,
+        };
+        Ok(Self {
+            doors,
+            policy: Arc::new(Policy::AllowAll),
+        })
+    }
+
+    fn guarded(path: &Path) -> Result<Self, AuthError> {
+        let AuthFile {
+            accounts,
+            policy,
+            groups,
+            warnings,
+        } = AuthFile::read(path)?;
+        for warning in warnings {
+            warn!(file = %path.display(), "{warning}");
+        }
+        Ok(Self {
+            doors: Doors::Guarded {
+                path: path.to_owned(),
+                accounts,
+                groups,
+            },
+            policy: Arc::new(policy),
+        })
+    }
+
+    fn changes_since(&self, old: &Self) -> ReloadReport {
+        let nobody = Accounts::default();
+        let (ours, theirs) = (
+            self.accounts().unwrap_or(&nobody),
+            old.accounts().unwrap_or(&nobody),
+        );
+        let (names, old_names) = (ours.names(), theirs.names());
+        ReloadReport {
+            users_added: names.difference(&old_names).cloned().collect(),
+            users_removed: old_names.difference(&names).cloned().collect(),
+            users_changed: ours.changed_in(theirs),
+            rules_changed: match (&*self.policy, &*old.policy) {
+                (Policy::Rules { rules, .. }, Policy::Rules { rules: old, .. }) => rules != old,
+                (new, old) => new != old,
+            },
+        }
+    }
+
+    fn accounts(&self) -> Option<&Accounts> {
+        match &self.doors {
+            Doors::Open | Doors::ThisHost => None,
+            Doors::Guarded { accounts, .. } => Some(accounts),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! The task that owns the broker.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::{self, Sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::Clock;
+use super::handle::{BrokerHandle, Letter};
+use super::mailbox::Mailbox;
+use crate::broker::{Broker, ConnectionId, Input, Output};
+
+/// Drives a [`Broker`]: tells it what happens, and does what it says. Waits for nobody but for something to happen.
+#[derive(Debug)]
+pub struct BrokerTask {
+    broker: Broker,
+    letters: mpsc::Receiver<Letter>,
+    mailboxes: HashMap<ConnectionId, Arc<Mailbox>, foldhash::fast::FixedState>,
+    /// The mailboxes of the batches that are being dealt with.
+    answered: Vec<Arc<Mailbox>>,
+    clock: Clock,
+}
+
+/// Letters that are dealt with before the answers leave: as many as make the work of a turn worth its wake-ups, and
+/// no more than a client would want to wait for.
+const TURN: usize = 128;
+
+impl BrokerTask {
+    /// A task for this broker, whose time is told by `clock`.
+    pub fn new(broker: Broker, clock: Clock) -> (BrokerHandle, Self) {
+        let (handle, letters) = BrokerHandle::channel();
+        let task = Self { broker, letters, mailboxes: HashMap::default(), answered: Vec::new(), clock };
+        (handle, task)
+    }
+
+    /// Runs until all handles are gone, or `stop` is cancelled and what had been sent before is dealt with. Returns
+    /// the broker's counters.
+    pub async fn run(mut self, stop: CancellationToken) -> Vec<(&'static str, u64)> {
+        let mut turn = Vec::with_capacity(TURN);
+        let mut timer = pin!(time::sleep_until(self.clock.to_tokio(self.clock.now())));
+        let mut stopped = pin!(stop.cancelled_owned());
+        let mut stopping = false;
+        loop {
+            let due = self.arm(timer.as_mut());
+            tokio::select! {
+                biased;
+                received = self.letters.recv_many(&mut turn, TURN) => {
+                    if received == 0 {
+                        return self.broker.counters().iter().collect();
+                    }
+                    for letter in turn.drain(..) {
+                        self.open(letter);
+                    }
+                }
+                () = timer.as_mut(), if due => {}
+                () = stopped.as_mut(), if !stopping => {
+                    stopping = true;
+                    self.letters.close();
+                }
+            }
+            let now = self.clock.now();
+            if self.broker.deadline().is_some_and(|at| at <= now) {
+                self.broker.handle(Input::Tick, now);
+            }
+            self.carry_out();
+        }
+    }
+
+    /// Sets the timer to the broker's deadline. Tells whether there is one.
+    fn arm(&self, mut timer: std::pin::Pin<&mut Sleep>) -> bool {
+        let deadline = self.broker.deadline().map(|at| self.clock.to_tokio(at));
+        if let Some(at) = deadline.filter(|at| *at != timer.deadline()) {
+            timer.as_mut().reset(at);
+        }
+        deadline.is_some()
+    }
+
+    fn open(&mut self, letter: Letter) {
+        let now = self.clock.now();
+        match letter {
+            Letter::Attach(attach, mailbox) => {
+                self.mailboxes.insert(attach.connection, mailbox);
+                self.broker.handle(Input::Attach(attach), now);
+            }
+            Letter::Packets(connection, packets, mailbox) => {
+                self.answered.push(mailbox);
+                self.broker.handle(Input::Received { connection, packets }, now);
+            }
+            Letter::Input(input) => {
+                if let Input::Closed { connection, .. } = &input {
+                    self.mailboxes.remove(connection);
+                }
+                self.broker.handle(input, now);
+            }
+            Letter::Count(answer) => {
+                // Who asked may have gone.
+                let _ = answer.send(self.broker.counters().iter().collect());
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.broker.poll_output() {
+            let Output::ToClient { connection, items } = output;
+            if let Some(mailbox) = self.mailboxes.get(&connection) {
+                mailbox.post(items);
+            }
+        }
+        for mailbox in self.answered.drain(..) {
+            mailbox.batch_answered();
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The auth file as a text: read, parsed, its parts named.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::accounts::Accounts;
+use super::error::AuthError;
+use super::locate::{Place, START, Step, locate};
+use super::rules;
+use crate::broker::Policy;
+
+/// What an auth file says.
+pub(super) struct AuthFile {
+    /// Who there is.
+    pub(super) accounts: Accounts,
+    /// Who may do what.
+    pub(super) policy: Policy,
+    /// How many groups it declares.
+    pub(super) groups: usize,
+    /// What is allowed but unwise, a sentence each.
+    pub(super) warnings: Vec<String>,
+}
+
+impl AuthFile {
+    /// Reads the file at `path`; a link is followed.
+    pub(super) fn read(path: &Path) -> Result<Self, AuthError> {
+        let unreadable = |source| AuthError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let mut file = File::open(path).map_err(unreadable)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(unreadable)?;
+
+        let mut auth = Self::parse(&bytes, path)?;
+        if auth.accounts.has_plain_passwords() && is_readable_by_all(&file).map_err(unreadable)? {
+            auth.warnings
+                .push("it holds plain passwords, and every user of this host may read it".to_owned());
+        }
+        Ok(auth)
+    }
+
+    /// Reads what stands in a file; `path` only names it in errors.
+    pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Self, AuthError> {
+        let invalid = |(Place { line, column }, message)| AuthError::Invalid {
+            path: path.to_owned(),
+            line,
+            column,
+            message,
+        };
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| invalid(not_utf8(bytes, error.valid_up_to())))?;
+        let document: Document = json5::from_str(text).map_err(|error| invalid(malformed(text, &error)))?;
+        let at_its_place = |fault: Fault| invalid((locate(text, &fault.path), fault.describe(text)));
+
+        let mut warnings = Vec::new();
+        let accounts = Accounts::build(&document.authentication, &mut warnings).map_err(at_its_place)?;
+        let rules = rules::build(&document, &accounts).map_err(at_its_place)?;
+        let policy = Policy::Rules {
+            rules,
+            users: accounts.names(),
+        };
+        Ok(Self {
+            accounts,
+            policy,
+            groups: document.group.len(),
+            warnings,
+        })
+    }
+}
+
+/// The whole file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    pub(super) authentication: Vec<User>,
+    #[serde(default)]
+    pub(super) group: Vec<Group>,
+    pub(super) authorization: Vec<TopicRule>,
+}
+
+/// An entry of `authentication`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct User {
+    pub(super) name: String,
+    pub(super) method: Method,
+    pub(super) digest: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) salt: Option<String>,
+}
+
+/// How a client shows that it is the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Method {
+    /// A password with a given SHA-256.
+    Sha256,
+    /// A password that stands in the file.
+    PlainPassword,
+    /// A certificate.
+    ClientCert,
+    /// By saying nothing about itself.
+    Anonymous,
+    /// By failing otherwise.
+    Unauthenticated,
+}
+
+/// An entry of `group`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Group {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) members: Vec<String>,
+}
+
+/// An entry of `authorization`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TopicRule {
+    pub(super) topic: String,
+    pub(super) allow: Option<Named>,
+    pub(super) deny: Option<Named>,
+}
+
+/// Whom a rule allows or denies what.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Named {
+    #[serde(default, rename = "sub")]
+    pub(super) subscribe: Vec<String>,
+    #[serde(default, rename = "pub")]
+    pub(super) publish: Vec<String>,
+}
+
+/// A value that cannot be, in a file that can be parsed.
+#[derive(Debug)]
+pub(super) struct Fault {
+    path: Vec<Step>,
+    message: String,
+    /// Where the other value stands that this one is at odds with.
+    other: Option<Vec<Step>>,
+}
+
+impl Fault {
+    /// The value at `path` is wrong: `message` says how, and what was expected.
+    pub(super) fn at(path: &[Step], message: String) -> Self {
+        Self {
+            path: path.to_vec(),
+            message,
+            other: None,
+        }
+    }
+
+    /// It is wrong because of the value at `other`.
+    pub(super) fn because_of(mut self, other: &[Step]) -> Self {
+        self.other = Some(other.to_vec());
+        self
+    }
+
+    fn describe(self, text: &str) -> String {
+        match self.other {
+            None => self.message,
+            Some(other) => format!(
+                "{} (the other is in line {})",
+                self.message,
+                locate(text, &other).line
+            ),
+        }
+    }
+}
+
+fn not_utf8(bytes: &[u8], valid: usize) -> (Place, String) {
+    let valid = bytes
+        .get(..valid)
+        .map(String::from_utf8_lossy)
+        .unwrap_or_default();
+    let place = Place::from(json5::Position::from_offset(valid.len(), &valid));
+    (
+        place,
+        "a byte that is not UTF-8, expected a text in UTF-8".to_owned(),
+    )
+}
+
+/// What the parser finds wrong, in words for those who do not know the parser.
+fn malformed(text: &str, error: &json5::Error) -> (Place, String) {
+    use json5::ErrorCode as Code;
+
+    let place = error.position().map_or(START, Place::from);
+    let Some(code) = error.code() else {
+        // From serde. Its messages say what was expected; its position is appended by the parser.
+        let message = error.to_string();
+        let message = error
+            .position()
+            .and_then(|at| message.strip_suffix(&format!(" at {at}")))
+            .unwrap_or(&message);
+        return (place, message.to_owned());
+    };
+    let message = match code {
+        Code::EofParsingString => {
+            "the file ends before a string that begins in here, expected its closing quote"
+        }
+        Code::EofParsingObject if error.position().is_none() => {
+            return (
+                Place::from(json5::Position::from_offset(text.len(), text)),
+                "the file ends, expected {".to_owned(),
+            );
+        }
+        Code::EofParsingComment => "the file ends before a comment that begins in here, expected */",
+        Code::EofParsingArray
+        | Code::EofParsingObject
+        | Code::EofParsingBool
+        | Code::EofParsingEscapeSequence
+        | Code::EofParsingIdentifier
+        | Code::EofParsingNull
+        | Code::EofParsingNumber
+        | Code::EofParsingValue => {
+            "the file ends within the object or list that begins here, expected its closing bracket"
+        }
+        Code::ExpectedBool | Code::ExpectedNull | Code::ExpectedNumber | Code::ExpectedValue => {
+            "not a value, expected a string, a list or an object"
+        }
+        Code::ExpectedClosingBrace => "expected , or } after a value of an object",
+        Code::ExpectedClosingBracket => "expected , or ] after an element of a list",
+        Code::ExpectedColon => "expected : after a key",
+        Code::ExpectedComma => "expected , between values",
+        Code::ExpectedComment => "a lone /, expected // or /* to begin a comment",
+        Code::ExpectedIdentifier | Code::InvalidKey => "not a key, expected a name or a quoted string",
+        Code::ExpectedOpeningBrace => "expected an object: {",
+        Code::ExpectedOpeningBracket => "expected a list: [",
+        Code::ExpectedString | Code::ExpectedStringOrObject => "expected a string in quotes",
+        Code::InvalidEscapeSequence | Code::InvalidBytes => {
+            "not an escape sequence, expected one of JSON5 such as \\n"
+        }
+        Code::LineTerminatorInString => "the line ends within a string, expected its closing quote",
+        Code::LeadingZero | Code::OverflowParsingNumber => {
+            "not a number, expected a string, a list or an object"
+        }
+        Code::TrailingCharacters => "more text after the object, expected the end of the file",
+    };
+    (place, message.to_owned())
+}
+
+#[cfg(unix)]
+fn is_readable_by_all(file: &File) -> io::Result<bool> {
+    use std::os::unix::fs::PermissionsExt;
+
+    const READABLE_BY_ALL: u32 = 0o004;
+    file.metadata()
+        .map(|metadata| metadata.permissions().mode() & READABLE_BY_ALL != 0)
+}
+
+#[cfg(not(unix))]
+fn is_readable_by_all(_file: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Whether there is anything at `path`, be it a link that leads nowhere: that is a mistake and not an absence.
+pub(super) fn is_there(path: &Path) -> Result<bool, AuthError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(AuthError::Unreadable {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}

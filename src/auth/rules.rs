@@ -1,0 +1,146 @@
+//! Groups and rules of an auth file, made into rules about users.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::accounts::Accounts;
+use super::file::{Document, Fault, Named};
+use super::locate::Step::{self, Index, Key};
+use crate::broker::permissions::{Names, Rule, Verdicts};
+use crate::mqtt::TopicFilter;
+
+/// The group that holds everybody, and needs no declaration.
+const ANY: &str = "@any";
+
+/// The rules, in their order.
+pub(super) fn build(document: &Document, accounts: &Accounts) -> Result<Vec<Rule>, Fault> {
+    let directory = Directory {
+        accounts,
+        groups: groups(document, accounts)?,
+    };
+    document
+        .authorization
+        .iter()
+        .enumerate()
+        .map(|(index, rule)| {
+            let here = [Key("authorization"), Index(index)];
+            let filter = topic(&rule.topic)
+                .map_err(|message| Fault::at(&[here[0], here[1], Key("topic")], message))?;
+            let side = |key, named: &Option<Named>| {
+                directory.resolve_both([here[0], here[1], Key(key)], named.as_ref())
+            };
+            let (allow, deny) = (side("allow", &rule.allow)?, side("deny", &rule.deny)?);
+            Ok(Rule {
+                filter,
+                publish: Verdicts {
+                    allow: allow.publish,
+                    deny: deny.publish,
+                },
+                subscribe: Verdicts {
+                    allow: allow.subscribe,
+                    deny: deny.subscribe,
+                },
+            })
+        })
+        .collect()
+}
+
+fn topic(text: &str) -> Result<TopicFilter, String> {
+    if text == "$share" || text.starts_with("$share/") {
+        // Rules are about the topics themselves, so this one would never apply, even to deny.
+        return Err(format!(
+            "{text:?} names a share, expected the topic filter that stands behind it"
+        ));
+    }
+    TopicFilter::parse(text).map_err(|error| format!("{text:?} is not a topic filter, expected one: {error}"))
+}
+
+type Groups<'d> = BTreeMap<&'d str, BTreeSet<Arc<str>>>;
+
+fn groups<'d>(document: &'d Document, accounts: &Accounts) -> Result<Groups<'d>, Fault> {
+    let mut groups = Groups::new();
+    for (index, group) in document.group.iter().enumerate() {
+        let name = &group.name;
+        let here = |message| Fault::at(&[Key("group"), Index(index), Key("name")], message);
+        if name.strip_prefix('@').is_none_or(str::is_empty) {
+            return Err(here(format!(
+                "the group name {name:?}, expected @ and at least one character"
+            )));
+        }
+        if name == ANY {
+            return Err(here(
+                "the group @any always holds everybody, expected another name".to_owned(),
+            ));
+        }
+        let mut members = BTreeSet::new();
+        for (position, member) in group.members.iter().enumerate() {
+            if !accounts.knows(member) {
+                let message =
+                    format!("{member:?} is a member of {name}, expected a user of `authentication`");
+                return Err(Fault::at(
+                    &[Key("group"), Index(index), Key("members"), Index(position)],
+                    message,
+                ));
+            }
+            members.insert(Arc::from(member.as_str()));
+        }
+        if groups.insert(name, members).is_some() {
+            let first = document
+                .group
+                .iter()
+                .position(|other| other.name == *name)
+                .unwrap_or(index);
+            return Err(here(format!(
+                "the group {name} is declared twice, expected each group once"
+            ))
+            .because_of(&[Key("group"), Index(first), Key("name")]));
+        }
+    }
+    Ok(groups)
+}
+
+/// Who is meant by a name in a rule.
+struct Directory<'d> {
+    accounts: &'d Accounts,
+    groups: Groups<'d>,
+}
+
+#[derive(Default)]
+struct Resolved {
+    publish: Names,
+    subscribe: Names,
+}
+
+impl Directory<'_> {
+    fn resolve_both(&self, [one, two, three]: [Step; 3], named: Option<&Named>) -> Result<Resolved, Fault> {
+        let Some(named) = named else {
+            return Ok(Resolved::default());
+        };
+        Ok(Resolved {
+            publish: self.resolve([one, two, three, Key("pub")], &named.publish)?,
+            subscribe: self.resolve([one, two, three, Key("sub")], &named.subscribe)?,
+        })
+    }
+
+    fn resolve(&self, [one, two, three, four]: [Step; 4], names: &[String]) -> Result<Names, Fault> {
+        let mut resolved = Names::default();
+        for (index, name) in names.iter().enumerate() {
+            if name == ANY {
+                resolved.any = true;
+            } else if let Some(members) = self.groups.get(name.as_str()) {
+                resolved.users.extend(members.iter().cloned());
+            } else if self.accounts.knows(name) {
+                resolved.users.insert(Arc::from(name.as_str()));
+            } else {
+                let expected = if name.starts_with('@') {
+                    "a group of `group`, or @any"
+                } else {
+                    "a user of `authentication`"
+                };
+                let message = format!("{name:?} is not declared, expected {expected}");
+                return Err(Fault::at(&[one, two, three, four, Index(index)], message));
+            }
+        }
+        Ok(resolved)
+    }
+}

@@ -1,0 +1,641 @@
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::mqtt::{TopicFilter, TopicName};
+
+const DIGEST: &str = "38ea2e5e88fcd692fe177c6cada15e9b2db6e70bee0a0d6678c8d3b2a9aae2ad";
+const AFAR: Origin = Origin::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+
+/// A directory of one test's own.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "mqtt-broker-auth-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("auth.json")
+    }
+
+    fn write(&self, text: &str) -> AuthSettings {
+        fs::write(self.path(), text).unwrap();
+        AuthSettings::File(self.path())
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// A file with these users, and no rules.
+fn users(entries: &str) -> String {
+    format!("{{ authentication: [{entries}], authorization: [] }}")
+}
+
+async fn attempt(
+    auth: &Authenticator,
+    origin: Origin,
+    username: Option<&str>,
+    password: Option<&'static [u8]>,
+) -> Result<Identity, Refusal> {
+    let password = password.map(|bytes| Password(Bytes::from_static(bytes)));
+    auth.authenticate(Attempt {
+        origin,
+        username: username.map(Arc::from),
+        password,
+    })
+    .await
+}
+
+fn user(name: &str) -> Identity {
+    Identity::User(Arc::from(name))
+}
+
+const EVERY_METHOD: &str = r#"
+    { name: "hashed", method: "sha256", salt: "salt", digest: "38EA2E5E88FCD692FE177C6CADA15E9B2DB6E70BEE0A0D6678C8D3B2A9AAE2AD" },
+    { name: "plain", method: "plain_password", password: "pässword", digest: "not this" },
+    { name: "odd", method: "plain_password", digest: "in the digest" },
+    { name: "certified", method: "client_cert" },
+"#;
+const ANONYMOUS: &str = r#"{ name: "nobody", method: "anonymous" },"#;
+const UNAUTHENTICATED: &str = r#"{ name: "stranger", method: "unauthenticated" },"#;
+
+/// What a client gives, and who it then is: `None` stands for whoever fails.
+type Row = (Option<&'static str>, Option<&'static [u8]>, Option<&'static str>);
+
+const ATTEMPTS: &[Row] = &[
+    (Some("hashed"), Some(b"mypassword"), Some("hashed")),
+    (Some("hashed"), Some(b"MYPASSWORD"), None),
+    (Some("hashed"), Some(b""), None),
+    (Some("hashed"), Some(b"\xFF\xFE"), None),
+    (Some("hashed"), None, None),
+    (Some("plain"), Some("pässword".as_bytes()), Some("plain")),
+    (Some("plain"), Some(b"not this"), None),
+    (Some("odd"), Some(b"in the digest"), Some("odd")),
+    (Some("certified"), None, None),
+    (Some("certified"), Some(b""), None),
+    (Some("nobody"), Some(b""), None),
+    (Some("nobody"), None, None),
+    (Some("stranger"), Some(b""), None),
+    (Some("absent"), Some(b"mypassword"), None),
+    (Some(""), Some(b""), None),
+    (None, Some(b"mypassword"), None),
+];
+
+#[tokio::test]
+async fn who_a_client_is_follows_from_what_it_gives() {
+    for (extra, anonymous, unauthenticated) in [
+        (String::new(), None, None),
+        (ANONYMOUS.to_owned(), Some("nobody"), None),
+        (UNAUTHENTICATED.to_owned(), Some("stranger"), Some("stranger")),
+        (
+            format!("{ANONYMOUS}{UNAUTHENTICATED}"),
+            Some("nobody"),
+            Some("stranger"),
+        ),
+    ] {
+        let directory = Directory::new();
+        let auth = Authenticator::open(directory.write(&users(&format!("{EVERY_METHOD}{extra}")))).unwrap();
+        let neither = [(None, None, anonymous)];
+        for (username, password, expected) in ATTEMPTS.iter().copied().chain(neither) {
+            for origin in [AFAR, Origin::Unix] {
+                let expected = expected.or(unauthenticated).map(user);
+                let found = attempt(&auth, origin, username, password).await;
+                assert_eq!(
+                    found.clone().ok(),
+                    expected,
+                    "{username:?} {password:?} with {extra:?}"
+                );
+                if let Err(refusal) = found {
+                    assert_eq!(refusal.reason, ReasonCode::NotAuthorized);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_an_auth_file_only_clients_of_this_host_are_let_in() {
+    let directory = Directory::new();
+    let auth = Authenticator::open(AuthSettings::FileIfPresent(directory.path())).unwrap();
+    let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+    for origin in [
+        Origin::Unix,
+        Origin::Ip(Ipv4Addr::new(127, 1, 2, 3).into()),
+        Origin::Ip(Ipv6Addr::LOCALHOST.into()),
+        Origin::Ip(mapped.into()),
+    ] {
+        assert_eq!(
+            attempt(&auth, origin, Some("u"), Some(b"p")).await,
+            Ok(Identity::Anonymous),
+            "{origin:?}"
+        );
+    }
+    let refusal = attempt(&auth, AFAR, None, None).await.unwrap_err();
+    assert_eq!(refusal.reason, ReasonCode::NotAuthorized);
+    for way_out in ["--auth-file", "--allow-anonymous"] {
+        assert!(refusal.detail.contains(way_out), "{refusal}");
+    }
+    assert_eq!(*auth.policy(), Policy::AllowAll);
+}
+
+#[tokio::test]
+async fn everybody_may_be_let_in_unless_a_file_says_otherwise() {
+    let directory = Directory::new();
+    let settings = AuthSettings::Everybody {
+        unless: directory.path(),
+    };
+    let auth = Authenticator::open(settings.clone()).unwrap();
+    assert_eq!(attempt(&auth, AFAR, None, None).await, Ok(Identity::Anonymous));
+
+    directory.write(&users(""));
+    let error = Authenticator::open(settings).unwrap_err();
+    assert!(matches!(error, AuthError::Contradiction { .. }));
+    assert!(
+        error
+            .to_string()
+            .starts_with("--allow-anonymous lets everybody do everything, but the auth file")
+    );
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    let directory = Directory::new();
+    let error = Authenticator::open(AuthSettings::File(directory.path())).unwrap_err();
+    assert!(matches!(error, AuthError::Unreadable { .. }), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("auth.json: the auth file cannot be read: "),
+        "{error}"
+    );
+    let error = Authenticator::open(AuthSettings::File(directory.0.clone())).unwrap_err();
+    assert!(matches!(error, AuthError::Unreadable { .. }), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_is_a_mistake() {
+    let directory = Directory::new();
+    std::os::unix::fs::symlink(directory.0.join("gone"), directory.path()).unwrap();
+    let error = Authenticator::open(AuthSettings::FileIfPresent(directory.path())).unwrap_err();
+    assert!(matches!(error, AuthError::Unreadable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_example_lets_the_readme_s_trial_work() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("auth.json");
+    let file = AuthFile::read(&example).unwrap();
+    assert_eq!(file.warnings, [""; 0]);
+
+    let auth = Authenticator::open(AuthSettings::File(example)).unwrap();
+    let guest = attempt(&auth, AFAR, None, None).await.unwrap();
+    assert_eq!(guest, user("guest"));
+    for name in ["alice", "bob"] {
+        assert_eq!(
+            attempt(&auth, AFAR, Some(name), Some(b"mypassword")).await,
+            Ok(user(name))
+        );
+    }
+    let topic = |name| TopicName::parse(name).unwrap();
+    let guest = auth.policy().permissions(&guest);
+    assert!(guest.may_publish(&topic("hello")) && guest.may_receive(&topic("hello")));
+    assert!(guest.may_subscribe(&TopicFilter::parse("#").unwrap()));
+    assert!(!guest.may_publish(&topic("staff/news")) && guest.may_receive(&topic("staff/news")));
+    assert!(!guest.may_receive(&topic("staff/bob/private")));
+    let bob = auth.policy().permissions(&user("bob"));
+    assert!(bob.may_publish(&topic("staff/news")) && bob.may_receive(&topic("staff/bob/private")));
+}
+
+/// Rules about u1 and u2, who are `@both`; `verb` applies to publishing and subscribing alike.
+fn policy_of(rules: &str) -> Policy {
+    let text = format!(
+        r#"{{
+            authentication: [{{ name: "u1", method: "client_cert" }}, {{ name: "u2", method: "client_cert" }}],
+            group: [{{ name: "@both", members: ["u1", "u2"] }}, {{ name: "@empty" }}],
+            authorization: [{rules}],
+        }}"#
+    );
+    AuthFile::parse(text.as_bytes(), Path::new("auth.json"))
+        .unwrap_or_else(|error| panic!("{error}"))
+        .policy
+}
+
+#[track_caller]
+fn check_rules(rules: &str, expected: &[(&str, &str, &str, bool)]) {
+    let policy = policy_of(rules);
+    for (name, verb, topic, expected) in expected {
+        let permissions = policy.permissions(&user(name));
+        let found = match *verb {
+            "pub" => permissions.may_publish(&TopicName::parse(topic).unwrap()),
+            "sub" => permissions.may_subscribe(&TopicFilter::parse(topic).unwrap()),
+            "get" => permissions.may_receive(&TopicName::parse(topic).unwrap()),
+            verb => panic!("{verb}"),
+        };
+        assert_eq!(found, *expected, "{name} {verb} {topic} under {rules}");
+    }
+}
+
+#[test]
+fn the_last_applying_rule_decides() {
+    check_rules(
+        r##"{ topic: "t1", allow: { sub: ["u1"], pub: ["u1"] } },
+            { topic: "#", deny: { sub: ["@any"], pub: ["@any"] } },
+            { topic: "t2", allow: { sub: ["@both"], pub: ["@both"] } }"##,
+        &[
+            ("u1", "pub", "t1", false),
+            ("u1", "sub", "t1", false),
+            ("u1", "pub", "t2", true),
+            ("u1", "sub", "t2", true),
+            ("u1", "pub", "t3", false),
+            ("u1", "sub", "t3", false),
+        ],
+    );
+    check_rules(
+        r##"{ topic: "#", deny: { sub: ["u1"], pub: ["u1"] } },
+            { topic: "1/#", allow: { sub: ["u1"], pub: ["u1"] } },
+            { topic: "1/2/#", deny: { sub: ["u1"], pub: ["u1"] } }"##,
+        &[
+            ("u1", "pub", "1/2", false),
+            ("u1", "sub", "1/2", false),
+            ("u1", "sub", "1/2/3", false),
+            ("u1", "sub", "1/2/", false),
+            ("u1", "sub", "1/#", true),
+            ("u1", "get", "1/2/3", false),
+            ("u1", "get", "1/3", true),
+        ],
+    );
+}
+
+#[test]
+fn rules_concern_those_whom_they_name() {
+    check_rules(
+        r##"{ topic: "#", deny: { pub: ["@both"] } },
+            { topic: "sub/#", allow: { pub: ["@both"] } },
+            { topic: "sub/x", deny: { pub: ["u2"] } }"##,
+        &[
+            ("u1", "pub", "sub/x", true),
+            ("u2", "pub", "sub/x", false),
+            ("u2", "pub", "sub/y", true),
+        ],
+    );
+    check_rules(
+        r#"{ topic: "t", allow: { pub: ["u1"] }, deny: { pub: ["u2"] } }"#,
+        &[
+            ("u1", "pub", "t", true),
+            ("u2", "pub", "t", false),
+            ("u1", "sub", "t", false),
+        ],
+    );
+    check_rules(
+        r#"{ topic: "t", allow: { pub: ["@both"] }, deny: { pub: ["u2"] } }"#,
+        &[("u1", "pub", "t", true), ("u2", "pub", "t", false)],
+    );
+}
+
+#[test]
+fn a_wide_subscription_stands_and_what_is_denied_is_withheld() {
+    check_rules(
+        r##"{ topic: "#", deny: { sub: ["u1"] } }, { topic: "ok/#", allow: { sub: ["u1"] } }"##,
+        &[
+            ("u1", "sub", "#", true),
+            ("u1", "get", "ok/x", true),
+            ("u1", "get", "secret/x", false),
+        ],
+    );
+    check_rules(
+        r##"{ topic: "#", allow: { sub: ["u1"] } }, { topic: "secret/#", deny: { sub: ["u1"] } }"##,
+        &[
+            ("u1", "sub", "#", true),
+            ("u1", "get", "ok/x", true),
+            ("u1", "get", "secret/x", false),
+        ],
+    );
+}
+
+#[test]
+fn rules_that_name_nobody_decide_nothing() {
+    check_rules("", &[("u1", "pub", "t", false), ("u1", "sub", "t", false)]);
+    check_rules(
+        r##"{ topic: "#", allow: { pub: ["u1"], sub: ["u1"] } },
+            { topic: "#", deny: { pub: [], sub: ["@empty"] } },
+            { topic: "#" }"##,
+        &[("u1", "pub", "t", true), ("u1", "sub", "t", true)],
+    );
+}
+
+/// The file must be refused, with `expected` behind its name.
+#[track_caller]
+fn check_error(text: &str, expected: &str) {
+    match AuthFile::parse(text.as_bytes(), Path::new("auth.json")) {
+        Ok(_) => panic!("accepted: {text}"),
+        Err(error) => assert_eq!(error.to_string(), format!("auth.json:{expected}")),
+    }
+}
+
+#[test]
+fn what_is_not_json5_is_told_with_its_place() {
+    check_error("", "1:1: the file ends, expected {");
+    check_error("// nothing\n", "2:1: the file ends, expected {");
+    check_error("[]", "1:1: expected an object: {");
+    check_error(
+        "{\n  authentication: [\n",
+        "2:19: the file ends within the object or list that begins here, expected its closing bracket",
+    );
+    check_error(
+        "{ authentication: [] authorization: [] }",
+        "1:22: expected , between values",
+    );
+    check_error("{ authentication [] }", "1:18: expected : after a key");
+    check_error("{ authentication: 'x' }", "1:19: expected a list: [");
+    check_error(
+        "{ authentication: [], authorization: [] } x",
+        "1:43: more text after the object, expected the end of the file",
+    );
+    check_error(
+        "{ authentication: [{ name: 5 }] }",
+        "1:28: expected a string in quotes",
+    );
+    check_error(
+        "{ authentication: [{ name: 'x\n' }] }",
+        "1:30: the line ends within a string, expected its closing quote",
+    );
+    check_error(
+        "{ /* authentication: [] }",
+        "1:1: the file ends before a comment that begins in here, expected */",
+    );
+    check_error(
+        "{ # authentication: [] }",
+        "1:3: not a key, expected a name or a quoted string",
+    );
+    let text = b"{\n 'ab\xC3'";
+    let error = AuthFile::parse(text, Path::new("f")).map(|_| ()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "f:2:5: a byte that is not UTF-8, expected a text in UTF-8"
+    );
+}
+
+#[test]
+fn keys_that_have_no_meaning_and_keys_that_are_missing_are_errors() {
+    check_error(
+        "{ authentication: [], authorization: [],\n  groups: [] }",
+        "2:3: unknown field `groups`, expected one of `authentication`, `group`, `authorization`",
+    );
+    check_error("{ authorization: [] }", "1:1: missing field `authentication`");
+    check_error("{ authentication: [] }", "1:1: missing field `authorization`");
+    check_error(
+        "{ authentication: [], authorization: [], authorization: [] }",
+        "1:1: duplicate field `authorization`",
+    );
+    check_error(&users("{ name: 'a' }"), "1:20: missing field `method`");
+    check_error(
+        &users("{ name: 'a', method: 'md5' }"),
+        "1:41: unknown variant `md5`, expected one of `sha256`, `plain_password`, `client_cert`, `anonymous`, \
+         `unauthenticated`",
+    );
+    check_error(
+        "{ authentication: [], authorization: [{ topic: 'a', allow: { publish: [] } }] }",
+        "1:62: unknown field `publish`, expected `sub` or `pub`",
+    );
+}
+
+#[test]
+fn users_are_checked() {
+    check_error(
+        &users("{ name: '', method: 'anonymous' }"),
+        "1:28: an empty user name, expected at least one character",
+    );
+    check_error(
+        &users("{ name: '@a', method: 'anonymous' }"),
+        r#"1:28: the user name "@a" begins with @, expected that of group names only"#,
+    );
+    check_error(
+        &users("{ name: 'a', method: 'anonymous' },\n{ name: 'a', method: 'client_cert' }"),
+        r#"2:9: the user "a" is declared twice, expected each user once (the other is in line 1)"#,
+    );
+    for method in ["anonymous", "unauthenticated"] {
+        check_error(
+            &users(&format!(
+                "\n{{ name: 'a', method: '{method}' }},\n{{ name: 'b', method: '{method}' }}"
+            )),
+            &format!(
+                "3:22: a second user of method {method:?}, expected one at most (the other is in line 2)"
+            ),
+        );
+    }
+    check_error(
+        &users("{ name: 'a', method: 'sha256' }"),
+        r#"1:20: the user "a" of method "sha256" has no `digest`, expected one"#,
+    );
+    check_error(
+        &users("{ name: 'a', method: 'sha256', digest: 'abc' }"),
+        "1:59: not a digest, expected the 64 hexadecimal digits of a SHA-256",
+    );
+    check_error(
+        &users("{ name: 'a', method: 'plain_password' }"),
+        r#"1:20: the user "a" of method "plain_password" has no `password`, expected one"#,
+    );
+}
+
+#[test]
+fn groups_and_rules_are_checked() {
+    let file = |groups: &str, rules: &str| {
+        format!(
+            "{{ authentication: [{{ name: 'a', method: 'anonymous' }}],\ngroup: [{groups}],\nauthorization: [{rules}] }}"
+        )
+    };
+    for name in ["", "g", "@"] {
+        check_error(
+            &file(&format!("{{ name: '{name}' }}"), ""),
+            &format!("2:17: the group name {name:?}, expected @ and at least one character"),
+        );
+    }
+    check_error(
+        &file("{ name: '@any' }", ""),
+        "2:17: the group @any always holds everybody, expected another name",
+    );
+    check_error(
+        &file("{ name: '@g' },\n{ name: '@g' }", ""),
+        "3:9: the group @g is declared twice, expected each group once (the other is in line 2)",
+    );
+    for member in ["b", "@g"] {
+        check_error(
+            &file(&format!("{{ name: '@g', members: ['a', '{member}'] }}"), ""),
+            &format!("2:38: {member:?} is a member of @g, expected a user of `authentication`"),
+        );
+    }
+    check_error(
+        &file("", "{ topic: 'a/#/b' }"),
+        r#"3:26: "a/#/b" is not a topic filter, expected one: '#' must be the whole of the last level"#,
+    );
+    check_error(
+        &file("", "{ topic: '' }"),
+        r#"3:26: "" is not a topic filter, expected one: it is empty"#,
+    );
+    check_error(
+        &file("", "{ topic: '$share/g/a' }"),
+        r#"3:26: "$share/g/a" names a share, expected the topic filter that stands behind it"#,
+    );
+    check_error(
+        &file("", "{ topic: 'a', allow: { sub: ['a', 'b'] } }"),
+        r#"3:51: "b" is not declared, expected a user of `authentication`"#,
+    );
+    check_error(
+        &file("", "{ topic: 'a', deny: { pub: ['@g'] } }"),
+        r#"3:45: "@g" is not declared, expected a group of `group`, or @any"#,
+    );
+}
+
+#[test]
+fn what_is_unwise_is_warned_of() {
+    let text = users(&format!(
+        "{{ name: 'a', method: 'sha256', digest: '{DIGEST}' }},
+         {{ name: 'b', method: 'sha256', digest: '{DIGEST}', salt: '' }},
+         {{ name: 'c', method: 'client_cert', password: 'x', salt: 'y' }}"
+    ));
+    let file =
+        AuthFile::parse(text.as_bytes(), Path::new("auth.json")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(
+        file.warnings,
+        [
+            r#"not used by the method of user "c": password, salt"#,
+            "passwords without a salt are easily guessed from their digests: a, b",
+        ]
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn plain_passwords_that_all_may_read_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = Directory::new();
+    directory.write(&users("{ name: 'a', method: 'plain_password', password: 'x' }"));
+    for (mode, warnings) in [(0o600, 0), (0o640, 0), (0o644, 1)] {
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(
+            AuthFile::read(&directory.path())
+                .unwrap_or_else(|error| panic!("{error}"))
+                .warnings
+                .len(),
+            warnings
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_reload_takes_all_or_nothing_and_says_what_changed() {
+    let directory = Directory::new();
+    let rules = "{ topic: '#', allow: { pub: ['@any'] } }";
+    let file =
+        |users: &str, rules: &str| format!("{{ authentication: [{users}], authorization: [{rules}] }}");
+    let (a, b, c) = (
+        "{ name: 'a', method: 'plain_password', password: 'x' },",
+        "{ name: 'b', method: 'plain_password', password: 'x' },",
+        "{ name: 'c', method: 'client_cert' },",
+    );
+    let auth = Authenticator::open(directory.write(&file(&format!("{a}{b}"), rules))).unwrap();
+    assert_eq!(auth.reload().unwrap(), ReloadReport::default());
+
+    let b2 = b.replace("'x'", "'y'");
+    directory.write(&file(&format!("{b2}{c}"), rules));
+    let report = auth.reload().unwrap();
+    let names = |name: &str| [Arc::from(name)].into();
+    let expected = ReloadReport {
+        users_added: names("c"),
+        users_removed: names("a"),
+        users_changed: names("b"),
+        rules_changed: false,
+    };
+    assert_eq!(report, expected);
+    assert_eq!(attempt(&auth, AFAR, Some("b"), Some(b"y")).await, Ok(user("b")));
+    assert!(attempt(&auth, AFAR, Some("a"), Some(b"x")).await.is_err());
+    assert!(!auth.policy().knows(&user("a")) && auth.policy().knows(&user("c")));
+
+    let before = auth.policy();
+    directory.write("{");
+    auth.reload().unwrap_err();
+    assert_eq!(auth.policy(), before);
+    assert_eq!(attempt(&auth, AFAR, Some("b"), Some(b"y")).await, Ok(user("b")));
+
+    directory.write(&file(&format!("{b2}{c}"), ""));
+    assert_eq!(
+        auth.reload().unwrap(),
+        ReloadReport {
+            rules_changed: true,
+            ..ReloadReport::default()
+        }
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reload_follows_a_link_anew() {
+    let directory = Directory::new();
+    for (name, user) in [("one", "a"), ("two", "b")] {
+        fs::write(
+            directory.0.join(name),
+            users(&format!("{{ name: '{user}', method: 'client_cert' }}")),
+        )
+        .unwrap();
+    }
+    std::os::unix::fs::symlink("one", directory.path()).unwrap();
+    let auth = Authenticator::open(AuthSettings::File(directory.path())).unwrap();
+    std::os::unix::fs::symlink("two", directory.0.join("new")).unwrap();
+    fs::rename(directory.0.join("new"), directory.path()).unwrap();
+    auth.reload().unwrap();
+    assert!(auth.policy().knows(&user("b")) && !auth.policy().knows(&user("a")));
+}
+
+#[tokio::test]
+async fn a_reload_takes_a_file_that_has_come_and_misses_one_that_has_gone() {
+    let directory = Directory::new();
+    let auth = Authenticator::open(AuthSettings::FileIfPresent(directory.path())).unwrap();
+    assert!(auth.reload().unwrap().is_empty());
+    assert!(auth.describe().contains("no auth file"), "{}", auth.describe());
+
+    directory.write(&users("{ name: 'a', method: 'client_cert' }"));
+    assert!(auth.reload().unwrap().rules_changed);
+    assert!(
+        auth.describe()
+            .ends_with("auth.json (users: 1, groups: 0, rules: 0)"),
+        "{}",
+        auth.describe()
+    );
+    assert!(!auth.policy().knows(&Identity::Anonymous));
+
+    fs::remove_file(directory.path()).unwrap();
+    auth.reload().unwrap_err();
+    assert!(attempt(&auth, Origin::Unix, None, None).await.is_err());
+}
+
+#[tokio::test]
+async fn more_verifications_than_permits_wait_for_each_other() {
+    let directory = Directory::new();
+    let auth = Arc::new(Authenticator::open(directory.write(&users(EVERY_METHOD))).unwrap());
+    let attempts: Vec<_> = (0..64)
+        .map(|_| {
+            let auth = Arc::clone(&auth);
+            tokio::spawn(async move { attempt(&auth, AFAR, Some("hashed"), Some(b"mypassword")).await })
+        })
+        .collect();
+    for attempt in attempts {
+        assert_eq!(attempt.await.unwrap(), Ok(user("hashed")));
+    }
+}

@@ -9,14 +9,28 @@ use mqtt_broker::mqtt::{Packet, ProtocolVersion, ReasonCode};
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
-    ConnAck { session_present: bool, reason: ReasonCode },
+    ConnAck {
+        session_present: bool,
+        reason: ReasonCode,
+    },
     /// PUBACK, PUBREC or PUBCOMP.
-    Acknowledgement { kind: AcknowledgementKind, packet_id: u16, reason: ReasonCode },
-    SubAck { packet_id: u16, reasons: Vec<ReasonCode> },
-    UnsubAck { packet_id: u16, reasons: Vec<ReasonCode> },
+    Acknowledgement {
+        kind: AcknowledgementKind,
+        packet_id: u16,
+        reason: ReasonCode,
+    },
+    SubAck {
+        packet_id: u16,
+        reasons: Vec<ReasonCode>,
+    },
+    UnsubAck {
+        packet_id: u16,
+        reasons: Vec<ReasonCode>,
+    },
     PingResp,
-    /// DISCONNECT; `None`: for some reason.
-    Disconnect { reason: Option<ReasonCode> },
+    Disconnect {
+        reason: ReasonCode,
+    },
 }
 
 impl Answer {
@@ -28,11 +42,13 @@ impl Answer {
                 let ConnAck { session_present, reason, .. } = **connack;
                 Self::ConnAck { session_present, reason }
             }
-            Packet::Acknowledgement(packet) if packet.kind != AcknowledgementKind::PubRel => Self::Acknowledgement {
-                kind: packet.kind,
-                packet_id: packet.packet_id.get(),
-                reason: packet.reason,
-            },
+            Packet::Acknowledgement(packet) if packet.kind != AcknowledgementKind::PubRel => {
+                Self::Acknowledgement {
+                    kind: packet.kind,
+                    packet_id: packet.packet_id.get(),
+                    reason: packet.reason,
+                }
+            }
             Packet::SubAck(packet) => {
                 Self::SubAck { packet_id: packet.packet_id.get(), reasons: packet.reasons.clone() }
             }
@@ -40,7 +56,7 @@ impl Answer {
                 Self::UnsubAck { packet_id: packet.packet_id.get(), reasons: packet.reasons.clone() }
             }
             Packet::PingResp => Self::PingResp,
-            Packet::Disconnect(packet) => Self::Disconnect { reason: Some(packet.reason) },
+            Packet::Disconnect(packet) => Self::Disconnect { reason: packet.reason },
             Packet::Publish(_)
             | Packet::Acknowledgement(_)
             | Packet::Connect(_)
@@ -54,12 +70,12 @@ impl Answer {
     /// Whether `seen`, which came to a client of this version, is this answer.
     pub(crate) fn is(&self, seen: &Self, version: ProtocolVersion) -> bool {
         match (self, seen) {
-            (Self::Disconnect { reason: None }, Self::Disconnect { .. }) => true,
             _ if version.is_v5() => self == seen,
             // Older versions have no words for most reasons.
-            (Self::ConnAck { session_present, reason }, Self::ConnAck { session_present: present, reason: seen }) => {
-                session_present == present && reason.is_error() == seen.is_error()
-            }
+            (
+                Self::ConnAck { session_present, reason },
+                Self::ConnAck { session_present: present, reason: seen },
+            ) => session_present == present && reason.is_error() == seen.is_error(),
             (Self::SubAck { packet_id, reasons }, Self::SubAck { packet_id: id, reasons: seen }) => {
                 let told = |reason: &ReasonCode| match reason.is_error() {
                     true => ReasonCode::UnspecifiedError,

@@ -7,7 +7,8 @@ use mqtt_broker::broker::Permissions;
 use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::packet::{Publish, SubscriptionOptions};
 use mqtt_broker::mqtt::{
-    Message, ProtocolVersion, PublishProperties, QoS, SubscriptionFilter, SubscriptionIdentifier, TopicName, codec,
+    Message, ProtocolVersion, PublishProperties, QoS, SubscriptionFilter, SubscriptionIdentifier, TopicName,
+    codec,
 };
 
 #[derive(Debug, Clone)]
@@ -19,7 +20,7 @@ pub(crate) struct Subscription {
 
 /// A message as one client is to see it.
 #[derive(Debug, Clone)]
-pub(crate) struct Copy {
+pub(crate) struct Expected {
     pub(crate) message: Rc<Message>,
     pub(crate) publisher: Rc<str>,
     /// When it was accepted, compared with others.
@@ -54,7 +55,7 @@ pub(crate) struct Claims {
 
 #[derive(Debug)]
 struct Claim {
-    copy: self::Copy,
+    expected: Expected,
     /// The subscription whose retained messages it is one of.
     replay: Option<SubscriptionFilter>,
     /// Whether it has to be delivered; otherwise it may be.
@@ -76,7 +77,7 @@ pub(crate) struct SharedClaim {
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) session: usize,
-    pub(crate) copy: self::Copy,
+    pub(crate) expected: Expected,
     /// Whether it need not get the message: it has left the group or may not have it any more.
     pub(crate) excused: bool,
 }
@@ -92,9 +93,9 @@ pub(crate) enum Arrival {
 
 impl Claims {
     /// A message has been routed to the session.
-    pub(crate) fn owe(&mut self, copy: self::Copy, takes: Takes) {
-        let must = takes.takes(&copy);
-        self.claims.push(Claim { copy, replay: None, must, got: false });
+    pub(crate) fn owe(&mut self, expected: Expected, takes: Takes) {
+        let must = takes.takes(&expected);
+        self.claims.push(Claim { expected, replay: None, must, got: false });
     }
 
     /// Retained messages are being sent because of a subscription.
@@ -104,7 +105,7 @@ impl Claims {
     }
 
     /// A retained message is to be sent because of a subscription.
-    pub(crate) fn owe_retained(&mut self, retained: &self::Copy, subscription: &Subscription, takes: Takes) {
+    pub(crate) fn owe_retained(&mut self, retained: &Expected, subscription: &Subscription, takes: Takes) {
         self.claim_retained(retained, subscription, takes.fits(retained));
     }
 
@@ -118,9 +119,9 @@ impl Claims {
 
     /// The retained message of a topic has been replaced, or forgotten. What was there need not arrive any more where
     /// it was on its way; where others are, the new one may come instead.
-    pub(crate) fn retained_changed(&mut self, topic: &TopicName, new: Option<&self::Copy>, own: bool) {
+    pub(crate) fn retained_changed(&mut self, topic: &TopicName, new: Option<&Expected>, own: bool) {
         for claim in self.claims.iter_mut().filter(|claim| claim.replay.is_some()) {
-            claim.must &= claim.copy.message.topic != *topic;
+            claim.must &= claim.expected.message.topic != *topic;
         }
         let Some(new) = new else { return };
         for replay in self.replays.clone() {
@@ -130,29 +131,29 @@ impl Claims {
         }
     }
 
-    fn claim_retained(&mut self, retained: &self::Copy, subscription: &Subscription, must: bool) {
+    fn claim_retained(&mut self, retained: &Expected, subscription: &Subscription, must: bool) {
         let replay = Some(subscription.filter.clone());
-        self.claims.push(Claim { copy: retained.clone(), replay, must, got: false });
+        self.claims.push(Claim { expected: retained.clone(), replay, must, got: false });
     }
 
     /// The client takes other packets from now on.
     pub(crate) fn attached(&mut self, takes: Takes) {
         for claim in &mut self.claims {
-            claim.must &= takes.fits(&claim.copy);
+            claim.must &= takes.fits(&claim.expected);
         }
     }
 
     /// The connection is gone, and with it what was not to be acknowledged.
     pub(crate) fn detached(&mut self) {
         for claim in &mut self.claims {
-            claim.must &= claim.copy.qos > QoS::AtMostOnce;
+            claim.must &= claim.expected.qos > QoS::AtMostOnce;
         }
     }
 
     /// The session may receive less.
     pub(crate) fn restricted(&mut self, permissions: &Permissions) {
         for claim in &mut self.claims {
-            claim.must &= permissions.may_receive(&claim.copy.message.topic);
+            claim.must &= permissions.may_receive(&claim.expected.message.topic);
         }
     }
 
@@ -187,7 +188,7 @@ impl Claims {
         if self.is_repeated(publish) {
             return Ok(Some(Arrival::Repeated));
         }
-        let fits = |claim: &&mut Claim| !claim.got && claim.copy.is(publish, version);
+        let fits = |claim: &&mut Claim| !claim.got && claim.expected.is(publish, version);
         let index = {
             let mut open: Vec<(usize, &mut Claim)> = self.claims.iter_mut().enumerate().collect();
             open.retain_mut(|(_, claim)| fits(&claim));
@@ -197,16 +198,16 @@ impl Claims {
         let Some(index) = index else { return Ok(None) };
         let claim = &mut self.claims[index];
         claim.got = true;
-        let copy = claim.copy.clone();
+        let expected = claim.expected.clone();
         if claim.replay.is_none() {
-            let key = (Rc::clone(&copy.publisher), copy.message.topic.clone(), copy.qos);
+            let key = (Rc::clone(&expected.publisher), expected.message.topic.clone(), expected.qos);
             let last = self.last.entry(key).or_default();
-            if copy.order < *last {
-                return Err(format!("after one that was accepted later ({} after {last})", copy.order));
+            if expected.order < *last {
+                return Err(format!("after one that was accepted later ({} after {last})", expected.order));
             }
-            *last = copy.order;
+            *last = expected.order;
         }
-        copy.check_expiry(publish, version, now)?;
+        expected.check_expiry(publish, version, now)?;
         self.remember(publish);
         self.settle_replays();
         Ok(Some(Arrival::New))
@@ -228,14 +229,14 @@ impl Claims {
     }
 
     /// What should have come by `now` and has not: how many messages of QoS 0, and of the others.
-    pub(crate) fn missing(&self, now: Instant) -> Vec<&self::Copy> {
-        let missing = |claim: &&Claim| claim.must && !claim.got && !claim.copy.message.has_expired(now);
-        self.claims.iter().filter(missing).map(|claim| &claim.copy).collect()
+    pub(crate) fn missing(&self, now: Instant) -> Vec<&Expected> {
+        let missing = |claim: &&Claim| claim.must && !claim.got && !claim.expected.message.has_expired(now);
+        self.claims.iter().filter(missing).map(|claim| &claim.expected).collect()
     }
 
     /// What there is of a topic, to explain why something should not have come.
     pub(crate) fn about(&self, topic: &TopicName) -> String {
-        let about = self.claims.iter().filter(|claim| claim.copy.message.topic == *topic);
+        let about = self.claims.iter().filter(|claim| claim.expected.message.topic == *topic);
         let mut lines: Vec<String> = about.map(|claim| format!("{claim:?}")).collect();
         lines.reverse();
         lines.truncate(8);
@@ -275,7 +276,10 @@ impl SharedClaim {
         version: ProtocolVersion,
     ) -> bool {
         let is_it = self.got < self.most
-            && self.members.iter().any(|member| member.session == session && member.copy.is(publish, version));
+            && self
+                .members
+                .iter()
+                .any(|member| member.session == session && member.expected.is(publish, version));
         if is_it {
             self.got += 1;
             claims.remember(publish);
@@ -287,24 +291,24 @@ impl SharedClaim {
     pub(crate) fn is_missing(&self, now: Instant) -> bool {
         self.must
             && self.got == 0
-            && self.members.iter().any(|member| !member.excused && !member.copy.message.has_expired(now))
+            && self.members.iter().any(|member| !member.excused && !member.expected.message.has_expired(now))
     }
 }
 
 impl Takes {
-    pub(crate) fn fits(self, copy: &self::Copy) -> bool {
-        let len = codec::delivery_len(&copy.message, copy.qos, &copy.identifiers, self.version);
+    pub(crate) fn fits(self, expected: &Expected) -> bool {
+        let len = codec::delivery_len(&expected.message, expected.qos, &expected.identifiers, self.version);
         len <= self.maximum_packet_size
     }
 
     /// Whether a message must reach the client, as things are.
-    pub(crate) fn takes(self, copy: &self::Copy) -> bool {
-        if self.connected { self.fits(copy) } else { copy.qos > QoS::AtMostOnce }
+    pub(crate) fn takes(self, expected: &Expected) -> bool {
+        if self.connected { self.fits(expected) } else { expected.qos > QoS::AtMostOnce }
     }
 }
 
-impl self::Copy {
-    /// The copy of a retained message that a subscription is sent.
+impl Expected {
+    /// The expected of a retained message that a subscription is sent.
     pub(crate) fn of_replay(&self, subscription: &Subscription) -> Self {
         Self {
             qos: self.message.qos.min(subscription.options.qos),
@@ -314,7 +318,7 @@ impl self::Copy {
         }
     }
 
-    /// Whether a PUBLISH is this copy, as a client of this version sees it.
+    /// Whether a PUBLISH is this expected, as a client of this version sees it.
     fn is(&self, publish: &Publish, version: ProtocolVersion) -> bool {
         let same = publish.topic.as_ref() == Some(&self.message.topic)
             && publish.payload == self.message.payload

@@ -14,15 +14,15 @@ use mqtt_broker::broker::{
 };
 use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::packet::{
-    Acknowledgement, AcknowledgementKind, Connect, Disconnect, Publish, RetainHandling, Subscribe, SubscribeEntry,
-    SubscriptionOptions, Unsubscribe, Will,
+    Acknowledgement, AcknowledgementKind, Connect, Disconnect, Publish, RetainHandling, Subscribe,
+    SubscribeEntry, SubscriptionOptions, Unsubscribe, Will,
 };
 use mqtt_broker::mqtt::{
     Message, Packet, ProtocolVersion, QoS, ReasonCode, SubscriptionFilter, SubscriptionIdentifier, TopicName,
 };
 
 use crate::answer::Answer;
-use crate::claims::{Arrival, Claims, Copy, Member, SharedClaim, Subscription, Takes};
+use crate::claims::{Arrival, Claims, Expected, Member, SharedClaim, Subscription, Takes};
 
 #[derive(Debug)]
 pub(crate) struct Reference {
@@ -32,7 +32,7 @@ pub(crate) struct Reference {
     /// Which session a connection has, or had.
     pub(crate) connections: BTreeMap<ConnectionId, usize>,
     /// As they were published.
-    retained: Vec<Copy>,
+    retained: Vec<Expected>,
     shared: Vec<SharedClaim>,
     /// Wills whose time has come, in order, with their session.
     due: Vec<(usize, Will)>,
@@ -128,6 +128,18 @@ impl Reference {
         self.publish_wills(now);
     }
 
+    /// A client is turned away before the broker hears of it.
+    pub(crate) fn turned_away(&mut self, connection: ConnectionId, reason: ReasonCode) {
+        self.answer(connection, Answer::ConnAck { session_present: false, reason });
+    }
+
+    /// A client is told to go by its connection, before the broker hears of it.
+    pub(crate) fn dismissed(&mut self, connection: ConnectionId, reason: ReasonCode) {
+        if let Some(session) = self.attached(connection) {
+            self.tell_disconnect(session, reason);
+        }
+    }
+
     /// The broker has closed a connection because the queue of its session is full, which nobody else can foresee.
     pub(crate) fn queue_full(&mut self, connection: ConnectionId, now: Instant) {
         if let Some(session) = self.attached(connection) {
@@ -159,15 +171,15 @@ impl Reference {
     }
 
     /// What should have been seen by `now` and was not.
-    pub(crate) fn missing(&self, now: Instant) -> Vec<(Rc<str>, Copy)> {
+    pub(crate) fn missing(&self, now: Instant) -> Vec<(Rc<str>, Expected)> {
         let mut missing = Vec::new();
         for session in &self.sessions {
             let own = session.claims.missing(now).into_iter().cloned();
-            missing.extend(own.map(|copy| (Rc::clone(&session.client_id), copy)));
+            missing.extend(own.map(|expected| (Rc::clone(&session.client_id), expected)));
         }
         for shared in self.shared.iter().filter(|shared| shared.is_missing(now)) {
-            let copy = shared.members.iter().map(|member| member.copy.clone()).next();
-            missing.extend(copy.map(|copy| (Rc::from(shared.filter.to_string()), copy)));
+            let expected = shared.members.iter().map(|member| member.expected.clone()).next();
+            missing.extend(expected.map(|expected| (Rc::from(shared.filter.to_string()), expected)));
         }
         missing
     }
@@ -190,7 +202,7 @@ impl Reference {
         (self.sessions[session].connection == Some(connection)).then_some(session)
     }
 
-    fn live(&self, client_id: &str) -> Option<usize> {
+    pub(crate) fn live(&self, client_id: &str) -> Option<usize> {
         self.sessions.iter().position(|session| !session.ended && *session.client_id == *client_id)
     }
 
@@ -232,7 +244,10 @@ impl Reference {
         self.connections.insert(*connection, session);
         let expiry = self.expiry(connect);
         self.sessions[session].attach(*connection, connect, expiry);
-        self.answer(*connection, Answer::ConnAck { session_present: old.is_some(), reason: ReasonCode::Success });
+        self.answer(
+            *connection,
+            Answer::ConnAck { session_present: old.is_some(), reason: ReasonCode::Success },
+        );
     }
 
     fn refusal(&self, connect: &Connect, identity: &Identity) -> Option<ReasonCode> {
@@ -253,8 +268,12 @@ impl Reference {
             return Some(ReasonCode::ClientIdentifierNotValid);
         }
         match self.live(connect.client_id.as_str()).filter(|_| !unnamed) {
-            Some(session) => (self.sessions[session].identity != *identity).then_some(ReasonCode::NotAuthorized),
-            None => (self.live_sessions() >= self.config.limits.sessions).then_some(ReasonCode::QuotaExceeded),
+            Some(session) => {
+                (self.sessions[session].identity != *identity).then_some(ReasonCode::NotAuthorized)
+            }
+            None => {
+                (self.live_sessions() >= self.config.limits.sessions).then_some(ReasonCode::QuotaExceeded)
+            }
         }
     }
 
@@ -379,7 +398,7 @@ impl Reference {
             return false;
         }
         self.retained.retain(|retained| retained.message.topic != message.topic);
-        let new = (!clears).then(|| Copy {
+        let new = (!clears).then(|| Expected {
             message: Rc::clone(message),
             publisher: Rc::clone(publisher),
             order: self.accepted,
@@ -398,7 +417,7 @@ impl Reference {
     fn route(&mut self, message: &Rc<Message>, publisher: Option<usize>, publisher_id: &Rc<str>) -> bool {
         let mut matched = false;
         let order = self.accepted;
-        let copy = |of: &[&Subscription]| Copy {
+        let expected = |of: &[&Subscription]| Expected {
             message: Rc::clone(message),
             publisher: Rc::clone(publisher_id),
             order,
@@ -414,21 +433,22 @@ impl Reference {
                 .filter(|subscription| subscription.filter.filter.matches(&message.topic))
                 .filter(|subscription| !(subscription.options.no_local && publisher == Some(index)))
                 .collect();
-            let copies: Vec<Copy> = match self.config.overlapping {
+            let all_expected: Vec<Expected> = match self.config.overlapping {
                 _ if matching.is_empty() => continue,
-                OverlappingSubscriptions::Once => vec![copy(&matching)],
-                OverlappingSubscriptions::Each => matching.iter().map(|one| copy(&[one])).collect(),
+                OverlappingSubscriptions::Once => vec![expected(&matching)],
+                OverlappingSubscriptions::Each => matching.iter().map(|one| expected(&[one])).collect(),
             };
             matched = true;
             let permitted = self.policy.permissions(&session.identity).may_receive(&message.topic);
-            for copy in copies.into_iter().filter(|_| permitted) {
-                session.claims.owe(copy, session.takes());
+            for expected in all_expected.into_iter().filter(|_| permitted) {
+                session.claims.owe(expected, session.takes());
             }
         }
         let mut groups: Vec<SubscriptionFilter> = Vec::new();
         for session in self.sessions.iter().filter(|session| !session.ended) {
             for Subscription { filter, .. } in &session.subscriptions {
-                if filter.share.is_some() && filter.filter.matches(&message.topic) && !groups.contains(filter) {
+                if filter.share.is_some() && filter.filter.matches(&message.topic) && !groups.contains(filter)
+                {
                     groups.push(filter.clone());
                 }
             }
@@ -436,8 +456,8 @@ impl Reference {
         for filter in groups {
             matched = true;
             let members = self.members(&filter, message, publisher_id, order);
-            let must = members.iter().all(|member| member.copy.qos > QoS::AtMostOnce)
-                && members.iter().any(|member| self.sessions[member.session].takes().takes(&member.copy));
+            let must = members.iter().all(|member| member.expected.qos > QoS::AtMostOnce)
+                && members.iter().any(|member| self.sessions[member.session].takes().takes(&member.expected));
             self.shared.push(SharedClaim::new(filter, members, must));
         }
         matched
@@ -453,8 +473,10 @@ impl Reference {
     ) -> Vec<Member> {
         let mut members = Vec::new();
         for (index, session) in self.sessions.iter().enumerate().filter(|(_, session)| !session.ended) {
-            for subscription in session.subscriptions.iter().filter(|subscription| subscription.filter == *filter) {
-                let copy = Copy {
+            for subscription in
+                session.subscriptions.iter().filter(|subscription| subscription.filter == *filter)
+            {
+                let expected = Expected {
                     message: Rc::clone(message),
                     publisher: Rc::clone(publisher),
                     order,
@@ -463,7 +485,7 @@ impl Reference {
                     identifiers: subscription.identifier.into_iter().collect(),
                 };
                 if self.permissions(index).may_receive(&message.topic) {
-                    members.push(Member { session: index, copy, excused: false });
+                    members.push(Member { session: index, expected, excused: false });
                 }
             }
         }
@@ -558,8 +580,8 @@ impl Reference {
                 let topic = &retained.message.topic;
                 let wanted = subscription.filter.filter.matches(topic) && !own;
                 if wanted && permissions.may_receive(topic) && !retained.message.has_expired(now) {
-                    let copy = retained.of_replay(&subscription);
-                    session.claims.owe_retained(&copy, &subscription, session.takes());
+                    let expected = retained.of_replay(&subscription);
+                    session.claims.owe_retained(&expected, &subscription, session.takes());
                 }
             }
         }
@@ -613,7 +635,7 @@ impl Reference {
             let session = &mut self.sessions[index];
             session.claims.restricted(&permissions);
             for shared in &mut self.shared {
-                let denied = |member: &Member| !permissions.may_receive(&member.copy.message.topic);
+                let denied = |member: &Member| !permissions.may_receive(&member.expected.message.topic);
                 if shared.members.iter().any(denied) {
                     shared.excuse(index);
                 }
@@ -626,8 +648,10 @@ impl Reference {
 
     fn tick(&mut self, now: Instant) {
         loop {
-            let expiries = self.sessions.iter().enumerate().map(|(index, session)| (session.expires_at, index, true));
-            let wills = self.sessions.iter().enumerate().map(|(index, session)| (session.will_at, index, false));
+            let expiries =
+                self.sessions.iter().enumerate().map(|(index, session)| (session.expires_at, index, true));
+            let wills =
+                self.sessions.iter().enumerate().map(|(index, session)| (session.will_at, index, false));
             let next = expiries.chain(wills).filter_map(|(at, index, ends)| Some((at?, index, ends))).min();
             match next.filter(|(at, ..)| *at <= now) {
                 Some((_, session, true)) => self.end(session),
@@ -640,7 +664,7 @@ impl Reference {
 
     fn tell_disconnect(&mut self, session: usize, reason: ReasonCode) {
         if self.sessions[session].version.is_v5() {
-            self.answer_session(session, Answer::Disconnect { reason: Some(reason) });
+            self.answer_session(session, Answer::Disconnect { reason });
         }
     }
 
@@ -685,7 +709,9 @@ impl Reference {
         // What the session had of its groups goes to those who are members now.
         for mut shared in std::mem::take(&mut self.shared) {
             let member = shared.members.iter().find(|member| member.session == index);
-            if let Some(Copy { message, publisher, order, .. }) = member.map(|member| member.copy.clone()) {
+            if let Some(Expected { message, publisher, order, .. }) =
+                member.map(|member| member.expected.clone())
+            {
                 let others = self.members(&shared.filter, &message, &publisher, order);
                 shared.member_ended(index, others);
             }

@@ -71,6 +71,11 @@ impl Answer {
     pub(crate) fn is(&self, seen: &Self, version: ProtocolVersion) -> bool {
         match (self, seen) {
             _ if version.is_v5() => self == seen,
+            (Self::ConnAck { reason, .. }, Self::ConnAck { session_present, reason: seen })
+                if version == ProtocolVersion::V3_1 =>
+            {
+                !session_present && reason.is_error() == seen.is_error()
+            }
             // Older versions have no words for most reasons.
             (
                 Self::ConnAck { session_present, reason },
@@ -89,6 +94,14 @@ impl Answer {
                 Self::Acknowledgement { kind: seen_kind, packet_id: id, reason: seen },
             ) => kind == seen_kind && packet_id == id && *seen == ReasonCode::Success,
             _ => self == seen,
+        }
+    }
+
+    /// MQTT 3.1 has no word for a session that is present: its client is told all the same, since what it then does
+    /// would otherwise depend on a guess.
+    pub(crate) fn tell_truly(&self, packet: &mut Packet) {
+        if let (Self::ConnAck { session_present, .. }, Packet::ConnAck(connack)) = (self, packet) {
+            connack.session_present = *session_present;
         }
     }
 }

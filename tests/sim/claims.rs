@@ -82,7 +82,7 @@ pub(crate) struct Member {
     pub(crate) excused: bool,
 }
 
-/// What a packet from the broker was.
+/// What a PUBLISH from the broker was.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// What had not been seen before.
@@ -177,43 +177,39 @@ impl Claims {
         }
     }
 
-    /// A PUBLISH has reached the client: whether that may be. `None` if the session has no claim to it, at least none
-    /// of its own.
+    /// A PUBLISH has reached the client: whether it is one of those that must come, or else of those that may.
+    /// Fails if it is one of them but not as it should be.
     pub(crate) fn arrived(
         &mut self,
         publish: &Publish,
         version: ProtocolVersion,
+        must: bool,
         now: Instant,
-    ) -> Result<Option<Arrival>, String> {
-        if self.is_repeated(publish) {
-            return Ok(Some(Arrival::Repeated));
-        }
-        let fits = |claim: &&mut Claim| !claim.got && claim.expected.is(publish, version);
-        let index = {
-            let mut open: Vec<(usize, &mut Claim)> = self.claims.iter_mut().enumerate().collect();
-            open.retain_mut(|(_, claim)| fits(&claim));
-            // What must come is taken for what has come.
-            open.iter().find(|(_, claim)| claim.must).or(open.first()).map(|(index, _)| *index)
-        };
-        let Some(index) = index else { return Ok(None) };
-        let claim = &mut self.claims[index];
+    ) -> Result<bool, String> {
+        let fits = |claim: &&mut Claim| claim.must == must && !claim.got && claim.expected.is(publish, version);
+        let Some(claim) = self.claims.iter_mut().find(fits) else { return Ok(false) };
         claim.got = true;
-        let expected = claim.expected.clone();
-        if claim.replay.is_none() {
+        let (expected, is_live) = (claim.expected.clone(), claim.replay.is_none());
+        // One that was accepted several times, as its publisher repeated it, may be any of them.
+        let same = self.claims.iter().map(|claim| &claim.expected).filter(|other| other.is(publish, version));
+        if !same.clone().any(|other| other.has_life(publish, version, now)) {
+            return Err(format!("with the wrong time to live: {expected:?}"));
+        }
+        if is_live {
             let key = (Rc::clone(&expected.publisher), expected.message.topic.clone(), expected.qos);
             let last = self.last.entry(key).or_default();
-            if expected.order < *last {
-                return Err(format!("after one that was accepted later ({} after {last})", expected.order));
+            match same.map(|other| other.order).filter(|order| *order >= *last).min() {
+                Some(order) => *last = order,
+                None => return Err(format!("after one that was accepted later ({} after {last})", expected.order)),
             }
-            *last = expected.order;
         }
-        expected.check_expiry(publish, version, now)?;
         self.remember(publish);
         self.settle_replays();
-        Ok(Some(Arrival::New))
+        Ok(true)
     }
 
-    fn is_repeated(&self, publish: &Publish) -> bool {
+    /// Whether a PUBLISH is one that was seen on an earlier connection and not acknowledged to the end.
+    pub(crate) fn is_repeated(&self, publish: &Publish) -> bool {
         let known = publish.packet_id.and_then(|id| self.packets.get(&id.get()));
         publish.dup
             && known.is_some_and(|(topic, payload)| {
@@ -287,10 +283,11 @@ impl SharedClaim {
         is_it
     }
 
-    /// Whether it should have come to somebody by `now` and has not.
-    pub(crate) fn is_missing(&self, now: Instant) -> bool {
+    /// Whether it should have come to somebody by `now` and has not. It may be waiting for a member who is away.
+    pub(crate) fn is_missing(&self, now: Instant, is_away: impl Fn(usize) -> bool) -> bool {
         self.must
             && self.got == 0
+            && !self.members.iter().any(|member| is_away(member.session))
             && self.members.iter().any(|member| !member.excused && !member.expected.message.has_expired(now))
     }
 }
@@ -338,18 +335,17 @@ impl Expected {
         identifiers == self.identifiers && plain(seen) == plain(self.message.properties.as_deref())
     }
 
-    /// Of a message's life, as much is told as was left when it was sent \[MQTT-3.3.2-6\].
-    fn check_expiry(&self, publish: &Publish, version: ProtocolVersion, now: Instant) -> Result<(), String> {
-        if !version.is_v5() {
-            return Ok(());
-        }
+    /// Whether a PUBLISH that is this copy tells as much of the message's life as was left when it was sent
+    /// \[MQTT-3.3.2-6\].
+    fn has_life(&self, publish: &Publish, version: ProtocolVersion, now: Instant) -> bool {
         let seen = publish.properties.as_ref().and_then(|properties| properties.message_expiry_interval);
         let said = self.message.properties.as_ref().and_then(|properties| properties.message_expiry_interval);
         let left = self.message.expires_at.map(|at| at.saturating_since(now).as_secs());
         match (seen, said, left) {
-            (None, None, None) => Ok(()),
-            (Some(seen), Some(said), Some(left)) if seen <= said && u64::from(seen) >= left => Ok(()),
-            _ => Err(format!("with {seen:?} seconds to live, of {said:?}, with {left:?} left")),
+            _ if !version.is_v5() => true,
+            (None, None, None) => true,
+            (Some(seen), Some(said), Some(left)) => seen <= said && u64::from(seen) >= left,
+            _ => false,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! A client: what it remembers of its session, what it has yet to acknowledge, and what it will not put up with.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use mqtt_broker::broker::ConnectionId;
+use mqtt_broker::broker::{ConnectionId, Identity};
 use mqtt_broker::mqtt::codec::{self, Body, DecodeLimits};
 use mqtt_broker::mqtt::packet::{Acknowledgement, AcknowledgementKind, ConnAck, Connect, Publish};
 use mqtt_broker::mqtt::{Packet, PacketId, ProtocolVersion, QoS, ReasonCode, TopicAlias, TopicName};
@@ -18,8 +18,9 @@ pub(crate) struct Client {
     pub(crate) version: ProtocolVersion,
     /// Whether CONNACK has come.
     pub(crate) is_connected: bool,
-    /// Whether the broker named it: then it cannot come back.
-    pub(crate) is_nameless: bool,
+    /// Whether it has forgotten what its session was: until the broker has forgotten too, it must start clean.
+    pub(crate) has_forgotten: bool,
+    is_nameless: bool,
     /// Bytes that have arrived and are not a whole packet.
     buffer: Vec<u8>,
     /// Messages on their way to the broker.
@@ -62,13 +63,16 @@ impl Outgoing {
 }
 
 impl Client {
-    pub(crate) fn new(name: String, user: Arc<str>) -> Self {
+    /// A client that has connected nowhere. It keeps `receive_maximum` to the broker even where its version of MQTT does
+    /// not ask for it, since it may speak another the next time.
+    pub(crate) fn new(name: String, user: Arc<str>, receive_maximum: Option<NonZeroU16>) -> Self {
         Self {
             name,
             user,
             connection: None,
             version: ProtocolVersion::V5,
             is_connected: false,
+            has_forgotten: false,
             is_nameless: false,
             buffer: Vec::new(),
             outgoing: Vec::new(),
@@ -82,10 +86,15 @@ impl Client {
             alias_maximum: 0,
             aliases: BTreeMap::new(),
             unacknowledged: BTreeSet::new(),
-            server_receive_maximum: usize::from(u16::MAX),
+            server_receive_maximum: usize::from(receive_maximum.unwrap_or(NonZeroU16::MAX).get()),
             server_alias_maximum: 0,
             given_aliases: BTreeMap::new(),
         }
+    }
+
+    /// Whom it says to be.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity::User(Arc::clone(&self.user))
     }
 
     /// It connects, and forgets what it knew of the connection before.
@@ -103,10 +112,10 @@ impl Client {
         self.alias_maximum = properties.topic_alias_maximum;
         self.aliases.clear();
         self.unacknowledged.clear();
-        self.server_receive_maximum = usize::from(u16::MAX);
         self.server_alias_maximum = 0;
         self.given_aliases.clear();
         if connect.clean_start {
+            self.has_forgotten = true;
             self.outgoing.clear();
             self.forget_incoming();
         }
@@ -165,9 +174,7 @@ impl Client {
     /// The broker has let it in: what it has to send again.
     pub(crate) fn accepted(&mut self, connack: &ConnAck) -> Vec<Packet> {
         self.is_connected = true;
-        if let Some(maximum) = connack.properties.receive_maximum {
-            self.server_receive_maximum = usize::from(maximum.get());
-        }
+        self.has_forgotten &= self.is_nameless;
         self.server_alias_maximum = connack.properties.topic_alias_maximum;
         let connection = self.connection.unwrap();
         if !connack.session_present {
@@ -293,9 +300,14 @@ impl Client {
         }
     }
 
-    /// Whether the broker takes one more message of QoS 1 or 2.
-    pub(crate) fn may_send(&self) -> bool {
-        self.outgoing.len() < self.server_receive_maximum
+    /// Whether the broker takes one more message of this QoS, of QoS 2 no more than `most` at a time.
+    pub(crate) fn may_send(&self, qos: QoS, most: usize) -> bool {
+        let others = self.outgoing.iter().filter(|outgoing| outgoing.publish.qos == QoS::ExactlyOnce).count();
+        match qos {
+            QoS::AtMostOnce => true,
+            QoS::AtLeastOnce => self.outgoing.len() < self.server_receive_maximum,
+            QoS::ExactlyOnce => self.outgoing.len() < self.server_receive_maximum && others < most,
+        }
     }
 
     /// Completes a PUBLISH: the packet as it is sent, with an alias if that is wanted and there can be one.

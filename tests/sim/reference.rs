@@ -160,24 +160,37 @@ impl Reference {
             return Err("to a client without a session".to_owned());
         };
         let claims = &mut self.sessions[index].claims;
-        if let Some(arrival) = claims.arrived(publish, version, now)? {
-            return Ok(arrival);
+        if claims.is_repeated(publish) {
+            return Ok(Arrival::Repeated);
         }
-        if self.shared.iter_mut().any(|shared| shared.arrived(index, claims, publish, version)) {
+        // What must come is taken for what has come.
+        if claims.arrived(publish, version, true, now)?
+            || self.shared.iter_mut().any(|shared| shared.arrived(index, claims, publish, version))
+            || claims.arrived(publish, version, false, now)?
+        {
             return Ok(Arrival::New);
         }
         let about = publish.topic.as_ref().map(|topic| claims.about(topic)).unwrap_or_default();
         Err(format!("that it has no claim to. It had these, the latest first:\n    {about}"))
     }
 
-    /// What should have been seen by `now` and was not.
+    fn is_away(&self, session: usize) -> bool {
+        !self.sessions[session].ended && self.sessions[session].connection.is_none()
+    }
+
+    /// Whether every session has a connection.
+    pub(crate) fn nobody_is_away(&self) -> bool {
+        !(0..self.sessions.len()).any(|session| self.is_away(session))
+    }
+
+    /// What clients who are connected should have seen by `now` and have not.
     pub(crate) fn missing(&self, now: Instant) -> Vec<(Rc<str>, Expected)> {
         let mut missing = Vec::new();
-        for session in &self.sessions {
+        for session in self.sessions.iter().filter(|session| session.connection.is_some()) {
             let own = session.claims.missing(now).into_iter().cloned();
             missing.extend(own.map(|expected| (Rc::clone(&session.client_id), expected)));
         }
-        for shared in self.shared.iter().filter(|shared| shared.is_missing(now)) {
+        for shared in self.shared.iter().filter(|shared| shared.is_missing(now, |session| self.is_away(session))) {
             let expected = shared.members.iter().map(|member| member.expected.clone()).next();
             missing.extend(expected.map(|expected| (Rc::from(shared.filter.to_string()), expected)));
         }

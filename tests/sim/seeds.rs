@@ -30,12 +30,15 @@ fn run(seed: u64, steps: usize) -> u64 {
 fn explain(seed: u64, steps: usize) {
     let mut world = World::new(Choices::from_seed(seed), Trace::new(true));
     let shown = number_from("SIM_TRACE").and_then(|lines| usize::try_from(lines).ok()).unwrap_or(SHOWN);
-    let result = catch_unwind(AssertUnwindSafe(|| world.run(steps)));
-    assert!(result.is_err(), "seed {seed} failed once and not twice: something is not left to the seed");
+    let Err(fault) = catch_unwind(AssertUnwindSafe(|| world.run(steps))) else {
+        panic!("seed {seed} failed once and not twice: something is not left to the seed");
+    };
     for line in world.trace.last(shown) {
         eprintln!("{line}");
     }
-    eprintln!("\nseed={seed} step={}", world.trace.step());
+    let what = fault.downcast_ref::<String>().map(String::as_str).or(fault.downcast_ref::<&str>().copied());
+    eprintln!("\n{}", what.unwrap_or("it failed"));
+    eprintln!("seed={seed} step={}", world.trace.step());
     eprintln!("replay: SIM_SEEDS={seed}..{} SIM_STEPS={steps} cargo test --test sim seeds::", seed + 1);
 }
 

@@ -1,6 +1,10 @@
 //! What happened: a hash of every byte that clients have read, always; and lines to read, where they are wanted.
 
+use std::fmt::Write;
+
+use mqtt_broker::broker::{Input, ToClient};
 use mqtt_broker::clock::Instant;
+use mqtt_broker::mqtt::Packet;
 
 #[derive(Debug)]
 pub(crate) struct Trace {
@@ -53,5 +57,70 @@ impl Trace {
     pub(crate) fn last(&self, count: usize) -> &[String] {
         let lines = self.lines.as_deref().unwrap_or_default();
         &lines[lines.len().saturating_sub(count)..]
+    }
+}
+
+/// A packet in a few words.
+pub(crate) fn brief(packet: &Packet) -> String {
+    match packet {
+        Packet::Connect(connect) => {
+            let properties = &connect.properties;
+            let mut brief = format!(
+                "Connect {{ {:?} {}, clean_start: {}, keep_alive: {}, expiry: {}, receive_maximum: {}, user: {:?}",
+                connect.client_id,
+                connect.version,
+                connect.clean_start,
+                connect.keep_alive,
+                properties.session_expiry_interval,
+                properties.receive_maximum,
+                connect.username,
+            );
+            if let Some(size) = properties.maximum_packet_size {
+                let _ = write!(brief, ", maximum_packet_size: {size}");
+            }
+            if let Some(will) = &connect.will {
+                let _ = write!(brief, ", {will:?}");
+            }
+            brief + " }"
+        }
+        Packet::ConnAck(connack) => {
+            format!("ConnAck {{ session_present: {}, {:?} }}", connack.session_present, connack.reason)
+        }
+        Packet::Publish(_)
+        | Packet::Acknowledgement(_)
+        | Packet::Subscribe(_)
+        | Packet::SubAck(_)
+        | Packet::Unsubscribe(_)
+        | Packet::UnsubAck(_)
+        | Packet::PingReq
+        | Packet::PingResp
+        | Packet::Disconnect(_)
+        | Packet::Auth(_) => format!("{packet:?}"),
+    }
+}
+
+/// What the broker is told, in a few words.
+pub(crate) fn brief_input(input: &Input) -> String {
+    match input {
+        Input::Attach(attach) => {
+            let connect = brief(&Packet::Connect(Box::new(attach.connect.clone())));
+            format!("Attach {{ {}, {:?}, {connect} }}", attach.connection, attach.identity)
+        }
+        Input::Received { connection, packets } => {
+            format!("Received {{ {connection}, {} }}", packets.iter().map(brief).collect::<Vec<_>>().join(", "))
+        }
+        Input::Written { .. } | Input::Closed { .. } | Input::PolicyChanged { .. } | Input::ShutDown | Input::Tick => {
+            format!("{input:?}")
+        }
+    }
+}
+
+/// What a client is handed, in a few words.
+pub(crate) fn brief_item(item: &ToClient) -> String {
+    match item {
+        ToClient::Send(packet) => brief(packet),
+        ToClient::Deliver(_) | ToClient::Acknowledge(_) | ToClient::PingResp | ToClient::Close { .. } => {
+            format!("{item:?}")
+        }
     }
 }

@@ -185,11 +185,10 @@ impl World<'_> {
 
     /// Whether the client sends what a client sends: once it is connected, and here and there before it knows.
     fn sends(&mut self, client: usize) -> bool {
-        let known = self.scenario.broker.features.receive_maximum.is_some();
         let client = &self.clients[client];
         client.connection.is_some()
             && client.load() < 12
-            && (client.is_connected || (!known && self.choices.chance(1, 6)))
+            && (client.is_connected || self.choices.chance(1, 6))
     }
 
     fn publish(&mut self, client: usize) {
@@ -223,7 +222,7 @@ impl World<'_> {
             return;
         }
         let client_state = &mut self.clients[client];
-        if qos > QoS::AtMostOnce && !client_state.may_send() {
+        if !client_state.may_send(qos, self.scenario.broker.limits.inbound_qos2) {
             return;
         }
         let alias = self.choices.chance(1, 3).then(|| if self.choices.chance(1, 2) { 1 } else { 2 });
@@ -305,9 +304,8 @@ impl World<'_> {
             return;
         }
         let mut connect = self.some_connect(client);
-        if self.choices.chance(1, 24) && self.has_session(client) {
+        if self.choices.chance(1, 24) && self.has_session(client) && !connect.clean_start {
             connect.username = Some(self.choices.among(&USERS).into());
-            connect.clean_start = false;
             connect.properties = ConnectProperties {
                 session_expiry_interval: if connect.version.is_v5() { 0 } else { u32::MAX },
                 ..ConnectProperties::default()
@@ -333,7 +331,7 @@ impl World<'_> {
                 ProtocolVersion::V3_1,
             ])
         };
-        let clean_start = self.choices.chance(1, 6);
+        let clean_start = self.choices.chance(1, 6) || self.clients[client].has_forgotten;
         let mut connect = plain_connect(&self.clients[client], version, clean_start);
         connect.keep_alive = self.choices.among(&[0, 0, 30, 5]);
         if version.is_v5() {
@@ -445,13 +443,10 @@ impl World<'_> {
         }
         self.exhaust();
         assert!(self.endpoints.is_empty(), "what was cut is forgotten");
-        for client in 0..self.clients.len() {
-            self.come_back(client, false);
-        }
-        self.exhaust();
+        self.all_come_back();
         self.check_end();
 
-        self.clients.push(Client::new("observer".to_owned(), USERS[0].into()));
+        self.clients.push(Client::new("observer".to_owned(), USERS[0].into(), None));
         let observer = self.clients.len() - 1;
         self.come_back(observer, true);
         self.exhaust();
@@ -466,6 +461,24 @@ impl World<'_> {
         self.tell(Input::ShutDown);
         self.exhaust();
         self.check_shut_down(&connected);
+    }
+
+    /// Connects everybody; also those again who are thrown out because their queue overflows.
+    fn all_come_back(&mut self) {
+        for _ in 0..100 {
+            let away = |client: &&Client| client.connection.is_none() && self.is_welcome(client);
+            let away: Vec<String> = self.clients.iter().filter(away).map(|client| client.name.clone()).collect();
+            if away.is_empty() {
+                return;
+            }
+            for client in 0..self.clients.len() {
+                if away.contains(&self.clients[client].name) {
+                    self.come_back(client, self.clients[client].has_forgotten);
+                }
+            }
+            self.exhaust();
+        }
+        panic!("not everybody can stay");
     }
 
     fn come_back(&mut self, client: usize, clean_start: bool) {

@@ -105,8 +105,9 @@ impl Claims {
     }
 
     /// A retained message is to be sent because of a subscription.
-    pub(crate) fn owe_retained(&mut self, retained: &Expected, subscription: &Subscription, takes: Takes) {
-        self.claim_retained(retained, subscription, takes.fits(retained));
+    pub(crate) fn owe_retained(&mut self, expected: Expected, subscription: &Subscription, must: bool) {
+        let replay = Some(subscription.filter.clone());
+        self.claims.push(Claim { expected, replay, must, got: false });
     }
 
     /// No more retained messages need come of a subscription.
@@ -126,14 +127,9 @@ impl Claims {
         let Some(new) = new else { return };
         for replay in self.replays.clone() {
             if replay.filter.filter.matches(topic) && !(own && replay.options.no_local) {
-                self.claim_retained(&new.of_replay(&replay), &replay, false);
+                self.owe_retained(new.of_replay(&replay), &replay, false);
             }
         }
-    }
-
-    fn claim_retained(&mut self, retained: &Expected, subscription: &Subscription, must: bool) {
-        let replay = Some(subscription.filter.clone());
-        self.claims.push(Claim { expected: retained.clone(), replay, must, got: false });
     }
 
     /// The client takes other packets from now on.

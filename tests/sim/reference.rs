@@ -163,9 +163,14 @@ impl Reference {
         if claims.is_repeated(publish) {
             return Ok(Arrival::Repeated);
         }
+        let mut shared_arrived = |claims: &mut Claims, must| {
+            let mut candidates = self.shared.iter_mut().filter(|shared| shared.must == must);
+            candidates.any(|shared| shared.arrived(index, claims, publish, version))
+        };
         // What must come is taken for what has come.
         if claims.arrived(publish, version, true, now)?
-            || self.shared.iter_mut().any(|shared| shared.arrived(index, claims, publish, version))
+            || shared_arrived(claims, true)
+            || shared_arrived(claims, false)
             || claims.arrived(publish, version, false, now)?
         {
             return Ok(Arrival::New);
@@ -592,9 +597,11 @@ impl Reference {
                 let own = subscription.options.no_local && retained.publisher == session.client_id;
                 let topic = &retained.message.topic;
                 let wanted = subscription.filter.filter.matches(topic) && !own;
-                if wanted && permissions.may_receive(topic) && !retained.message.has_expired(now) {
+                if wanted && !retained.message.has_expired(now) {
                     let expected = retained.of_replay(&subscription);
-                    session.claims.owe_retained(&expected, &subscription, session.takes());
+                    // What may not be received now may be by the time its turn comes.
+                    let must = session.takes().fits(&expected) && permissions.may_receive(topic);
+                    session.claims.owe_retained(expected, &subscription, must);
                 }
             }
         }

@@ -2,10 +2,7 @@
 //!
 //! `cargo bench --bench codec`
 
-#![expect(
-    clippy::expect_used,
-    reason = "a benchmark that cannot make its packets has nothing to measure"
-)]
+#![expect(clippy::expect_used, reason = "a benchmark that cannot make its packets has nothing to measure")]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -23,7 +20,7 @@ use mqtt_broker::mqtt::{
     ClientId, Delivery, Message, Packet, PacketId, ProtocolVersion, QoS, TopicName, UserProperties,
 };
 
-const LIMITS: DecodeLimits = DecodeLimits { user_properties: 64 };
+const LIMITS: DecodeLimits = DecodeLimits { user_properties: 64, filters: 64 };
 const TOPIC: &str = "site/7/line/3/temperature";
 
 fn main() {
@@ -58,9 +55,7 @@ fn read_and_write(group: &mut BenchmarkGroup<'_, WallTime>, packet: &Packet, ver
 
     group.bench_function(format!("decode borrowed {version}"), |bencher| {
         bencher.iter(|| {
-            let header = frame_header(black_box(&wire))
-                .expect("a good header")
-                .expect("a whole header");
+            let header = frame_header(black_box(&wire)).expect("a good header").expect("a whole header");
             let body = wire.get(header.header_len..).expect("a body");
             decode(header, Body::Borrowed(body), Some(version), LIMITS)
         });
@@ -69,9 +64,7 @@ fn read_and_write(group: &mut BenchmarkGroup<'_, WallTime>, packet: &Packet, ver
     let shared = Bytes::from(wire.clone());
     group.bench_function(format!("decode shared {version}"), |bencher| {
         bencher.iter(|| {
-            let header = frame_header(black_box(&shared))
-                .expect("a good header")
-                .expect("a whole header");
+            let header = frame_header(black_box(&shared)).expect("a good header").expect("a whole header");
             let body = shared.slice(header.header_len..);
             decode(header, Body::Shared(&body), Some(version), LIMITS)
         });
@@ -153,10 +146,7 @@ fn connect() -> Packet {
 fn subscribe() -> Packet {
     let entries = (1..=4).map(|line| SubscribeEntry {
         filter: Arc::from(format!("site/+/line/{line}/#")),
-        options: SubscriptionOptions {
-            qos: QoS::AtLeastOnce,
-            ..SubscriptionOptions::default()
-        },
+        options: SubscriptionOptions { qos: QoS::AtLeastOnce, ..SubscriptionOptions::default() },
     });
     Packet::Subscribe(Box::new(Subscribe {
         packet_id: PacketId::MIN,

@@ -1,3 +1,68 @@
 //! The broker daemon.
 
-fn main() {}
+use std::env;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use mqtt_broker::auth::{AuthError, Authenticator};
+use mqtt_broker::config::Config;
+use mqtt_broker::server;
+use mqtt_broker::telemetry::Logging;
+use tracing::{error, info};
+
+/// It could not run, or not go on.
+const FAILED: u8 = 1;
+/// The command line contradicts what is there.
+const WRONG_COMMAND_LINE: u8 = 2;
+/// A file is not what it should be: `EX_CONFIG` of sysexits.
+const WRONG_CONFIGURATION: u8 = 78;
+
+fn main() -> ExitCode {
+    let Config { runtime, log, auth, server, notes } = match Config::from_command_line(env::args_os()) {
+        Ok(config) => config,
+        Err(answer) => {
+            // Where the answer cannot be printed the exit code still tells it.
+            let _ = answer.print();
+            return u8::try_from(answer.exit_code()).unwrap_or(FAILED).into();
+        }
+    };
+    let logging = match Logging::start(log) {
+        Ok(logging) => logging,
+        Err(error) => return fail(FAILED, &error),
+    };
+    let auth = match Authenticator::open(auth) {
+        Ok(auth) => Arc::new(auth),
+        Err(error) => {
+            drop(logging);
+            return match error {
+                AuthError::Contradiction { .. } => fail(WRONG_COMMAND_LINE, &error),
+                AuthError::Unreadable { .. } | AuthError::Invalid { .. } => fail(WRONG_CONFIGURATION, &error),
+            };
+        }
+    };
+    let runtime = match runtime.build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, &format_args!("the threads cannot be started: {error}")),
+    };
+
+    info!("mqtt-broker {}", mqtt_broker::config::VERSION);
+    for note in notes {
+        info!("{note}");
+    }
+    info!("{}", auth.describe());
+    match runtime.block_on(server::run(server, auth)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            FAILED.into()
+        }
+    }
+}
+
+/// Says why, as the command line's errors do.
+fn fail(code: u8, why: &dyn Display) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {why}");
+    code.into()
+}

@@ -9,17 +9,21 @@ use libfuzzer_sys::fuzz_target;
 use mqtt_broker::mqtt::codec::{Body, DecodeLimits, answer_version, decode, encode, frame_header};
 use mqtt_broker::mqtt::{Packet, ProtocolVersion};
 
-const LIMITS: DecodeLimits = DecodeLimits { user_properties: 16 };
+const LIMITS: DecodeLimits = DecodeLimits { user_properties: 16, filters: 16 };
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((&choice, packet)) = bytes.split_first() else { return };
+    let Some((&choice, packet)) = bytes.split_first() else {
+        return;
+    };
     let version = match choice % 4 {
         0 => None,
         1 => Some(ProtocolVersion::V3_1),
         2 => Some(ProtocolVersion::V3_1_1),
         _ => Some(ProtocolVersion::V5),
     };
-    let Some(decoded) = decode_first(packet, version) else { return };
+    let Some(decoded) = decode_first(packet, version) else {
+        return;
+    };
 
     let version = version.unwrap_or(ProtocolVersion::V5);
     let mut written = Vec::new();

@@ -22,6 +22,7 @@ pub struct BrokerTask {
     /// The mailboxes of the batches that are being dealt with.
     answered: Vec<Arc<Mailbox>>,
     clock: Clock,
+    shutting_down: bool,
 }
 
 /// Letters that are dealt with before the answers leave: as many as make the work of a turn worth its wake-ups, and
@@ -32,12 +33,19 @@ impl BrokerTask {
     /// A task for this broker, whose time is told by `clock`.
     pub fn new(broker: Broker, clock: Clock) -> (BrokerHandle, Self) {
         let (handle, letters) = BrokerHandle::channel();
-        let task = Self { broker, letters, mailboxes: HashMap::default(), answered: Vec::new(), clock };
+        let task = Self {
+            broker,
+            letters,
+            mailboxes: HashMap::default(),
+            answered: Vec::new(),
+            clock,
+            shutting_down: false,
+        };
         (handle, task)
     }
 
     /// Runs until all handles are gone, or `stop` is cancelled and what had been sent before is dealt with. Returns
-    /// the broker's counters.
+    /// the broker's counters and gauges, by name.
     pub async fn run(mut self, stop: CancellationToken) -> Vec<(&'static str, u64)> {
         let mut turn = Vec::with_capacity(TURN);
         let mut timer = pin!(time::sleep_until(self.clock.to_tokio(self.clock.now())));
@@ -49,7 +57,7 @@ impl BrokerTask {
                 biased;
                 received = self.letters.recv_many(&mut turn, TURN) => {
                     if received == 0 {
-                        return self.broker.counters().iter().collect();
+                        return self.count();
                     }
                     for letter in turn.drain(..) {
                         self.open(letter);
@@ -82,8 +90,13 @@ impl BrokerTask {
         let now = self.clock.now();
         match letter {
             Letter::Attach(attach, mailbox) => {
+                self.answered.push(Arc::clone(&mailbox));
                 self.mailboxes.insert(attach.connection, mailbox);
                 self.broker.handle(Input::Attach(attach), now);
+                if self.shutting_down {
+                    // It came between two looks of its endpoint: told like those that came before.
+                    self.broker.handle(Input::ShutDown, now);
+                }
             }
             Letter::Packets(connection, packets, mailbox) => {
                 self.answered.push(mailbox);
@@ -93,13 +106,20 @@ impl BrokerTask {
                 if let Input::Closed { connection, .. } = &input {
                     self.mailboxes.remove(connection);
                 }
+                self.shutting_down |= matches!(input, Input::ShutDown);
                 self.broker.handle(input, now);
             }
             Letter::Count(answer) => {
                 // Who asked may have gone.
-                let _ = answer.send(self.broker.counters().iter().collect());
+                let _ = answer.send(self.count());
             }
         }
+    }
+
+    fn count(&self) -> Vec<(&'static str, u64)> {
+        let gauges =
+            self.broker.gauges().map(|(name, value)| (name, u64::try_from(value).unwrap_or(u64::MAX)));
+        self.broker.counters().iter().chain(gauges).collect()
     }
 
     fn carry_out(&mut self) {

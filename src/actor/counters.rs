@@ -35,7 +35,7 @@ shell_counters! {
     /// Clients that authentication refused.
     authentications_refused,
     /// Connections that ended because the client broke the protocol.
-    protocol_errors,
+    connections_misbehaved,
     /// Connections on which nothing came for one and a half times the keep-alive.
     keep_alive_timeouts,
     /// Connections that took nothing of what was written to them for too long.
@@ -57,14 +57,14 @@ shell_counters! {
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
-    pub fn increment(&self) {
-        self.add(1);
+    /// One more. Returns how many that makes.
+    pub fn increment(&self) -> u64 {
+        // Nothing is ordered by it.
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// So many more.
     pub fn add(&self, count: usize) {
-        // Nothing is ordered by it.
         self.0.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 

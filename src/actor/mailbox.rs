@@ -43,7 +43,9 @@ impl Mailbox {
         }
         let waker = contents.endpoint.take();
         drop(contents);
-        waker.map_or((), Waker::wake);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Takes all items. `endpoint` is woken when there are new ones.
@@ -69,7 +71,9 @@ impl Mailbox {
         contents.unanswered = contents.unanswered.saturating_sub(1);
         let waker = if contents.awaits_answer { contents.endpoint.take() } else { None };
         drop(contents);
-        waker.map_or((), Waker::wake);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Whether more than `count` batches are unanswered. If so the endpoint, which must have

@@ -83,11 +83,7 @@ impl Accounts {
             Method::Unauthenticated => &mut self.unauthenticated,
         };
         if let Some(first) = single {
-            let method = if entry.method == Method::Anonymous {
-                "anonymous"
-            } else {
-                "unauthenticated"
-            };
+            let method = if entry.method == Method::Anonymous { "anonymous" } else { "unauthenticated" };
             let message = format!("a second user of method {method:?}, expected one at most");
             let fault = Fault::at(&[Key("authentication"), Index(index), Key("method")], message);
             return Err(match declared.get(&**first) {
@@ -96,11 +92,7 @@ impl Accounts {
             });
         }
         *single = Some(Arc::clone(name));
-        Ok(if entry.method == Method::Anonymous {
-            Account::Anonymous
-        } else {
-            Account::Unauthenticated
-        })
+        Ok(if entry.method == Method::Anonymous { Account::Anonymous } else { Account::Unauthenticated })
     }
 
     /// Whether there is a user of this name.
@@ -118,18 +110,12 @@ impl Accounts {
         let changed = |(name, account): &(&Arc<str>, &Account)| {
             other.users.get(&***name).is_some_and(|theirs| theirs != *account)
         };
-        self.users
-            .iter()
-            .filter(changed)
-            .map(|(name, _)| Arc::clone(name))
-            .collect()
+        self.users.iter().filter(changed).map(|(name, _)| Arc::clone(name)).collect()
     }
 
     /// Whether the file tells a password.
     pub(super) fn has_plain_passwords(&self) -> bool {
-        self.users
-            .values()
-            .any(|account| matches!(account, Account::Password { plain: true, .. }))
+        self.users.values().any(|account| matches!(account, Account::Password { plain: true, .. }))
     }
 
     /// The user that clients are who say nothing about themselves.
@@ -163,9 +149,7 @@ fn check_user_name(name: &str) -> Result<(), String> {
     if name.is_empty() {
         Err("an empty user name, expected at least one character".to_owned())
     } else if name.starts_with('@') {
-        Err(format!(
-            "the user name {name:?} begins with @, expected that of group names only"
-        ))
+        Err(format!("the user name {name:?} begins with @, expected that of group names only"))
     } else {
         Ok(())
     }
@@ -173,10 +157,7 @@ fn check_user_name(name: &str) -> Result<(), String> {
 
 fn sha256(entry: &User, index: usize) -> Result<Account, Fault> {
     let Some(digest) = &entry.digest else {
-        let message = format!(
-            "the user {:?} of method \"sha256\" has no `digest`, expected one",
-            entry.name
-        );
+        let message = format!("the user {:?} of method \"sha256\" has no `digest`, expected one", entry.name);
         return Err(Fault::at(&[Key("authentication"), Index(index)], message));
     };
     let salt = entry.salt.as_deref().unwrap_or_default();
@@ -184,36 +165,20 @@ fn sha256(entry: &User, index: usize) -> Result<Account, Fault> {
         let message = "not a digest, expected the 64 hexadecimal digits of a SHA-256".to_owned();
         Fault::at(&[Key("authentication"), Index(index), Key("digest")], message)
     })?;
-    Ok(Account::Password {
-        verifier,
-        plain: false,
-    })
+    Ok(Account::Password { verifier, plain: false })
 }
 
 fn plain_password(entry: &User, index: usize) -> Result<Account, Fault> {
     let password = entry.password.as_ref().or(entry.digest.as_ref()).ok_or_else(|| {
-        let message = format!(
-            "the user {:?} of method \"plain_password\" has no `password`, expected one",
-            entry.name
-        );
+        let message =
+            format!("the user {:?} of method \"plain_password\" has no `password`, expected one", entry.name);
         Fault::at(&[Key("authentication"), Index(index)], message)
     })?;
-    Ok(Account::Password {
-        verifier: Verifier::from_password(password),
-        plain: true,
-    })
+    Ok(Account::Password { verifier: Verifier::from_password(password), plain: true })
 }
 
 /// A warning about keys that have no meaning for the user's method.
-fn unused_keys(
-    User {
-        name,
-        method,
-        digest,
-        password,
-        salt,
-    }: &User,
-) -> Option<String> {
+fn unused_keys(User { name, method, digest, password, salt }: &User) -> Option<String> {
     let (uses_digest, uses_password, uses_salt) = match method {
         Method::Sha256 => (true, false, true),
         Method::PlainPassword => (password.is_none(), true, false),

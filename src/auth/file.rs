@@ -27,10 +27,7 @@ pub(super) struct AuthFile {
 impl AuthFile {
     /// Reads the file at `path`; a link is followed.
     pub(super) fn read(path: &Path) -> Result<Self, AuthError> {
-        let unreadable = |source| AuthError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
+        let unreadable = |source| AuthError::Unreadable { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(unreadable)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(unreadable)?;
@@ -59,16 +56,8 @@ impl AuthFile {
         let mut warnings = Vec::new();
         let accounts = Accounts::build(&document.authentication, &mut warnings).map_err(at_its_place)?;
         let rules = rules::build(&document, &accounts).map_err(at_its_place)?;
-        let policy = Policy::Rules {
-            rules,
-            users: accounts.names(),
-        };
-        Ok(Self {
-            accounts,
-            policy,
-            groups: document.group.len(),
-            warnings,
-        })
+        let policy = Policy::Rules { rules, users: accounts.names() };
+        Ok(Self { accounts, policy, groups: document.group.len(), warnings })
     }
 }
 
@@ -149,11 +138,7 @@ pub(super) struct Fault {
 impl Fault {
     /// The value at `path` is wrong: `message` says how, and what was expected.
     pub(super) fn at(path: &[Step], message: String) -> Self {
-        Self {
-            path: path.to_vec(),
-            message,
-            other: None,
-        }
+        Self { path: path.to_vec(), message, other: None }
     }
 
     /// It is wrong because of the value at `other`.
@@ -165,25 +150,15 @@ impl Fault {
     fn describe(self, text: &str) -> String {
         match self.other {
             None => self.message,
-            Some(other) => format!(
-                "{} (the other is in line {})",
-                self.message,
-                locate(text, &other).line
-            ),
+            Some(other) => format!("{} (the other is in line {})", self.message, locate(text, &other).line),
         }
     }
 }
 
 fn not_utf8(bytes: &[u8], valid: usize) -> (Place, String) {
-    let valid = bytes
-        .get(..valid)
-        .map(String::from_utf8_lossy)
-        .unwrap_or_default();
+    let valid = bytes.get(..valid).map(String::from_utf8_lossy).unwrap_or_default();
     let place = Place::from(json5::Position::from_offset(valid.len(), &valid));
-    (
-        place,
-        "a byte that is not UTF-8, expected a text in UTF-8".to_owned(),
-    )
+    (place, "a byte that is not UTF-8, expected a text in UTF-8".to_owned())
 }
 
 /// What the parser finds wrong, in words for those who do not know the parser.
@@ -194,10 +169,8 @@ fn malformed(text: &str, error: &json5::Error) -> (Place, String) {
     let Some(code) = error.code() else {
         // From serde. Its messages say what was expected; its position is appended by the parser.
         let message = error.to_string();
-        let message = error
-            .position()
-            .and_then(|at| message.strip_suffix(&format!(" at {at}")))
-            .unwrap_or(&message);
+        let message =
+            error.position().and_then(|at| message.strip_suffix(&format!(" at {at}"))).unwrap_or(&message);
         return (place, message.to_owned());
     };
     let message = match code {
@@ -250,8 +223,7 @@ fn is_readable_by_all(file: &File) -> io::Result<bool> {
     use std::os::unix::fs::PermissionsExt;
 
     const READABLE_BY_ALL: u32 = 0o004;
-    file.metadata()
-        .map(|metadata| metadata.permissions().mode() & READABLE_BY_ALL != 0)
+    file.metadata().map(|metadata| metadata.permissions().mode() & READABLE_BY_ALL != 0)
 }
 
 #[cfg(not(unix))]
@@ -264,9 +236,6 @@ pub(super) fn is_there(path: &Path) -> Result<bool, AuthError> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(AuthError::Unreadable {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) => Err(AuthError::Unreadable { path: path.to_owned(), source }),
     }
 }

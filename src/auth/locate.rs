@@ -28,10 +28,7 @@ pub(super) struct Place {
 
 impl From<json5::Position> for Place {
     fn from(position: json5::Position) -> Self {
-        Self {
-            line: position.line + 1,
-            column: position.column + 1,
-        }
+        Self { line: position.line + 1, column: position.column + 1 }
     }
 }
 

@@ -139,12 +139,8 @@ impl Authenticator {
     fn turn_away(&self, origin: Origin) -> Refusal {
         let detail = "the broker has no auth file and serves only clients of its own host; to serve others it needs \
                       an auth file (--auth-file) or --allow-anonymous";
-        self.turned_away
-            .call_once(|| warn!(?origin, "client refused, as will be all others: {detail}"));
-        Refusal {
-            reason: ReasonCode::NotAuthorized,
-            detail: detail.to_owned(),
-        }
+        self.turned_away.call_once(|| warn!(?origin, "client refused, as will be all others: {detail}"));
+        Refusal { reason: ReasonCode::NotAuthorized, detail: detail.to_owned() }
     }
 
     async fn verify(
@@ -153,10 +149,8 @@ impl Authenticator {
         username: Arc<str>,
         password: Password,
     ) -> Result<Option<Arc<str>>, Refusal> {
-        let unavailable = |detail: &str| Refusal {
-            reason: ReasonCode::UnspecifiedError,
-            detail: detail.to_owned(),
-        };
+        let unavailable =
+            |detail: &str| Refusal { reason: ReasonCode::UnspecifiedError, detail: detail.to_owned() };
         let permit = Arc::clone(&self.verifications)
             .acquire_owned()
             .await
@@ -169,13 +163,11 @@ impl Authenticator {
             };
             let user = accounts.verify(&username, &password);
             if user.is_none() {
-                debug!(%username, "wrong user name or password");
+                debug!(username = ?shortened(&username), "wrong user name or password");
             }
             user
         });
-        verified
-            .await
-            .map_err(|_| unavailable("the password could not be verified"))
+        verified.await.map_err(|_| unavailable("the password could not be verified"))
     }
 
     /// Who may do what, as of now.
@@ -185,7 +177,8 @@ impl Authenticator {
 
     /// Reads the auth file again. Where that fails all stays as it was.
     ///
-    /// An auth file that has come to be since the start is taken; one that has gone is missed.
+    /// An auth file that has come to be since the start is taken; one that has gone is missed. Reads a file: not for
+    /// the threads of the runtime.
     pub fn reload(&self) -> Result<ReloadReport, AuthError> {
         let settings = match (&self.settings, &self.current().doors) {
             (AuthSettings::FileIfPresent(path), Doors::Guarded { .. }) => &AuthSettings::File(path.clone()),
@@ -238,11 +231,7 @@ enum Doors {
     /// Clients of this host.
     ThisHost,
     /// The users of a file.
-    Guarded {
-        path: PathBuf,
-        accounts: Accounts,
-        groups: usize,
-    },
+    Guarded { path: PathBuf, accounts: Accounts, groups: usize },
 }
 
 impl std::fmt::Debug for Doors {
@@ -250,10 +239,9 @@ impl std::fmt::Debug for Doors {
         match self {
             Self::Open => f.write_str("Open"),
             Self::ThisHost => f.write_str("ThisHost"),
-            Self::Guarded { path, .. } => f
-                .debug_struct("Guarded")
-                .field("path", path)
-                .finish_non_exhaustive(),
+            Self::Guarded { path, .. } => {
+                f.debug_struct("Guarded").field("path", path).finish_non_exhaustive()
+            }
         }
     }
 }
@@ -269,38 +257,23 @@ impl State {
             }
             AuthSettings::Everybody { .. } => Doors::Open,
         };
-        Ok(Self {
-            doors,
-            policy: Arc::new(Policy::AllowAll),
-        })
+        Ok(Self { doors, policy: Arc::new(Policy::AllowAll) })
     }
 
     fn guarded(path: &Path) -> Result<Self, AuthError> {
-        let AuthFile {
-            accounts,
-            policy,
-            groups,
-            warnings,
-        } = AuthFile::read(path)?;
+        let AuthFile { accounts, policy, groups, warnings } = AuthFile::read(path)?;
         for warning in warnings {
             warn!(file = %path.display(), "{warning}");
         }
         Ok(Self {
-            doors: Doors::Guarded {
-                path: path.to_owned(),
-                accounts,
-                groups,
-            },
+            doors: Doors::Guarded { path: path.to_owned(), accounts, groups },
             policy: Arc::new(policy),
         })
     }
 
     fn changes_since(&self, old: &Self) -> ReloadReport {
         let nobody = Accounts::default();
-        let (ours, theirs) = (
-            self.accounts().unwrap_or(&nobody),
-            old.accounts().unwrap_or(&nobody),
-        );
+        let (ours, theirs) = (self.accounts().unwrap_or(&nobody), old.accounts().unwrap_or(&nobody));
         let (names, old_names) = (ours.names(), theirs.names());
         ReloadReport {
             users_added: names.difference(&old_names).cloned().collect(),
@@ -319,6 +292,12 @@ impl State {
             Doors::Guarded { accounts, .. } => Some(accounts),
         }
     }
+}
+
+/// What of a name is logged: whoever connects can make it as long as MQTT allows.
+fn shortened(name: &str) -> &str {
+    const SHOWN: usize = 64;
+    name.char_indices().nth(SHOWN).and_then(|(end, _)| name.get(..end)).unwrap_or(name)
 }
 
 #[cfg(test)]

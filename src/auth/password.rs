@@ -15,26 +15,17 @@ pub(super) struct Verifier {
 impl Verifier {
     /// For the password whose SHA-256, after `salt`, has this hexadecimal `digest`; `None` if it has not 64 digits.
     pub(super) fn from_digest(salt: &str, digest: &str) -> Option<Self> {
-        Some(Self {
-            salt: salt.into(),
-            digest: parse_hexadecimal(digest)?,
-        })
+        Some(Self { salt: salt.into(), digest: parse_hexadecimal(digest)? })
     }
 
     /// For a password that is known.
     pub(super) fn from_password(password: &str) -> Self {
-        Self {
-            salt: "".into(),
-            digest: hash("", password.as_bytes()),
-        }
+        Self { salt: "".into(), digest: hash("", password.as_bytes()) }
     }
 
     /// For no password at all; verifying takes as long as elsewhere.
     pub(super) fn refusing() -> Self {
-        Self {
-            salt: "0123456789abcdef".into(),
-            digest: [0; 32],
-        }
+        Self { salt: "0123456789abcdef".into(), digest: [0; 32] }
     }
 
     /// Whether `password` is the right one. The time this takes depends on the lengths of password and salt only.
@@ -46,19 +37,11 @@ impl Verifier {
 }
 
 fn hash(salt: &str, password: &[u8]) -> [u8; 32] {
-    Sha256::new()
-        .chain_update(salt)
-        .chain_update(password)
-        .finalize()
-        .into()
+    Sha256::new().chain_update(salt).chain_update(password).finalize().into()
 }
 
 fn parse_hexadecimal(text: &str) -> Option<[u8; 32]> {
-    let nibble = |byte: u8| {
-        char::from(byte)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
-    };
+    let nibble = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = [0; 32];
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
         return None;

@@ -37,11 +37,7 @@ impl fmt::Display for ReloadReport {
         for (what, names) in users.into_iter().filter(|(_, names)| !names.is_empty()) {
             write!(f, "{what}: {}; ", Listed(names))?;
         }
-        f.write_str(if self.rules_changed {
-            "the rules are others"
-        } else {
-            "the rules are the same"
-        })
+        f.write_str(if self.rules_changed { "the rules are others" } else { "the rules are the same" })
     }
 }
 

@@ -14,10 +14,7 @@ const ANY: &str = "@any";
 
 /// The rules, in their order.
 pub(super) fn build(document: &Document, accounts: &Accounts) -> Result<Vec<Rule>, Fault> {
-    let directory = Directory {
-        accounts,
-        groups: groups(document, accounts)?,
-    };
+    let directory = Directory { accounts, groups: groups(document, accounts)? };
     document
         .authorization
         .iter()
@@ -32,14 +29,8 @@ pub(super) fn build(document: &Document, accounts: &Accounts) -> Result<Vec<Rule
             let (allow, deny) = (side("allow", &rule.allow)?, side("deny", &rule.deny)?);
             Ok(Rule {
                 filter,
-                publish: Verdicts {
-                    allow: allow.publish,
-                    deny: deny.publish,
-                },
-                subscribe: Verdicts {
-                    allow: allow.subscribe,
-                    deny: deny.subscribe,
-                },
+                publish: Verdicts { allow: allow.publish, deny: deny.publish },
+                subscribe: Verdicts { allow: allow.subscribe, deny: deny.subscribe },
             })
         })
         .collect()
@@ -48,9 +39,7 @@ pub(super) fn build(document: &Document, accounts: &Accounts) -> Result<Vec<Rule
 fn topic(text: &str) -> Result<TopicFilter, String> {
     if text == "$share" || text.starts_with("$share/") {
         // Rules are about the topics themselves, so this one would never apply, even to deny.
-        return Err(format!(
-            "{text:?} names a share, expected the topic filter that stands behind it"
-        ));
+        return Err(format!("{text:?} names a share, expected the topic filter that stands behind it"));
     }
     TopicFilter::parse(text).map_err(|error| format!("{text:?} is not a topic filter, expected one: {error}"))
 }
@@ -63,14 +52,10 @@ fn groups<'d>(document: &'d Document, accounts: &Accounts) -> Result<Groups<'d>,
         let name = &group.name;
         let here = |message| Fault::at(&[Key("group"), Index(index), Key("name")], message);
         if name.strip_prefix('@').is_none_or(str::is_empty) {
-            return Err(here(format!(
-                "the group name {name:?}, expected @ and at least one character"
-            )));
+            return Err(here(format!("the group name {name:?}, expected @ and at least one character")));
         }
         if name == ANY {
-            return Err(here(
-                "the group @any always holds everybody, expected another name".to_owned(),
-            ));
+            return Err(here("the group @any always holds everybody, expected another name".to_owned()));
         }
         let mut members = BTreeSet::new();
         for (position, member) in group.members.iter().enumerate() {
@@ -85,15 +70,9 @@ fn groups<'d>(document: &'d Document, accounts: &Accounts) -> Result<Groups<'d>,
             members.insert(Arc::from(member.as_str()));
         }
         if groups.insert(name, members).is_some() {
-            let first = document
-                .group
-                .iter()
-                .position(|other| other.name == *name)
-                .unwrap_or(index);
-            return Err(here(format!(
-                "the group {name} is declared twice, expected each group once"
-            ))
-            .because_of(&[Key("group"), Index(first), Key("name")]));
+            let first = document.group.iter().position(|other| other.name == *name).unwrap_or(index);
+            return Err(here(format!("the group {name} is declared twice, expected each group once"))
+                .because_of(&[Key("group"), Index(first), Key("name")]));
         }
     }
     Ok(groups)

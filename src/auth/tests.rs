@@ -16,11 +16,8 @@ struct Directory(PathBuf);
 impl Directory {
     fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "mqtt-broker-auth-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name =
+            format!("mqtt-broker-auth-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap();
         Self(path)
@@ -54,12 +51,7 @@ async fn attempt(
     password: Option<&'static [u8]>,
 ) -> Result<Identity, Refusal> {
     let password = password.map(|bytes| Password(Bytes::from_static(bytes)));
-    auth.authenticate(Attempt {
-        origin,
-        username: username.map(Arc::from),
-        password,
-    })
-    .await
+    auth.authenticate(Attempt { origin, username: username.map(Arc::from), password }).await
 }
 
 fn user(name: &str) -> Identity {
@@ -103,11 +95,7 @@ async fn who_a_client_is_follows_from_what_it_gives() {
         (String::new(), None, None),
         (ANONYMOUS.to_owned(), Some("nobody"), None),
         (UNAUTHENTICATED.to_owned(), Some("stranger"), Some("stranger")),
-        (
-            format!("{ANONYMOUS}{UNAUTHENTICATED}"),
-            Some("nobody"),
-            Some("stranger"),
-        ),
+        (format!("{ANONYMOUS}{UNAUTHENTICATED}"), Some("nobody"), Some("stranger")),
     ] {
         let directory = Directory::new();
         let auth = Authenticator::open(directory.write(&users(&format!("{EVERY_METHOD}{extra}")))).unwrap();
@@ -116,11 +104,7 @@ async fn who_a_client_is_follows_from_what_it_gives() {
             for origin in [AFAR, Origin::Unix] {
                 let expected = expected.or(unauthenticated).map(user);
                 let found = attempt(&auth, origin, username, password).await;
-                assert_eq!(
-                    found.clone().ok(),
-                    expected,
-                    "{username:?} {password:?} with {extra:?}"
-                );
+                assert_eq!(found.clone().ok(), expected, "{username:?} {password:?} with {extra:?}");
                 if let Err(refusal) = found {
                     assert_eq!(refusal.reason, ReasonCode::NotAuthorized);
                 }
@@ -157,9 +141,7 @@ async fn without_an_auth_file_only_clients_of_this_host_are_let_in() {
 #[tokio::test]
 async fn everybody_may_be_let_in_unless_a_file_says_otherwise() {
     let directory = Directory::new();
-    let settings = AuthSettings::Everybody {
-        unless: directory.path(),
-    };
+    let settings = AuthSettings::Everybody { unless: directory.path() };
     let auth = Authenticator::open(settings.clone()).unwrap();
     assert_eq!(attempt(&auth, AFAR, None, None).await, Ok(Identity::Anonymous));
 
@@ -167,9 +149,7 @@ async fn everybody_may_be_let_in_unless_a_file_says_otherwise() {
     let error = Authenticator::open(settings).unwrap_err();
     assert!(matches!(error, AuthError::Contradiction { .. }));
     assert!(
-        error
-            .to_string()
-            .starts_with("--allow-anonymous lets everybody do everything, but the auth file")
+        error.to_string().starts_with("--allow-anonymous lets everybody do everything, but the auth file")
     );
 }
 
@@ -178,12 +158,7 @@ fn a_named_file_must_be_there() {
     let directory = Directory::new();
     let error = Authenticator::open(AuthSettings::File(directory.path())).unwrap_err();
     assert!(matches!(error, AuthError::Unreadable { .. }), "{error}");
-    assert!(
-        error
-            .to_string()
-            .contains("auth.json: the auth file cannot be read: "),
-        "{error}"
-    );
+    assert!(error.to_string().contains("auth.json: the auth file cannot be read: "), "{error}");
     let error = Authenticator::open(AuthSettings::File(directory.0.clone())).unwrap_err();
     assert!(matches!(error, AuthError::Unreadable { .. }), "{error}");
 }
@@ -207,10 +182,7 @@ async fn the_example_lets_the_readme_s_trial_work() {
     let guest = attempt(&auth, AFAR, None, None).await.unwrap();
     assert_eq!(guest, user("guest"));
     for name in ["alice", "bob"] {
-        assert_eq!(
-            attempt(&auth, AFAR, Some(name), Some(b"mypassword")).await,
-            Ok(user(name))
-        );
+        assert_eq!(attempt(&auth, AFAR, Some(name), Some(b"mypassword")).await, Ok(user(name)));
     }
     let topic = |name| TopicName::parse(name).unwrap();
     let guest = auth.policy().permissions(&guest);
@@ -231,9 +203,7 @@ fn policy_of(rules: &str) -> Policy {
             authorization: [{rules}],
         }}"#
     );
-    AuthFile::parse(text.as_bytes(), Path::new("auth.json"))
-        .unwrap_or_else(|error| panic!("{error}"))
-        .policy
+    AuthFile::parse(text.as_bytes(), Path::new("auth.json")).unwrap_or_else(|error| panic!("{error}")).policy
 }
 
 #[track_caller]
@@ -288,19 +258,11 @@ fn rules_concern_those_whom_they_name() {
         r##"{ topic: "#", deny: { pub: ["@both"] } },
             { topic: "sub/#", allow: { pub: ["@both"] } },
             { topic: "sub/x", deny: { pub: ["u2"] } }"##,
-        &[
-            ("u1", "pub", "sub/x", true),
-            ("u2", "pub", "sub/x", false),
-            ("u2", "pub", "sub/y", true),
-        ],
+        &[("u1", "pub", "sub/x", true), ("u2", "pub", "sub/x", false), ("u2", "pub", "sub/y", true)],
     );
     check_rules(
         r#"{ topic: "t", allow: { pub: ["u1"] }, deny: { pub: ["u2"] } }"#,
-        &[
-            ("u1", "pub", "t", true),
-            ("u2", "pub", "t", false),
-            ("u1", "sub", "t", false),
-        ],
+        &[("u1", "pub", "t", true), ("u2", "pub", "t", false), ("u1", "sub", "t", false)],
     );
     check_rules(
         r#"{ topic: "t", allow: { pub: ["@both"] }, deny: { pub: ["u2"] } }"#,
@@ -312,19 +274,11 @@ fn rules_concern_those_whom_they_name() {
 fn a_wide_subscription_stands_and_what_is_denied_is_withheld() {
     check_rules(
         r##"{ topic: "#", deny: { sub: ["u1"] } }, { topic: "ok/#", allow: { sub: ["u1"] } }"##,
-        &[
-            ("u1", "sub", "#", true),
-            ("u1", "get", "ok/x", true),
-            ("u1", "get", "secret/x", false),
-        ],
+        &[("u1", "sub", "#", true), ("u1", "get", "ok/x", true), ("u1", "get", "secret/x", false)],
     );
     check_rules(
         r##"{ topic: "#", allow: { sub: ["u1"] } }, { topic: "secret/#", deny: { sub: ["u1"] } }"##,
-        &[
-            ("u1", "sub", "#", true),
-            ("u1", "get", "ok/x", true),
-            ("u1", "get", "secret/x", false),
-        ],
+        &[("u1", "sub", "#", true), ("u1", "get", "ok/x", true), ("u1", "get", "secret/x", false)],
     );
 }
 
@@ -357,20 +311,14 @@ fn what_is_not_json5_is_told_with_its_place() {
         "{\n  authentication: [\n",
         "2:19: the file ends within the object or list that begins here, expected its closing bracket",
     );
-    check_error(
-        "{ authentication: [] authorization: [] }",
-        "1:22: expected , between values",
-    );
+    check_error("{ authentication: [] authorization: [] }", "1:22: expected , between values");
     check_error("{ authentication [] }", "1:18: expected : after a key");
     check_error("{ authentication: 'x' }", "1:19: expected a list: [");
     check_error(
         "{ authentication: [], authorization: [] } x",
         "1:43: more text after the object, expected the end of the file",
     );
-    check_error(
-        "{ authentication: [{ name: 5 }] }",
-        "1:28: expected a string in quotes",
-    );
+    check_error("{ authentication: [{ name: 5 }] }", "1:28: expected a string in quotes");
     check_error(
         "{ authentication: [{ name: 'x\n' }] }",
         "1:30: the line ends within a string, expected its closing quote",
@@ -379,16 +327,10 @@ fn what_is_not_json5_is_told_with_its_place() {
         "{ /* authentication: [] }",
         "1:1: the file ends before a comment that begins in here, expected */",
     );
-    check_error(
-        "{ # authentication: [] }",
-        "1:3: not a key, expected a name or a quoted string",
-    );
+    check_error("{ # authentication: [] }", "1:3: not a key, expected a name or a quoted string");
     let text = b"{\n 'ab\xC3'";
     let error = AuthFile::parse(text, Path::new("f")).map(|_| ()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "f:2:5: a byte that is not UTF-8, expected a text in UTF-8"
-    );
+    assert_eq!(error.to_string(), "f:2:5: a byte that is not UTF-8, expected a text in UTF-8");
 }
 
 #[test]
@@ -431,9 +373,7 @@ fn users_are_checked() {
     );
     for method in ["anonymous", "unauthenticated"] {
         check_error(
-            &users(&format!(
-                "\n{{ name: 'a', method: '{method}' }},\n{{ name: 'b', method: '{method}' }}"
-            )),
+            &users(&format!("\n{{ name: 'a', method: '{method}' }},\n{{ name: 'b', method: '{method}' }}")),
             &format!(
                 "3:22: a second user of method {method:?}, expected one at most (the other is in line 2)"
             ),
@@ -484,10 +424,7 @@ fn groups_and_rules_are_checked() {
         &file("", "{ topic: 'a/#/b' }"),
         r#"3:26: "a/#/b" is not a topic filter, expected one: '#' must be the whole of the last level"#,
     );
-    check_error(
-        &file("", "{ topic: '' }"),
-        r#"3:26: "" is not a topic filter, expected one: it is empty"#,
-    );
+    check_error(&file("", "{ topic: '' }"), r#"3:26: "" is not a topic filter, expected one: it is empty"#);
     check_error(
         &file("", "{ topic: '$share/g/a' }"),
         r#"3:26: "$share/g/a" names a share, expected the topic filter that stands behind it"#,
@@ -530,10 +467,7 @@ fn plain_passwords_that_all_may_read_are_warned_of() {
     for (mode, warnings) in [(0o600, 0), (0o640, 0), (0o644, 1)] {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
         assert_eq!(
-            AuthFile::read(&directory.path())
-                .unwrap_or_else(|error| panic!("{error}"))
-                .warnings
-                .len(),
+            AuthFile::read(&directory.path()).unwrap_or_else(|error| panic!("{error}")).warnings.len(),
             warnings
         );
     }
@@ -575,13 +509,7 @@ async fn a_reload_takes_all_or_nothing_and_says_what_changed() {
     assert_eq!(attempt(&auth, AFAR, Some("b"), Some(b"y")).await, Ok(user("b")));
 
     directory.write(&file(&format!("{b2}{c}"), ""));
-    assert_eq!(
-        auth.reload().unwrap(),
-        ReloadReport {
-            rules_changed: true,
-            ..ReloadReport::default()
-        }
-    );
+    assert_eq!(auth.reload().unwrap(), ReloadReport { rules_changed: true, ..ReloadReport::default() });
 }
 
 #[cfg(unix)]
@@ -589,11 +517,8 @@ async fn a_reload_takes_all_or_nothing_and_says_what_changed() {
 fn a_reload_follows_a_link_anew() {
     let directory = Directory::new();
     for (name, user) in [("one", "a"), ("two", "b")] {
-        fs::write(
-            directory.0.join(name),
-            users(&format!("{{ name: '{user}', method: 'client_cert' }}")),
-        )
-        .unwrap();
+        fs::write(directory.0.join(name), users(&format!("{{ name: '{user}', method: 'client_cert' }}")))
+            .unwrap();
     }
     std::os::unix::fs::symlink("one", directory.path()).unwrap();
     let auth = Authenticator::open(AuthSettings::File(directory.path())).unwrap();
@@ -612,12 +537,7 @@ async fn a_reload_takes_a_file_that_has_come_and_misses_one_that_has_gone() {
 
     directory.write(&users("{ name: 'a', method: 'client_cert' }"));
     assert!(auth.reload().unwrap().rules_changed);
-    assert!(
-        auth.describe()
-            .ends_with("auth.json (users: 1, groups: 0, rules: 0)"),
-        "{}",
-        auth.describe()
-    );
+    assert!(auth.describe().ends_with("auth.json (users: 1, groups: 0, rules: 0)"), "{}", auth.describe());
     assert!(!auth.policy().knows(&Identity::Anonymous));
 
     fs::remove_file(directory.path()).unwrap();

@@ -101,9 +101,12 @@ impl Broker {
             (WillFate::Discard, _) => session.will = None, // [MQTT-3.1.2-10]
             (_, None) => {}
             (WillFate::PublishUnlessDelayed | WillFate::Publish, Some(0)) => self.will_is_due(key),
-            // [MQTT-3.1.3-9]; a session that ends with its connection is not what the new connection is made to.
-            (WillFate::PublishUnlessDelayed, Some(_)) if expiry != Expiry::WithConnection => session.will = None,
-            (WillFate::PublishUnlessDelayed, Some(_)) => {}
+            (WillFate::PublishUnlessDelayed, Some(_)) => {
+                // [MQTT-3.1.3-9], but a session that ends with its connection ends here (section 3.1.4).
+                if expiry != Expiry::WithConnection {
+                    session.will = None;
+                }
+            }
             (WillFate::Publish, Some(delay)) => {
                 // The end of the session publishes it if that comes first.
                 let at = now + std::time::Duration::from_secs(u64::from(delay));
@@ -144,7 +147,7 @@ impl Broker {
             self.response_topics.forget(level);
         }
         // Section 4.8.2: what a member of a shared subscription has not received goes to another one.
-        let left = session.inflight.into_unreceived().chain(session.queue.into_acknowledged());
+        let left = session.inflight.into_repeatable().chain(session.queue.into_acknowledged());
         for offer in left {
             if let Some(group) = offer.group {
                 self.offer_to_another(group, &offer.message, &session.client_id, now);

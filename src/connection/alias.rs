@@ -16,10 +16,7 @@ pub(super) struct InboundAliases {
 impl InboundAliases {
     /// Aliases up to `maximum`; 0: none.
     pub(super) const fn new(maximum: u16) -> Self {
-        Self {
-            maximum,
-            topics: BTreeMap::new(),
-        }
+        Self { maximum, topics: BTreeMap::new() }
     }
 
     /// Sees to it that the PUBLISH names its topic.
@@ -27,9 +24,7 @@ impl InboundAliases {
         let Some(alias) = publish.topic_alias else {
             return match publish.topic {
                 Some(_) => Ok(()),
-                None => Err(ProtocolError::protocol(
-                    "a PUBLISH names neither a topic nor an alias",
-                )),
+                None => Err(ProtocolError::protocol("a PUBLISH names neither a topic nor an alias")),
             };
         };
         // [MQTT-3.3.2-9]
@@ -72,12 +67,7 @@ struct Entry {
 impl OutboundAliases {
     /// Aliases up to `maximum`.
     pub(super) const fn new(maximum: u16) -> Self {
-        Self {
-            maximum,
-            by_topic: BTreeMap::new(),
-            by_use: BTreeMap::new(),
-            uses: 0,
-        }
+        Self { maximum, by_topic: BTreeMap::new(), by_use: BTreeMap::new(), uses: 0 }
     }
 
     /// The alias that the client knows for `topic`, which is used now.
@@ -110,13 +100,7 @@ impl OutboundAliases {
         }
         self.uses += 1;
         self.by_use.insert(self.uses, topic.clone());
-        self.by_topic.insert(
-            topic.clone(),
-            Entry {
-                alias,
-                used: self.uses,
-            },
-        );
+        self.by_topic.insert(topic.clone(), Entry { alias, used: self.uses });
     }
 }
 

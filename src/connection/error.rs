@@ -16,10 +16,7 @@ pub struct ProtocolError {
 impl ProtocolError {
     /// The packet must not come, or not now (0x82).
     pub(super) const fn protocol(detail: &'static str) -> Self {
-        Self {
-            reason: ReasonCode::ProtocolError,
-            detail,
-        }
+        Self { reason: ReasonCode::ProtocolError, detail }
     }
 
     /// Another reason.

@@ -22,8 +22,12 @@ pub struct ConnectionLimits {
     pub outbound_topic_aliases: u16,
     /// The keep-alive that replaces the client's, in seconds; 0: none is kept.
     pub server_keep_alive: Option<u16>,
+    /// Bytes taken from a socket at a time.
+    pub receive_buffer: usize,
     /// User properties of one packet.
     pub user_properties: usize,
+    /// Topic filters of one SUBSCRIBE or UNSUBSCRIBE: in memory each is many times as long as on the wire.
+    pub filters_per_packet: usize,
     /// A write that makes no progress for so long ends the connection.
     pub write_timeout: Duration,
     /// How long the last words may take to be written before the connection is cut.
@@ -41,7 +45,9 @@ impl Default for ConnectionLimits {
             auto_map_topic_alias: false,
             outbound_topic_aliases: 1_024,
             server_keep_alive: None,
+            receive_buffer: 64 << 10,
             user_properties: 256,
+            filters_per_packet: 16_384,
             write_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(5),
         }

@@ -47,11 +47,7 @@ pub(super) const fn frame_len(header: FrameHeader) -> usize {
 mod tests {
     use super::*;
 
-    const ANNOUNCED: FrameHeader = FrameHeader {
-        first: 0x30,
-        header_len: 5,
-        body_len: 200_000_000,
-    };
+    const ANNOUNCED: FrameHeader = FrameHeader { first: 0x30, header_len: 5, body_len: 200_000_000 };
 
     #[test]
     fn an_announced_length_allocates_nothing() {
@@ -66,11 +62,7 @@ mod tests {
 
     #[test]
     fn a_whole_frame_fits_exactly_and_its_buffer_goes_with_it() {
-        let header = FrameHeader {
-            first: 0x30,
-            header_len: 3,
-            body_len: 9_997,
-        };
+        let header = FrameHeader { first: 0x30, header_len: 3, body_len: 9_997 };
         let mut partial = Partial::default();
         for _ in 0..100 {
             partial.extend(&[0; 100], Some(header));

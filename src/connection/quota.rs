@@ -19,11 +19,7 @@ pub(super) struct ReceiveQuota {
 impl ReceiveQuota {
     /// A quota of `maximum` messages.
     pub(super) const fn new(maximum: u16) -> Self {
-        Self {
-            maximum,
-            under_way: 0,
-            exactly_once: BTreeSet::new(),
-        }
+        Self { maximum, under_way: 0, exactly_once: BTreeSet::new() }
     }
 
     /// A PUBLISH with QoS 1 or 2 has come.

@@ -30,15 +30,10 @@ impl Connection {
             None => DeliveryTopic::Name,
             Some(aliases) => match aliases.known(topic) {
                 Some(alias) => DeliveryTopic::Alias(alias),
-                None => aliases
-                    .next()
-                    .map_or(DeliveryTopic::Name, DeliveryTopic::NameAndAlias),
+                None => aliases.next().map_or(DeliveryTopic::Name, DeliveryTopic::NameAndAlias),
             },
         };
-        let expiry = delivery
-            .message
-            .expires_at
-            .map(|at| seconds_left(at.saturating_since(now)));
+        let expiry = delivery.message.expires_at.map(|at| seconds_left(at.saturating_since(now)));
         match self.write_delivery(delivery, named, expiry, version, out) {
             Ok(()) => {
                 if let (DeliveryTopic::NameAndAlias(alias), Some(aliases)) =
@@ -62,13 +57,14 @@ impl Connection {
         packet: Acknowledgement,
         out: &mut Transmit,
     ) -> Result<(), SendError> {
-        match packet.kind {
-            AcknowledgementKind::PubAck => self.quota.release(packet.packet_id, QoS::AtLeastOnce),
-            AcknowledgementKind::PubComp => self.quota.release(packet.packet_id, QoS::ExactlyOnce),
-            AcknowledgementKind::PubRec if packet.reason.is_error() => {
-                self.quota.release(packet.packet_id, QoS::ExactlyOnce);
-            }
-            AcknowledgementKind::PubRec | AcknowledgementKind::PubRel => {}
+        let freed = match packet.kind {
+            AcknowledgementKind::PubAck => Some(QoS::AtLeastOnce),
+            AcknowledgementKind::PubComp => Some(QoS::ExactlyOnce),
+            AcknowledgementKind::PubRec if packet.reason.is_error() => Some(QoS::ExactlyOnce),
+            AcknowledgementKind::PubRec | AcknowledgementKind::PubRel => None,
+        };
+        if let (Some(qos), Some(quota)) = (freed, self.quota.as_mut()) {
+            quota.release(packet.packet_id, qos);
         }
         self.send(Packet::Acknowledgement(packet), out)
     }
@@ -119,15 +115,8 @@ impl Connection {
         let reason_string = Some(Arc::<str>::from(detail)).filter(|text| !text.is_empty());
         let packet = match (reason, self.phase, self.version) {
             (Some(reason), Phase::AwaitingConnect | Phase::Authenticating, Some(_)) => {
-                let properties = ConnAckProperties {
-                    reason_string,
-                    ..ConnAckProperties::default()
-                };
-                Some(Packet::ConnAck(Box::new(ConnAck {
-                    session_present: false,
-                    reason,
-                    properties,
-                })))
+                let properties = ConnAckProperties { reason_string, ..ConnAckProperties::default() };
+                Some(Packet::ConnAck(Box::new(ConnAck { session_present: false, reason, properties })))
             }
             (Some(reason), Phase::Connected, Some(ProtocolVersion::V5)) => {
                 Some(Packet::Disconnect(Box::new(Disconnect {
@@ -193,10 +182,9 @@ fn seconds_left(left: Duration) -> u32 {
 fn strip_explanation(packet: &mut Packet) -> bool {
     let (reason_string, user_properties) = match packet {
         Packet::Acknowledgement(packet) => return packet.details.take().is_some(),
-        Packet::ConnAck(packet) => (
-            &mut packet.properties.reason_string,
-            &mut packet.properties.user_properties,
-        ),
+        Packet::ConnAck(packet) => {
+            (&mut packet.properties.reason_string, &mut packet.properties.user_properties)
+        }
         Packet::SubAck(packet) => (&mut packet.reason_string, &mut packet.user_properties),
         Packet::UnsubAck(packet) => (&mut packet.reason_string, &mut packet.user_properties),
         Packet::Disconnect(packet) => (&mut packet.reason_string, &mut packet.user_properties),

@@ -33,12 +33,7 @@ impl Transmit {
 
     /// Nothing to write.
     pub const fn new() -> Self {
-        Self {
-            copied: Vec::new(),
-            written: 0,
-            payloads: Vec::new(),
-            payloads_written: 0,
-        }
+        Self { copied: Vec::new(), written: 0, payloads: Vec::new(), payloads_written: 0 }
     }
 
     /// Whether everything has been written.
@@ -49,11 +44,7 @@ impl Transmit {
     /// The bytes that have not been written yet.
     pub fn len(&self) -> usize {
         self.copied.len() - self.written
-            + self
-                .payloads_left()
-                .iter()
-                .map(|payload| payload.bytes.len())
-                .sum::<usize>()
+            + self.payloads_left().iter().map(|payload| payload.bytes.len()).sum::<usize>()
     }
 
     /// Whether all that is to be written lies in one piece.
@@ -121,23 +112,16 @@ impl Transmit {
     }
 
     /// Moves what has not been written to a buffer of its own, of just that size.
+    #[must_use]
     pub fn take_unwritten(&mut self) -> Self {
         let copied = self.copied.get(self.written..).unwrap_or_default().to_vec();
         let payloads = mem::take(&mut self.payloads)
             .into_iter()
             .skip(self.payloads_written)
-            .map(|payload| Payload {
-                at: payload.at - self.written,
-                bytes: payload.bytes,
-            })
+            .map(|payload| Payload { at: payload.at - self.written, bytes: payload.bytes })
             .collect();
         self.clear();
-        Self {
-            copied,
-            written: 0,
-            payloads,
-            payloads_written: 0,
-        }
+        Self { copied, written: 0, payloads, payloads_written: 0 }
     }
 
     /// Where small parts are written to.
@@ -150,10 +134,7 @@ impl Transmit {
         if payload.len() < Self::BY_REFERENCE {
             self.copied.extend_from_slice(payload);
         } else {
-            self.payloads.push(Payload {
-                at: self.copied.len(),
-                bytes: payload.clone(),
-            });
+            self.payloads.push(Payload { at: self.copied.len(), bytes: payload.clone() });
         }
     }
 
@@ -189,10 +170,7 @@ mod tests {
     fn contents(transmit: &Transmit) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 16];
         let filled = transmit.fill(&mut slices);
-        slices[..filled]
-            .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .collect()
+        slices[..filled].iter().flat_map(|slice| slice.iter().copied()).collect()
     }
 
     #[test]
@@ -240,9 +218,6 @@ mod tests {
         let (transmit, expected) = mixed();
         let mut slices = [IoSlice::new(&[]); 2];
         assert_eq!(transmit.fill(&mut slices), 2);
-        assert_eq!(
-            (&*slices[0], &*slices[1]),
-            expected[..=Transmit::BY_REFERENCE].split_at(1)
-        );
+        assert_eq!((&*slices[0], &*slices[1]), expected[..=Transmit::BY_REFERENCE].split_at(1));
     }
 }

@@ -1,11 +1,36 @@
 //! The broker as a service: listeners, signals, start and stop.
+//!
+//! [`run`] is what the daemon does. [`Server`] is the same without signals: any number of servers can run in one
+//! process, as they do in tests.
 
+mod admission;
+mod ports_file;
+mod reception;
+mod signals;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::broker::BrokerConfig;
+use tokio::task::JoinSet;
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+pub use signals::Signals;
+
+use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings};
+use crate::auth::Authenticator;
+use crate::broker::{Broker, BrokerConfig};
 use crate::connection::ConnectionLimits;
-use crate::transport::ListenerConfig;
+use crate::transport::{BoundAddress, Listener, ListenerConfig};
+use admission::Admission;
+use reception::Reception;
 
 /// All that can be set about a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,23 +75,210 @@ pub struct AcceptLimits {
 impl Default for AcceptLimits {
     /// No address can take more than half of what there is.
     fn default() -> Self {
-        Self {
-            connections: 100_000,
-            connections_per_address: 50_000,
-        }
+        Self { connections: 100_000, connections_per_address: 50_000 }
     }
 }
 
-/// Why a server ended otherwise than asked to.
+/// Why a server could not start, or ended otherwise than asked to.
 #[derive(Debug, thiserror::Error)]
-#[error("the server cannot run")]
-pub struct ServeError;
+pub enum ServeError {
+    /// There is nothing to listen on.
+    #[error("there is no listener")]
+    NoListener,
+    /// An address cannot be listened on.
+    #[error("cannot listen on {listener}: {source}")]
+    Bind {
+        /// What should have been listened on.
+        listener: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The ports file cannot be written.
+    #[error("cannot write the ports file {}: {source}", path.display())]
+    PortsFile {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Signals cannot be listened to.
+    #[error("cannot listen to signals: {0}")]
+    Signals(#[source] io::Error),
+    /// The broker itself broke down. All sessions are lost, so that nothing is left to go on with.
+    #[error("a fault ended the broker: this is a bug; all connections are lost")]
+    BrokerFailed,
+}
 
-/// Serves until asked to stop.
-#[expect(clippy::unused_async, reason = "it stands in for the server, which waits")]
-pub async fn run(
-    _config: ServerConfig,
-    _auth: std::sync::Arc<crate::auth::Authenticator>,
-) -> Result<(), ServeError> {
-    Ok(())
+/// Serves until a signal asks to stop: the first for an orderly end, the second for an end at once.
+pub async fn run(config: ServerConfig, auth: Arc<Authenticator>) -> Result<(), ServeError> {
+    let signals = Signals::listen().map_err(ServeError::Signals)?;
+    let server = Server::bind(config, auth)?;
+    let controls = server.controls();
+    let shutdown = CancellationToken::new();
+    tokio::select! {
+        result = server.run(shutdown.clone()) => result,
+        () = signals.obey(&controls, &shutdown) => Ok(()),
+    }
+}
+
+/// A server whose listeners stand.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<Listener>,
+    addresses: Vec<BoundAddress>,
+    reception: Arc<Reception>,
+    broker: BrokerTask,
+    controls: Controls,
+    shutdown_grace: Duration,
+}
+
+impl Server {
+    /// Binds all listeners, and writes the ports file. Connections wait until it [runs](Self::run). To be called
+    /// within the runtime.
+    pub fn bind(config: ServerConfig, auth: Arc<Authenticator>) -> Result<Self, ServeError> {
+        let (listeners, addresses) = listen(&config.listeners)?;
+        if let Some(path) = config.ports_file {
+            ports_file::write(&path, &addresses).map_err(|source| ServeError::PortsFile { path, source })?;
+        }
+        let clock = Clock::start();
+        let outbound_window = config.broker.limits.outbound_window;
+        let broker = Broker::new(config.broker, auth.policy(), unpredictable_seed());
+        let (handle, broker) = BrokerTask::new(broker, clock);
+        let counters = Arc::new(ShellCounters::default());
+        let controls =
+            Controls { broker: handle.clone(), auth: Arc::clone(&auth), counters: Arc::clone(&counters) };
+        let around = Surroundings {
+            broker: handle,
+            auth,
+            limits: Arc::new(config.connection),
+            outbound_window,
+            counters,
+            clock,
+            shutdown: CancellationToken::new(),
+        };
+        Ok(Self {
+            listeners,
+            addresses,
+            reception: Arc::new(Reception::new(Arc::new(around), Admission::new(config.accept))),
+            broker,
+            controls,
+            shutdown_grace: config.shutdown_grace,
+        })
+    }
+
+    /// Where it listens, in the order of the configuration.
+    pub fn addresses(&self) -> &[BoundAddress] {
+        &self.addresses
+    }
+
+    /// What can be asked of it while it runs.
+    pub fn controls(&self) -> Controls {
+        self.controls.clone()
+    }
+
+    /// Serves until `shutdown` is cancelled. Then nothing is accepted any more, all clients are told, and they are
+    /// given the grace period to go.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServeError> {
+        for address in &self.addresses {
+            info!("listening on {address}");
+        }
+        info!("all state is in memory: it ends with this process");
+        let broker_stop = CancellationToken::new();
+        let mut broker = tokio::spawn(self.broker.run(broker_stop.clone()));
+        let mut receptions = JoinSet::new();
+        for listener in self.listeners {
+            let (reception, stop) = (Arc::clone(&self.reception), shutdown.clone());
+            receptions.spawn(async move { reception.serve(listener, stop).await });
+        }
+        let ended = async {
+            shutdown.cancelled().await;
+            while receptions.join_next().await.is_some() {}
+            end_connections(&self.reception, self.shutdown_grace).await;
+            broker_stop.cancel();
+            std::future::pending::<()>().await;
+        };
+        let counters = tokio::select! {
+            () = ended => return Ok(()),
+            counters = &mut broker => counters.map_err(|_| ServeError::BrokerFailed)?,
+        };
+        log_counters(&counters, &self.controls.counters);
+        info!("stopped");
+        Ok(())
+    }
+}
+
+/// What can be asked of a running server.
+#[derive(Debug, Clone)]
+pub struct Controls {
+    broker: BrokerHandle,
+    auth: Arc<Authenticator>,
+    counters: Arc<ShellCounters>,
+}
+
+impl Controls {
+    /// Reads the auth file again. Where that fails the old one holds; either way the log says so.
+    pub async fn reload(&self) {
+        let auth = Arc::clone(&self.auth);
+        match tokio::task::spawn_blocking(move || auth.reload()).await {
+            Ok(Ok(report)) => {
+                info!("auth reloaded: {report}");
+                self.broker.change_policy(self.auth.policy()).await;
+            }
+            Ok(Err(error)) => error!(%error, "auth not reloaded; what was in force stays so"),
+            Err(error) => error!(%error, "auth not reloaded; what was in force stays so"),
+        }
+    }
+
+    /// Logs all counters, the broker's and those of what is around it, in one line.
+    pub async fn log_counters(&self) {
+        log_counters(&self.broker.counters().await, &self.counters);
+    }
+
+    /// What happened around the connections.
+    pub fn counters(&self) -> &ShellCounters {
+        &self.counters
+    }
+}
+
+fn listen(configs: &[ListenerConfig]) -> Result<(Vec<Listener>, Vec<BoundAddress>), ServeError> {
+    if configs.is_empty() {
+        return Err(ServeError::NoListener);
+    }
+    let bound = configs.iter().map(|config| {
+        let listener = Listener::bind(config)?;
+        let address = listener.address()?;
+        Ok((listener, address))
+    });
+    bound
+        .zip(configs)
+        .map(|(bound, config)| {
+            bound.map_err(|source| ServeError::Bind { listener: config.to_string(), source })
+        })
+        .collect()
+}
+
+/// Ends all connections; returns when they have ended, or when the grace period is over.
+async fn end_connections(reception: &Reception, grace: Duration) {
+    reception.around.shutdown.cancel();
+    reception.around.broker.shut_down().await;
+    reception.endpoints.close();
+    if time::timeout(grace, reception.endpoints.wait()).await.is_err() {
+        let open = reception.endpoints.len();
+        warn!(open, "connections are still open after the grace period; dropping them");
+    }
+}
+
+/// One line: the names and values of all counters.
+fn log_counters(broker: &[(&'static str, u64)], shell: &ShellCounters) {
+    let mut line = String::new();
+    for (name, value) in broker.iter().copied().chain(shell.iter()) {
+        // A String takes whatever is written.
+        let _ = write!(line, " {name}={value}");
+    }
+    info!("counters{line}");
+}
+
+/// A number that clients cannot guess: the standard library keys its hash tables from the system's random source.
+fn unpredictable_seed() -> u64 {
+    RandomState::new().hash_one(std::process::id())
 }

@@ -1,8 +1,19 @@
 //! Bytes: where connections come from.
 
+mod listener;
+mod tcp;
+mod unix;
+
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use listener::{BoundAddress, Listener, Stream};
+pub use unix::OwnedUnixListener;
+
+/// Connections that the system may hold ready until they are accepted.
+const BACKLOG: i32 = 1_024;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,20 +35,57 @@ pub enum ListenerConfig {
 /// How TCP sockets are set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// TCP_NODELAY.
+    /// `TCP_NODELAY`.
     pub no_delay: bool,
-    /// SO_SNDBUF in bytes; `None`: the system's.
+    /// `SO_SNDBUF` in bytes; `None`: the system's.
     pub send_buffer: Option<usize>,
-    /// SO_RCVBUF in bytes; `None`: the system's.
+    /// `SO_RCVBUF` in bytes; `None`: the system's.
     pub receive_buffer: Option<usize>,
-    /// SO_REUSEPORT.
+    /// `SO_REUSEPORT`.
     pub reuse_port: bool,
-    /// SO_KEEPALIVE with this idle time; `None`: off.
+    /// `SO_KEEPALIVE` with this idle time; `None`: off.
     pub keepalive: Option<Duration>,
 }
 
 impl Default for SocketOptions {
     fn default() -> Self {
         Self { no_delay: true, send_buffer: None, receive_buffer: None, reuse_port: false, keepalive: None }
+    }
+}
+
+impl fmt::Display for ListenerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { address, .. } => write!(f, "tcp {address}"),
+            Self::Unix { path } => write!(f, "unix {}", path.display()),
+        }
+    }
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// How it is connected.
+    pub transport: Transport,
+    /// Its address, where it has one.
+    pub address: Option<SocketAddr>,
+}
+
+/// What carries a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain TCP.
+    Tcp,
+    /// A Unix stream socket.
+    Unix,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.transport, self.address) {
+            (Transport::Tcp, Some(address)) => write!(f, "tcp:{address}"),
+            (Transport::Tcp, None) => f.write_str("tcp"),
+            (Transport::Unix, _) => f.write_str("unix"),
+        }
     }
 }

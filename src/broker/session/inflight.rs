@@ -168,13 +168,14 @@ impl Inflight {
         self.end(id);
     }
 
-    /// What was under way and not yet received, in order.
-    pub(in crate::broker) fn into_unreceived(self) -> impl Iterator<Item = Offer> {
+    /// The messages of QoS 1 that were under way, in order: what another member of a shared subscription may get.
+    /// Those of QoS 2 may have been received, and nobody else gets them \[MQTT-4.8.2-5\].
+    pub(in crate::broker) fn into_repeatable(self) -> impl Iterator<Item = Offer> {
         let mut entries: Vec<Entry> = self.entries.into_values().collect();
         entries.sort_unstable_by_key(|entry| entry.order);
         entries.into_iter().filter_map(|entry| match entry.state {
-            State::Published(offer) => Some(offer),
-            State::Released => None,
+            State::Published(offer) if offer.qos == QoS::AtLeastOnce => Some(offer),
+            State::Published(_) | State::Released => None,
         })
     }
 
@@ -281,7 +282,7 @@ mod tests {
         for id in &ids[1..] {
             match inflight.resend(true) {
                 Some(Resend::Publish(delivery)) => {
-                    assert_eq!((delivery.packet_id, delivery.dup), (Some(*id), true))
+                    assert_eq!((delivery.packet_id, delivery.dup), (Some(*id), true));
                 }
                 other => panic!("{other:?}"),
             }

@@ -62,6 +62,19 @@ fn what_a_member_leaves_behind_goes_to_another() {
 }
 
 #[test]
+fn a_qos_2_message_under_way_goes_to_nobody_else() {
+    let mut rig = Rig::with(|config| config.limits.inflight_messages = 1);
+    let publisher = rig.connect(v5("p"));
+    let members = group(&mut rig, &["a"], 2);
+    rig.say(publisher, publish("t/x", "under way", 2, 1));
+    rig.say(publisher, publish("t/x", "waiting", 2, 2));
+    let others = group(&mut rig, &["b"], 2);
+    rig.cut(members[0]);
+    rig.connect(Connect { clean_start: true, ..v5("a") });
+    assert_eq!(rig.heard(others[0]), ["t/x waiting q2 #1"]);
+}
+
+#[test]
 fn hash_sticky_and_least_inflight_choose_as_they_say() {
     for strategy in [
         SharedStrategy::HashTopic,

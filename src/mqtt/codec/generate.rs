@@ -26,10 +26,7 @@ pub(crate) struct Generator {
 
 impl Generator {
     pub(crate) fn new(seed: u64, version: ProtocolVersion) -> Self {
-        Self {
-            random: SplitMix::new(seed),
-            version,
-        }
+        Self { random: SplitMix::new(seed), version }
     }
 
     pub(crate) fn packet(&mut self) -> Packet {
@@ -55,17 +52,10 @@ impl Generator {
             self.connect_properties()
         } else {
             let session_expiry_interval = if clean_start { 0 } else { u32::MAX };
-            ConnectProperties {
-                session_expiry_interval,
-                ..ConnectProperties::default()
-            }
+            ConnectProperties { session_expiry_interval, ..ConnectProperties::default() }
         };
         let username = self.maybe(Self::text);
-        let password = if username.is_some() || self.version.is_v5() {
-            self.maybe(Self::data)
-        } else {
-            None
-        };
+        let password = if username.is_some() || self.version.is_v5() { self.maybe(Self::data) } else { None };
         Connect {
             version: self.version,
             clean_start,
@@ -80,11 +70,7 @@ impl Generator {
 
     fn connect_properties(&mut self) -> ConnectProperties {
         let authentication_method = self.maybe(Self::text);
-        let authentication_data = if authentication_method.is_some() {
-            self.maybe(Self::data)
-        } else {
-            None
-        };
+        let authentication_data = if authentication_method.is_some() { self.maybe(Self::data) } else { None };
         ConnectProperties {
             session_expiry_interval: self.maybe(Self::u32).unwrap_or(0),
             receive_maximum: self.maybe(Self::nonzero_u16).unwrap_or(NonZeroU16::MAX),
@@ -102,10 +88,8 @@ impl Generator {
         let mut properties = PublishProperties::default();
         let mut delay_interval = 0;
         if self.version.is_v5() {
-            properties = PublishProperties {
-                subscription_identifiers: Vec::new(),
-                ..self.publish_properties()
-            };
+            properties =
+                PublishProperties { subscription_identifiers: Vec::new(), ..self.publish_properties() };
             delay_interval = self.maybe(Self::u32).unwrap_or(0);
         }
         Will {
@@ -127,16 +111,9 @@ impl Generator {
         ]);
         let session_present =
             reason == ReasonCode::Success && self.version != ProtocolVersion::V3_1 && self.random.flag();
-        let properties = if self.version.is_v5() {
-            self.connack_properties()
-        } else {
-            ConnAckProperties::default()
-        };
-        ConnAck {
-            session_present,
-            reason,
-            properties,
-        }
+        let properties =
+            if self.version.is_v5() { self.connack_properties() } else { ConnAckProperties::default() };
+        ConnAck { session_present, reason, properties }
     }
 
     fn connack_properties(&mut self) -> ConnAckProperties {
@@ -187,13 +164,8 @@ impl Generator {
     fn publish_properties(&mut self) -> PublishProperties {
         let identifiers = self.random.below(3);
         PublishProperties {
-            payload_format: self.maybe(|g| {
-                if g.random.flag() {
-                    PayloadFormat::Utf8
-                } else {
-                    PayloadFormat::Bytes
-                }
-            }),
+            payload_format: self
+                .maybe(|g| if g.random.flag() { PayloadFormat::Utf8 } else { PayloadFormat::Bytes }),
             message_expiry_interval: self.maybe(Self::u32),
             response_topic: self.maybe(Self::topic),
             correlation_data: self.maybe(Self::data),
@@ -210,12 +182,8 @@ impl Generator {
             2 => AcknowledgementKind::PubRel,
             _ => AcknowledgementKind::PubComp,
         };
-        let mut acknowledgement = Acknowledgement {
-            kind,
-            packet_id: self.packet_id(),
-            reason: ReasonCode::Success,
-            details: None,
-        };
+        let mut acknowledgement =
+            Acknowledgement { kind, packet_id: self.packet_id(), reason: ReasonCode::Success, details: None };
         if self.version.is_v5() {
             acknowledgement.reason = match kind {
                 AcknowledgementKind::PubAck | AcknowledgementKind::PubRec => self.reason(&[
@@ -229,10 +197,8 @@ impl Generator {
             };
             let (reason_string, user_properties) = (self.maybe(Self::text), self.user_properties());
             if reason_string.is_some() || !user_properties.is_empty() {
-                acknowledgement.details = Some(Box::new(AcknowledgementDetails {
-                    reason_string,
-                    user_properties,
-                }));
+                acknowledgement.details =
+                    Some(Box::new(AcknowledgementDetails { reason_string, user_properties }));
             }
         }
         acknowledgement
@@ -243,16 +209,8 @@ impl Generator {
         let entries = 1 + self.random.below(4);
         Subscribe {
             packet_id: self.packet_id(),
-            identifier: if v5 {
-                self.maybe(Self::subscription_identifier)
-            } else {
-                None
-            },
-            user_properties: if v5 {
-                self.user_properties()
-            } else {
-                UserProperties::new()
-            },
+            identifier: if v5 { self.maybe(Self::subscription_identifier) } else { None },
+            user_properties: if v5 { self.user_properties() } else { UserProperties::new() },
             entries: (0..entries).map(|_| self.subscribe_entry()).collect(),
         }
     }
@@ -260,10 +218,7 @@ impl Generator {
     fn subscribe_entry(&mut self) -> SubscribeEntry {
         let filter = self.text();
         let qos = self.qos();
-        let mut options = SubscriptionOptions {
-            qos,
-            ..SubscriptionOptions::default()
-        };
+        let mut options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
         if self.version.is_v5() {
             options.no_local = self.random.flag();
             options.retain_as_published = self.random.flag();
@@ -289,11 +244,7 @@ impl Generator {
             packet_id: self.packet_id(),
             reasons: (0..count).map(|_| self.reason(&reasons)).collect(),
             reason_string: if v5 { self.maybe(Self::text) } else { None },
-            user_properties: if v5 {
-                self.user_properties()
-            } else {
-                UserProperties::new()
-            },
+            user_properties: if v5 { self.user_properties() } else { UserProperties::new() },
         }
     }
 
@@ -319,11 +270,7 @@ impl Generator {
         };
         if self.version.is_v5() {
             let count = 1 + self.random.below(4);
-            let reasons = [
-                ReasonCode::Success,
-                ReasonCode::NoSubscriptionExisted,
-                ReasonCode::NotAuthorized,
-            ];
+            let reasons = [ReasonCode::Success, ReasonCode::NoSubscriptionExisted, ReasonCode::NotAuthorized];
             unsuback.reasons = (0..count).map(|_| self.reason(&reasons)).collect();
             unsuback.reason_string = self.maybe(Self::text);
             unsuback.user_properties = self.user_properties();
@@ -349,11 +296,7 @@ impl Generator {
     }
 
     fn auth(&mut self) -> Auth {
-        let reasons = [
-            ReasonCode::Success,
-            ReasonCode::ContinueAuthentication,
-            ReasonCode::ReAuthenticate,
-        ];
+        let reasons = [ReasonCode::Success, ReasonCode::ContinueAuthentication, ReasonCode::ReAuthenticate];
         Auth {
             reason: self.reason(&reasons),
             method: Some(self.text()),
@@ -364,11 +307,7 @@ impl Generator {
     }
 
     fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        if self.random.flag() {
-            Some(make(self))
-        } else {
-            None
-        }
+        if self.random.flag() { Some(make(self)) } else { None }
     }
 
     fn reason(&mut self, choices: &[ReasonCode]) -> ReasonCode {
@@ -413,23 +352,8 @@ impl Generator {
 
     fn text(&mut self) -> Arc<str> {
         let len = self.len();
-        let characters = [
-            'a',
-            'Z',
-            '/',
-            '+',
-            '#',
-            '$',
-            '\u{7F}',
-            'é',
-            '\u{FEFF}',
-            '√',
-            '\u{2A6D4}',
-        ];
-        (0..len)
-            .map(|_| characters[self.random.below(characters.len())])
-            .collect::<String>()
-            .into()
+        let characters = ['a', 'Z', '/', '+', '#', '$', '\u{7F}', 'é', '\u{FEFF}', '√', '\u{2A6D4}'];
+        (0..len).map(|_| characters[self.random.below(characters.len())]).collect::<String>().into()
     }
 
     fn topic(&mut self) -> TopicName {
@@ -460,12 +384,7 @@ mod tests {
         let header = frame_header(bytes).ok()??;
         let body = bytes.get(header.header_len..header.header_len + header.body_len)?;
         let borrowed = decode(header, Body::Borrowed(body), version, LIMITS);
-        let shared = decode(
-            header,
-            Body::Shared(&Bytes::copy_from_slice(body)),
-            version,
-            LIMITS,
-        );
+        let shared = decode(header, Body::Shared(&Bytes::copy_from_slice(body)), version, LIMITS);
         assert_eq!(borrowed, shared, "{bytes:02X?}");
         borrowed.ok()
     }
@@ -477,11 +396,7 @@ mod tests {
             for _ in 0..5_000 {
                 let packet = generator.packet();
                 let bytes = encoded(&packet, version);
-                assert_eq!(
-                    decode_both(&bytes, Some(version)).as_ref(),
-                    Some(&packet),
-                    "{bytes:02X?}"
-                );
+                assert_eq!(decode_both(&bytes, Some(version)).as_ref(), Some(&packet), "{bytes:02X?}");
             }
         }
     }
@@ -503,11 +418,7 @@ mod tests {
                 read += 1;
                 // A CONNECT may name another version.
                 let again = encoded(&packet, version);
-                assert_eq!(
-                    decode_both(&again, Some(version)).as_ref(),
-                    Some(&packet),
-                    "{bytes:02X?}"
-                );
+                assert_eq!(decode_both(&again, Some(version)).as_ref(), Some(&packet), "{bytes:02X?}");
             }
             assert!(read > 1_000, "only {read} damaged packets could still be read");
         }
@@ -523,11 +434,7 @@ mod tests {
                 let header = frame_header(&bytes).unwrap().unwrap();
                 let body = &bytes[header.header_len..];
                 for cut in 0..body.len() {
-                    let header = FrameHeader {
-                        header_len: 1 + variable_len(cut),
-                        body_len: cut,
-                        ..header
-                    };
+                    let header = FrameHeader { header_len: 1 + variable_len(cut), body_len: cut, ..header };
                     let decoded = decode(header, Body::Borrowed(&body[..cut]), Some(version), LIMITS);
                     assert_ne!(decoded.as_ref(), Ok(&packet), "{bytes:02X?}");
                 }

@@ -150,12 +150,7 @@ mod tests {
     ];
 
     fn acknowledgement(kind: AcknowledgementKind, reason: ReasonCode) -> Acknowledgement {
-        Acknowledgement {
-            kind,
-            packet_id: PacketId::new(0x1234).unwrap(),
-            reason,
-            details: None,
-        }
+        Acknowledgement { kind, packet_id: PacketId::new(0x1234).unwrap(), reason, details: None }
     }
 
     #[test]
@@ -178,30 +173,19 @@ mod tests {
                 }
             };
             let packet = Packet::Acknowledgement(acknowledgement(kind, reason));
-            assert_both_ways(
-                &packet,
-                ProtocolVersion::V5,
-                &[first, 3, 0x12, 0x34, reason.as_u8()],
-            );
+            assert_both_ways(&packet, ProtocolVersion::V5, &[first, 3, 0x12, 0x34, reason.as_u8()]);
             assert_eq!(encoded(&packet, ProtocolVersion::V3_1_1), [first, 2, 0x12, 0x34]);
         }
     }
 
     #[test]
     fn carries_its_properties() {
-        let details = AcknowledgementDetails {
-            reason_string: Some(Arc::from("x")),
-            ..Default::default()
-        };
+        let details = AcknowledgementDetails { reason_string: Some(Arc::from("x")), ..Default::default() };
         let packet = Packet::Acknowledgement(Acknowledgement {
             details: Some(Box::new(details)),
             ..acknowledgement(AcknowledgementKind::PubAck, ReasonCode::Success)
         });
-        assert_both_ways(
-            &packet,
-            ProtocolVersion::V5,
-            &[0x40, 8, 0x12, 0x34, 0, 4, 0x1F, 0, 1, b'x'],
-        );
+        assert_both_ways(&packet, ProtocolVersion::V5, &[0x40, 8, 0x12, 0x34, 0, 4, 0x1F, 0, 1, b'x']);
     }
 
     #[test]
@@ -216,10 +200,7 @@ mod tests {
             details: Some(Box::default()),
             ..acknowledgement(AcknowledgementKind::PubAck, ReasonCode::Success)
         };
-        assert_eq!(
-            encoded(&Packet::Acknowledgement(empty), ProtocolVersion::V5),
-            [0x40, 2, 0x12, 0x34]
-        );
+        assert_eq!(encoded(&Packet::Acknowledgement(empty), ProtocolVersion::V5), [0x40, 2, 0x12, 0x34]);
     }
 
     #[test]
@@ -257,10 +238,7 @@ mod tests {
             (AcknowledgementKind::PubComp, 2),
         ] {
             assert_eq!(
-                ReasonCode::ALL
-                    .iter()
-                    .filter(|&&reason| kind.allows(reason))
-                    .count(),
+                ReasonCode::ALL.iter().filter(|&&reason| kind.allows(reason)).count(),
                 count,
                 "{kind:?}"
             );

@@ -25,10 +25,7 @@ pub struct ConnAck {
 
 /// The properties of CONNACK. `None` (or `true` for what is available) is not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "they are the standard's, and independent of each other"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the standard's, and independent of each other")]
 pub struct ConnAckProperties {
     /// Seconds the session outlives the connection, where the server chose another value than the client.
     pub session_expiry_interval: Option<u32>,
@@ -257,11 +254,7 @@ mod tests {
     use crate::mqtt::codec::testing::{assert_both_ways, decode_one, encoded, framed};
 
     fn connack(session_present: bool, reason: ReasonCode) -> ConnAck {
-        ConnAck {
-            session_present,
-            reason,
-            properties: ConnAckProperties::default(),
-        }
+        ConnAck { session_present, reason, properties: ConnAckProperties::default() }
     }
 
     #[test]
@@ -299,20 +292,11 @@ mod tests {
             authentication_method: Some(Arc::from("m")),
             authentication_data: Some(Bytes::from_static(b"d")),
         };
-        let packet = Packet::ConnAck(Box::new(ConnAck {
-            properties,
-            ..connack(false, ReasonCode::Success)
-        }));
+        let packet = Packet::ConnAck(Box::new(ConnAck { properties, ..connack(false, ReasonCode::Success) }));
         let body = [
-            &[
-                0, 0, 66, 0x11, 0, 0, 0, 1, 0x21, 0, 2, 0x24, 1, 0x25, 0, 0x27, 0, 0, 0, 3,
-            ][..],
-            &[
-                0x12, 0, 1, b'c', 0x22, 0, 4, 0x1F, 0, 1, b'x', 0x26, 0, 1, b'k', 0, 1, b'v',
-            ],
-            &[
-                0x28, 0, 0x29, 0, 0x2A, 0, 0x13, 0, 5, 0x1A, 0, 1, b'i', 0x1C, 0, 1, b's',
-            ],
+            &[0, 0, 66, 0x11, 0, 0, 0, 1, 0x21, 0, 2, 0x24, 1, 0x25, 0, 0x27, 0, 0, 0, 3][..],
+            &[0x12, 0, 1, b'c', 0x22, 0, 4, 0x1F, 0, 1, b'x', 0x26, 0, 1, b'k', 0, 1, b'v'],
+            &[0x28, 0, 0x29, 0, 0x2A, 0, 0x13, 0, 5, 0x1A, 0, 1, b'i', 0x1C, 0, 1, b's'],
             &[0x15, 0, 1, b'm', 0x16, 0, 1, b'd'],
         ];
         let mut body = body.concat();
@@ -337,23 +321,13 @@ mod tests {
             (&[0x20, 6, 0, 0, 3, 0x21, 0, 0], v5, ReasonCode::ProtocolError),
             (&[0x20, 5, 0, 0, 2, 0x24, 2], v5, ReasonCode::ProtocolError),
             (&[0x20, 5, 0, 0, 2, 0x25, 2], v5, ReasonCode::ProtocolError),
-            (
-                &[0x20, 8, 0, 0, 5, 0x27, 0, 0, 0, 0],
-                v5,
-                ReasonCode::ProtocolError,
-            ),
+            (&[0x20, 8, 0, 0, 5, 0x27, 0, 0, 0, 0], v5, ReasonCode::ProtocolError),
             (&[0x20, 5, 0, 0, 2, 0x17, 1], v5, ReasonCode::MalformedPacket),
         ] {
             let error = decode_one(bytes, version).unwrap_err();
             assert_eq!(error.reason, reason, "{bytes:02X?} {version}: {error}");
         }
         assert!(decode_one(&[0x20, 2, 0xFF, 0], ProtocolVersion::V3_1).is_ok());
-        assert_eq!(
-            ReasonCode::ALL
-                .iter()
-                .filter(|&&reason| may_answer_connect(reason))
-                .count(),
-            22
-        );
+        assert_eq!(ReasonCode::ALL.iter().filter(|&&reason| may_answer_connect(reason)).count(), 22);
     }
 }

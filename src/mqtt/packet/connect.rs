@@ -8,12 +8,11 @@ use bytes::Bytes;
 
 use crate::mqtt::codec::frame::PacketType;
 use crate::mqtt::codec::property::{EncodeProperties, PropertyId, PropertyReader, PropertySink};
-use crate::mqtt::codec::reader::{Reader, topic_name};
+use crate::mqtt::codec::reader::Reader;
 use crate::mqtt::codec::writer::{EncodePacket, Sink};
 use crate::mqtt::codec::{Body, DecodeLimits, EncodeError};
-use crate::mqtt::{
-    ClientId, DecodeError, ProtocolVersion, PublishProperties, QoS, ReasonCode, TopicName, UserProperties,
-};
+use crate::mqtt::packet::Will;
+use crate::mqtt::{ClientId, DecodeError, ProtocolVersion, QoS, ReasonCode, UserProperties};
 
 /// A client's request to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,23 +43,6 @@ impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Password({} bytes)", self.0.len())
     }
-}
-
-/// The will of a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Will {
-    /// Where it is published.
-    pub topic: TopicName,
-    /// What is published.
-    pub payload: Bytes,
-    /// With which QoS.
-    pub qos: QoS,
-    /// Whether it is retained.
-    pub retain: bool,
-    /// Seconds between the end of the connection and the publication.
-    pub delay_interval: u32,
-    /// The properties of the publication.
-    pub properties: PublishProperties,
 }
 
 /// The properties of CONNECT, with the values that hold where the client left them out.
@@ -133,7 +115,7 @@ impl Connect {
         };
         // The order of the payload: [MQTT-3.1.3-1].
         let client_id = ClientId::new(reader.text()?);
-        let will = if flags & WILL == 0 { None } else { Some(Will::decode(flags, version, reader)?) };
+        let will = if flags & WILL == 0 { None } else { Some(read_will(flags, version, reader)?) };
         let username =
             if is_there(flags, USER_NAME, version, reader) { Some(reader.owned_text()?) } else { None };
         let password = if is_there(flags, PASSWORD, version, reader) {
@@ -143,6 +125,14 @@ impl Connect {
         };
         Ok(Self { version, clean_start, keep_alive, client_id, will, username, password, properties })
     }
+}
+
+fn read_will(flags: u8, version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Box<Will>, DecodeError> {
+    // [MQTT-3.1.2-12]
+    let qos = QoS::from_u8(flags >> WILL_QOS_SHIFT & WILL_QOS)
+        .ok_or(DecodeError::malformed("the will QoS is 3"))?;
+    let retain = flags & WILL_RETAIN != 0;
+    Will::decode(qos, retain, version, reader).map(Box::new)
 }
 
 fn named_version(name: &str, level: u8) -> Option<ProtocolVersion> {
@@ -180,39 +170,11 @@ fn is_there(flags: u8, flag: u8, version: ProtocolVersion, reader: &Reader<'_>) 
 /// In the form of which version a CONNECT is answered that cannot be decoded, given what follows its fixed header:
 /// that of the version it names, or of the one that comes nearest.
 pub(crate) fn answer_version(body: &[u8]) -> ProtocolVersion {
-    let mut reader = Reader::new(Body::Borrowed(body), DecodeLimits { user_properties: 0 });
+    let mut reader = Reader::new(Body::Borrowed(body), DecodeLimits { user_properties: 0, filters: 0 });
     match (reader.text(), reader.u8()) {
         (Ok("MQIsdp"), Ok(_)) => ProtocolVersion::V3_1,
         (Ok(_), Ok(5..)) => ProtocolVersion::V5,
         _ => ProtocolVersion::V3_1_1,
-    }
-}
-
-impl Will {
-    fn decode(
-        flags: u8,
-        version: ProtocolVersion,
-        reader: &mut Reader<'_>,
-    ) -> Result<Box<Self>, DecodeError> {
-        // [MQTT-3.1.2-12]
-        let qos = QoS::from_u8(flags >> WILL_QOS_SHIFT & WILL_QOS)
-            .ok_or(DecodeError::malformed("the will QoS is 3"))?;
-        let mut delay_interval = 0;
-        let mut properties = PublishProperties::default();
-        if version.is_v5() {
-            let mut reader = reader.properties()?;
-            while let Some(id) = reader.next_id()? {
-                match id {
-                    PropertyId::WILL_DELAY_INTERVAL => delay_interval = reader.u32()?,
-                    _ => properties.read_property(id, &mut reader)?,
-                }
-            }
-        }
-        let topic = topic_name(reader.text()?)?;
-        // A copy in any case: the will stays long after the rest of the packet has been looked at.
-        let payload = Bytes::copy_from_slice(reader.data()?);
-        let retain = flags & WILL_RETAIN != 0;
-        Ok(Box::new(Self { topic, payload, qos, retain, delay_interval, properties }))
     }
 }
 
@@ -335,20 +297,12 @@ impl EncodeProperties for ConnectProperties {
     }
 }
 
-impl EncodeProperties for Will {
-    fn encode_properties<S: Sink>(&self, out: &mut S) -> Result<(), EncodeError> {
-        let delay_interval = Some(self.delay_interval).filter(|&seconds| seconds > 0);
-        out.u32_property(PropertyId::WILL_DELAY_INTERVAL, delay_interval);
-        out.u32_property(PropertyId::MESSAGE_EXPIRY_INTERVAL, self.properties.message_expiry_interval);
-        self.properties.encode_common(out)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::Packet;
     use crate::mqtt::codec::testing::{assert_both_ways, decode_one, framed};
+    use crate::mqtt::codec::{decode, frame_header};
+    use crate::mqtt::{Packet, PublishProperties, TopicName};
 
     const MQTT_3_1: [u8; 9] = [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 3];
     const MQTT_3_1_1: [u8; 7] = [0, 4, b'M', b'Q', b'T', b'T', 4];
@@ -364,10 +318,7 @@ mod tests {
             will: None,
             username: None,
             password: None,
-            properties: ConnectProperties {
-                session_expiry_interval,
-                ..ConnectProperties::default()
-            },
+            properties: ConnectProperties { session_expiry_interval, ..ConnectProperties::default() },
         }
     }
 
@@ -400,10 +351,7 @@ mod tests {
             properties: ConnectProperties::default(),
             ..minimal(ProtocolVersion::V3_1_1)
         };
-        assert_connect_both_ways(
-            connect,
-            &framed(0x10, &[&MQTT_3_1_1[..], &[2, 0, 10, 0, 0]].concat()),
-        );
+        assert_connect_both_ways(connect, &framed(0x10, &[&MQTT_3_1_1[..], &[2, 0, 10, 0, 0]].concat()));
     }
 
     fn will(properties: PublishProperties, delay_interval: u32) -> Will {
@@ -462,9 +410,7 @@ mod tests {
                 0x17, 0,
             ],
             &[0x26, 0, 1, b'k', 0, 1, b'v', 0x15, 0, 1, b'm', 0x16, 0, 1, b'd'],
-            &[
-                0, 1, b'c', 14, 0x18, 0, 0, 0, 1, 0x02, 0, 0, 0, 2, 0x03, 0, 1, b't',
-            ],
+            &[0, 1, b'c', 14, 0x18, 0, 0, 0, 1, 0x02, 0, 0, 0, 2, 0x03, 0, 1, b't'],
             &[0, 1, b'w', 0, 1, b'p', 0, 1, b'x'],
         ];
         assert_connect_both_ways(connect, &framed(0x10, &bytes.concat()));
@@ -487,19 +433,12 @@ mod tests {
             (&[0, 4, b'M', b'Q', b'T', b'T', 6][..], ProtocolVersion::V5),
             (&[0, 4, b'M', b'Q', b'T', b'T', 3], ProtocolVersion::V3_1_1),
             (&[0, 4, b'M', b'Q', b'T', b'T', 0x84], ProtocolVersion::V5),
-            (
-                &[0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 4],
-                ProtocolVersion::V3_1,
-            ),
+            (&[0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 4], ProtocolVersion::V3_1),
             (&[0, 4, b'm', b'q', b't', b't', 4], ProtocolVersion::V3_1_1),
             (&[0, 0, 4], ProtocolVersion::V3_1_1),
         ] {
             let error = refusal(head, &[0, 0, 10, 0, 1, b'c']);
-            assert_eq!(
-                error.reason,
-                ReasonCode::UnsupportedProtocolVersion,
-                "{head:02X?}"
-            );
+            assert_eq!(error.reason, ReasonCode::UnsupportedProtocolVersion, "{head:02X?}");
             assert_eq!(answer_version(head), answer, "{head:02X?}");
         }
         assert_eq!(answer_version(&MQTT_3_1), ProtocolVersion::V3_1);
@@ -519,24 +458,12 @@ mod tests {
             (&MQTT_3_1_1, &[0x0A, 0, 10, 0, 1, b'c'], malformed),
             (&MQTT_5, &[0x22, 0, 10, 0, 0, 1, b'c'], malformed),
             // Will QoS 3 [MQTT-3.1.2-12]
-            (
-                &MQTT_3_1_1,
-                &[0x1E, 0, 10, 0, 1, b'c', 0, 1, b'w', 0, 0],
-                malformed,
-            ),
+            (&MQTT_3_1_1, &[0x1E, 0, 10, 0, 1, b'c', 0, 1, b'w', 0, 0], malformed),
             // A password without user name [MQTT3-3.1.2-22]
             (&MQTT_3_1_1, &[0x42, 0, 10, 0, 1, b'c', 0, 1, b'p'], malformed),
             // A will topic that is none
-            (
-                &MQTT_3_1_1,
-                &[0x06, 0, 10, 0, 1, b'c', 0, 1, b'#', 0, 0],
-                ReasonCode::TopicNameInvalid,
-            ),
-            (
-                &MQTT_3_1_1,
-                &[0x06, 0, 10, 0, 1, b'c', 0, 0, 0, 0],
-                ReasonCode::TopicNameInvalid,
-            ),
+            (&MQTT_3_1_1, &[0x06, 0, 10, 0, 1, b'c', 0, 1, b'#', 0, 0], ReasonCode::TopicNameInvalid),
+            (&MQTT_3_1_1, &[0x06, 0, 10, 0, 1, b'c', 0, 0, 0, 0], ReasonCode::TopicNameInvalid),
             // Too short, too long, not UTF-8
             (&MQTT_3_1_1, &[0x06, 0, 10, 0, 1, b'c'], malformed),
             (&MQTT_3_1_1, &[0x02, 0, 10], malformed),
@@ -544,53 +471,33 @@ mod tests {
             (&MQTT_3_1_1, &[0x02, 0, 10, 0, 1, 0xFF], malformed),
             (&MQTT_3_1_1[..5], &[], malformed),
             // Properties
-            (
-                &MQTT_5,
-                &[0, 0, 10, 3, 0x21, 0, 0, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 5, 0x27, 0, 0, 0, 0, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 2, 0x17, 2, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 2, 0x19, 2, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 4, 0x16, 0, 1, b'd', 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &MQTT_5,
-                &[0, 0, 10, 6, 0x22, 0, 1, 0x22, 0, 1, 0, 1, b'c'],
-                ReasonCode::ProtocolError,
-            ),
+            (&MQTT_5, &[0, 0, 10, 3, 0x21, 0, 0, 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 5, 0x27, 0, 0, 0, 0, 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 2, 0x17, 2, 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 2, 0x19, 2, 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 4, 0x16, 0, 1, b'd', 0, 1, b'c'], ReasonCode::ProtocolError),
+            (&MQTT_5, &[0, 0, 10, 6, 0x22, 0, 1, 0x22, 0, 1, 0, 1, b'c'], ReasonCode::ProtocolError),
             (&MQTT_5, &[0, 0, 10, 3, 0x23, 0, 1, 0, 1, b'c'], malformed),
             (&MQTT_5, &[0, 0, 10, 0x80, 0, 0, 1, b'c'], malformed),
             // A will has no topic alias and no subscription identifiers
-            (
-                &MQTT_5,
-                &[4, 0, 10, 0, 0, 1, b'c', 3, 0x23, 0, 1, 0, 1, b'w', 0, 0],
-                malformed,
-            ),
-            (
-                &MQTT_5,
-                &[4, 0, 10, 0, 0, 1, b'c', 2, 0x0B, 1, 0, 1, b'w', 0, 0],
-                malformed,
-            ),
+            (&MQTT_5, &[4, 0, 10, 0, 0, 1, b'c', 3, 0x23, 0, 1, 0, 1, b'w', 0, 0], malformed),
+            (&MQTT_5, &[4, 0, 10, 0, 0, 1, b'c', 2, 0x0B, 1, 0, 1, b'w', 0, 0], malformed),
         ] {
             let error = refusal(head, rest);
             assert_eq!(error.reason, reason, "{head:02X?} {rest:02X?}: {error}");
         }
+    }
+
+    #[test]
+    fn user_properties_of_the_connection_and_of_the_will_are_counted_together() {
+        let pair = [7, 0x26, 0, 1, b'k', 0, 1, b'v'];
+        let body = [&MQTT_5[..], &[4, 0, 10], &pair, &[0, 1, b'c'], &pair, &[0, 1, b'w', 0, 0]].concat();
+        let header = frame_header(&framed(0x10, &body)).unwrap().unwrap();
+        let read = |user_properties| {
+            decode(header, Body::Borrowed(&body), None, DecodeLimits { user_properties, filters: 0 })
+        };
+        assert!(read(2).is_ok());
+        assert_eq!(read(1).unwrap_err().reason, ReasonCode::QuotaExceeded);
     }
 
     #[test]

@@ -10,15 +10,17 @@ pub mod disconnect;
 pub mod publish;
 pub mod subscribe;
 pub mod unsubscribe;
+pub mod will;
 
 pub use acknowledgement::{Acknowledgement, AcknowledgementKind};
 pub use auth::Auth;
 pub use connack::{ConnAck, ConnAckProperties};
-pub use connect::{Connect, ConnectProperties, Password, Will};
+pub use connect::{Connect, ConnectProperties, Password};
 pub use disconnect::Disconnect;
 pub use publish::Publish;
 pub use subscribe::{RetainHandling, SubAck, Subscribe, SubscribeEntry, SubscriptionOptions};
 pub use unsubscribe::{UnsubAck, Unsubscribe};
+pub use will::Will;
 
 /// Any packet. The rare ones are boxed, so that a batch of common ones stays small.
 #[derive(Debug, Clone, PartialEq, Eq)]

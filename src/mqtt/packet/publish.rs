@@ -224,25 +224,13 @@ mod tests {
     fn is_as_in_section_3_3() {
         for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1] {
             let at_most_once = publish(QoS::AtMostOnce);
-            assert_both_ways(
-                &Packet::Publish(at_most_once),
-                version,
-                &[0x30, 7, 0, 3, 97, 47, 98, 104, 105],
-            );
-            let again = Publish {
-                dup: true,
-                retain: true,
-                ..publish(QoS::ExactlyOnce)
-            };
+            assert_both_ways(&Packet::Publish(at_most_once), version, &[0x30, 7, 0, 3, 97, 47, 98, 104, 105]);
+            let again = Publish { dup: true, retain: true, ..publish(QoS::ExactlyOnce) };
             let bytes = [0x3D, 9, 0, 3, 97, 47, 98, 0, 10, 104, 105];
             assert_both_ways(&Packet::Publish(again), version, &bytes);
         }
         let bytes = [0x32, 10, 0, 3, 97, 47, 98, 0, 10, 0, 104, 105];
-        assert_both_ways(
-            &Packet::Publish(publish(QoS::AtLeastOnce)),
-            ProtocolVersion::V5,
-            &bytes,
-        );
+        assert_both_ways(&Packet::Publish(publish(QoS::AtLeastOnce)), ProtocolVersion::V5, &bytes);
     }
 
     #[test]
@@ -272,11 +260,7 @@ mod tests {
         ]
         .concat();
         let body = [&[0, 0, u8::try_from(properties.len()).unwrap()][..], &properties].concat();
-        assert_both_ways(
-            &Packet::Publish(publish),
-            ProtocolVersion::V5,
-            &framed(0x30, &body),
-        );
+        assert_both_ways(&Packet::Publish(publish), ProtocolVersion::V5, &framed(0x30, &body));
     }
 
     #[test]
@@ -285,9 +269,7 @@ mod tests {
         let header = frame_header(&bytes).unwrap().unwrap();
         let body = bytes.slice(header.header_len..);
         let packet = decode(header, Body::Shared(&body), Some(ProtocolVersion::V3_1_1), LIMITS);
-        let Ok(Packet::Publish(publish)) = packet else {
-            panic!("not a PUBLISH")
-        };
+        let Ok(Packet::Publish(publish)) = packet else { panic!("not a PUBLISH") };
         assert_eq!(&publish.payload[..], &[8, 9]);
         assert_eq!(publish.payload.as_ptr(), bytes[5..].as_ptr());
     }

@@ -105,7 +105,7 @@ impl Subscribe {
 
 impl SubscribeEntry {
     fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let filter = reader.owned_text()?;
+        let filter = reader.filter()?;
         let options = SubscriptionOptions::decode(reader.u8()?, version)?;
         // [MQTT-3.8.3-4]
         if options.no_local && filter.starts_with("$share/") {
@@ -124,7 +124,7 @@ const OPTION_RESERVED: u8 = 0b1100_0000;
 
 impl SubscriptionOptions {
     fn decode(bits: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        // [MQTT-3.8.3-5], [MQTT3-3-8.3-4]
+        // [MQTT-3.8.3-5], [MQTT3-3.8.3-4]
         let reserved = if version.is_v5() { OPTION_RESERVED } else { !OPTION_QOS };
         if bits & reserved != 0 {
             return Err(DecodeError::malformed("subscription options have reserved bits"));
@@ -252,10 +252,7 @@ mod tests {
     fn entry(filter: &str, qos: QoS) -> SubscribeEntry {
         SubscribeEntry {
             filter: Arc::from(filter),
-            options: SubscriptionOptions {
-                qos,
-                ..SubscriptionOptions::default()
-            },
+            options: SubscriptionOptions { qos, ..SubscriptionOptions::default() },
         }
     }
 
@@ -269,6 +266,17 @@ mod tests {
     }
 
     #[test]
+    fn more_filters_than_allowed_are_refused() {
+        for version in VERSIONS {
+            let bytes = encoded(
+                &Packet::Subscribe(Box::new(subscribe(vec![entry("a", QoS::AtMostOnce); 65]))),
+                version,
+            );
+            assert_eq!(decode_one(&bytes, version).unwrap_err().reason, ReasonCode::QuotaExceeded);
+        }
+    }
+
+    #[test]
     fn is_as_in_the_examples_of_section_3_8() {
         let packet = Packet::Subscribe(Box::new(subscribe(vec![
             entry("a/b", QoS::AtLeastOnce),
@@ -276,17 +284,9 @@ mod tests {
         ])));
         let payload = [0, 3, b'a', b'/', b'b', 1, 0, 3, b'c', b'/', b'd', 2];
         for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1] {
-            assert_both_ways(
-                &packet,
-                version,
-                &framed(0x82, &[&[0, 10], &payload[..]].concat()),
-            );
+            assert_both_ways(&packet, version, &framed(0x82, &[&[0, 10], &payload[..]].concat()));
         }
-        assert_both_ways(
-            &packet,
-            ProtocolVersion::V5,
-            &framed(0x82, &[&[0, 10, 0], &payload[..]].concat()),
-        );
+        assert_both_ways(&packet, ProtocolVersion::V5, &framed(0x82, &[&[0, 10, 0], &payload[..]].concat()));
     }
 
     #[test]
@@ -300,10 +300,7 @@ mod tests {
         let packet = Packet::Subscribe(Box::new(Subscribe {
             identifier: SubscriptionIdentifier::new(268_435_455),
             user_properties: vec![(Arc::from("k"), Arc::from("v"))],
-            ..subscribe(vec![SubscribeEntry {
-                filter: Arc::from("#"),
-                options,
-            }])
+            ..subscribe(vec![SubscribeEntry { filter: Arc::from("#"), options }])
         }));
         let body = [
             &[0, 10, 12, 0x0B, 0xFF, 0xFF, 0xFF, 0x7F][..],
@@ -311,10 +308,7 @@ mod tests {
         ];
         assert_both_ways(&packet, ProtocolVersion::V5, &framed(0x82, &body.concat()));
         // MQTT 3.x has but the QoS.
-        assert_eq!(
-            encoded(&packet, ProtocolVersion::V3_1_1),
-            framed(0x82, &[0, 10, 0, 1, b'#', 2])
-        );
+        assert_eq!(encoded(&packet, ProtocolVersion::V3_1_1), framed(0x82, &[0, 10, 0, 1, b'#', 2]));
     }
 
     #[test]
@@ -342,16 +336,8 @@ mod tests {
             (&shared, v5, ReasonCode::ProtocolError),
             // Identifier 0, two identifiers, a property of another packet
             (&[0, 1, 2, 0x0B, 0, 0, 1, b'a', 0], v5, ReasonCode::ProtocolError),
-            (
-                &[0, 1, 4, 0x0B, 1, 0x0B, 1, 0, 1, b'a', 0],
-                v5,
-                ReasonCode::ProtocolError,
-            ),
-            (
-                &[0, 1, 4, 0x1F, 0, 1, b'x', 0, 1, b'a', 0],
-                v5,
-                ReasonCode::MalformedPacket,
-            ),
+            (&[0, 1, 4, 0x0B, 1, 0x0B, 1, 0, 1, b'a', 0], v5, ReasonCode::ProtocolError),
+            (&[0, 1, 4, 0x1F, 0, 1, b'x', 0, 1, b'a', 0], v5, ReasonCode::MalformedPacket),
         ] {
             let error = decode_one(&framed(0x82, body), version).unwrap_err();
             assert_eq!(error.reason, reason, "{body:02X?} {version}: {error}");
@@ -367,11 +353,7 @@ mod tests {
     fn the_answer_says_how_each_went() {
         let mut suback = SubAck {
             packet_id: PacketId::new(10).unwrap(),
-            reasons: vec![
-                ReasonCode::Success,
-                ReasonCode::GrantedQoS2,
-                ReasonCode::UnspecifiedError,
-            ],
+            reasons: vec![ReasonCode::Success, ReasonCode::GrantedQoS2, ReasonCode::UnspecifiedError],
             reason_string: None,
             user_properties: UserProperties::new(),
         };
@@ -391,10 +373,8 @@ mod tests {
             assert!(decode_one(&[0x90, 3, 0, 10, reason], ProtocolVersion::V3_1_1).is_err());
         }
         assert!(decode_one(&[0x90, 4, 0, 10, 0, 0x10], ProtocolVersion::V5).is_err());
-        let allowed = ReasonCode::ALL
-            .iter()
-            .filter(|&&r| may_answer_subscribe(r, ProtocolVersion::V5))
-            .count();
+        let allowed =
+            ReasonCode::ALL.iter().filter(|&&r| may_answer_subscribe(r, ProtocolVersion::V5)).count();
         assert_eq!(allowed, 12);
     }
 }

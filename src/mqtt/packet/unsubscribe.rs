@@ -48,7 +48,7 @@ impl Unsubscribe {
         }
         let mut filters = Vec::new();
         while !reader.is_empty() {
-            filters.push(reader.owned_text()?);
+            filters.push(reader.filter()?);
         }
         // [MQTT-3.10.3-2]
         if filters.is_empty() {
@@ -149,17 +149,9 @@ mod tests {
         }));
         let payload = [0, 3, b'a', b'/', b'b', 0, 3, b'c', b'/', b'd'];
         for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1] {
-            assert_both_ways(
-                &packet,
-                version,
-                &framed(0xA2, &[&[0, 10], &payload[..]].concat()),
-            );
+            assert_both_ways(&packet, version, &framed(0xA2, &[&[0, 10], &payload[..]].concat()));
         }
-        assert_both_ways(
-            &packet,
-            ProtocolVersion::V5,
-            &framed(0xA2, &[&[0, 10, 0], &payload[..]].concat()),
-        );
+        assert_both_ways(&packet, ProtocolVersion::V5, &framed(0xA2, &[&[0, 10, 0], &payload[..]].concat()));
     }
 
     #[test]
@@ -194,19 +186,9 @@ mod tests {
 
         unsuback.reasons.clear();
         unsuback.user_properties.clear();
-        assert_both_ways(
-            &Packet::UnsubAck(Box::new(unsuback)),
-            ProtocolVersion::V3_1_1,
-            &[0xB0, 2, 0, 10],
-        );
+        assert_both_ways(&Packet::UnsubAck(Box::new(unsuback)), ProtocolVersion::V3_1_1, &[0xB0, 2, 0, 10]);
         assert!(decode_one(&[0xB0, 3, 0, 10, 0], ProtocolVersion::V3_1_1).is_err());
         assert!(decode_one(&[0xB0, 4, 0, 10, 0, 1], ProtocolVersion::V5).is_err());
-        assert_eq!(
-            ReasonCode::ALL
-                .iter()
-                .filter(|&&reason| may_answer_unsubscribe(reason))
-                .count(),
-            7
-        );
+        assert_eq!(ReasonCode::ALL.iter().filter(|&&reason| may_answer_unsubscribe(reason)).count(), 7);
     }
 }

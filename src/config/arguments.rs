@@ -1,0 +1,343 @@
+//! The command line, option by option. The comments on the fields are the help.
+
+#![allow(clippy::doc_markdown, reason = "the help is plain text: backticks would be seen")]
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{ArgAction, Args, Parser, value_parser};
+
+use super::choices::{Level, Overlapping, Policy, Strategy};
+use super::units::{ByteSize, TimeSpan, size, time, time_above_zero};
+use crate::broker::BrokerLimits;
+use crate::connection::ConnectionLimits;
+use crate::server::{AcceptLimits, ServerConfig};
+
+/// Which broker this is: `0.1.0 (commit abc1234)`.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("MQTT_BROKER_COMMIT"), ")");
+
+/// An MQTT broker for MQTT 3.1, 3.1.1 and 5.0.
+///
+/// Options that are switches take true or false; given alone they mean true. Sizes are bytes, plain (65536) or with a
+/// unit (64KiB, 16MiB, 1GiB). Times are seconds, plain (90) or with units (1m30s, 2h, 7d).
+///
+/// Exit codes: 0 stopped as asked, 1 failed while starting to listen or running, 2 wrong command line, 78 wrong auth
+/// file.
+#[derive(Debug, Parser)]
+#[command(name = "mqtt-broker", version = VERSION, max_term_width = 100)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) runtime: RuntimeArguments,
+    #[command(flatten)]
+    pub(super) log: LogArguments,
+    #[command(flatten)]
+    pub(super) listeners: ListenerArguments,
+    #[command(flatten)]
+    pub(super) sockets: SocketArguments,
+    #[command(flatten)]
+    pub(super) authentication: AuthenticationArguments,
+    #[command(flatten)]
+    pub(super) mqtt: MqttArguments,
+    #[command(flatten)]
+    pub(super) connections: ConnectionArguments,
+    #[command(flatten)]
+    pub(super) sessions: SessionArguments,
+    #[command(flatten)]
+    pub(super) shutdown: ShutdownArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Runtime")]
+pub(super) struct RuntimeArguments {
+    /// Use this many threads to serve clients: 1 to 1024 [default: one per CPU]
+    #[arg(long, value_name = "THREADS", value_parser = at_least_one(1_024))]
+    pub(super) worker_threads: Option<usize>,
+    /// Use at most this many threads for blocking work such as verifying passwords: 1 to 65536 [default: 512]
+    #[arg(long, value_name = "THREADS", value_parser = at_least_one(65_536))]
+    pub(super) max_blocking_threads: Option<usize>,
+    /// Keep idle threads for blocking work for 10 s (true) or not at all (false) [default: true]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", hide_possible_values = true)]
+    pub(super) thread_keep_alive: Option<bool>,
+    /// Give each thread a stack of this size: 128KiB to 1GiB [default: 2MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size::<{ 128 << 10 }, { 1 << 30 }>)]
+    pub(super) thread_stack_size: Option<ByteSize>,
+    /// Have a thread look at the queue that all threads share each so many scheduler ticks [default: adapted to the load]
+    #[arg(long, value_name = "TICKS", value_parser = value_parser!(u32).range(1..))]
+    pub(super) global_queue_interval: Option<u32>,
+    /// Have a thread look for network events and timers each so many scheduler ticks [default: 61]
+    #[arg(long, value_name = "TICKS", value_parser = value_parser!(u32).range(1..))]
+    pub(super) event_interval: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log")]
+pub(super) struct LogArguments {
+    /// Log this and what is more important, to the standard error
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(super) log_level: Level,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Listeners")]
+pub(super) struct ListenerArguments {
+    /// Listen for MQTT over TCP on this port; 0 takes a free one [default: 1883 if there is no other
+    /// listener]
+    #[arg(long, value_name = "PORT")]
+    pub(super) tcp_port: Option<u16>,
+    /// Listen for MQTT over TLS on this port; not in this build yet
+    #[arg(long, value_name = "PORT")]
+    pub(super) tls_port: Option<u16>,
+    /// Listen for MQTT over WebSocket on this port; not in this build yet
+    #[arg(long, value_name = "PORT")]
+    pub(super) ws_port: Option<u16>,
+    /// Listen for MQTT over WebSocket over TLS on this port; not in this build yet
+    #[arg(long, value_name = "PORT")]
+    pub(super) ws_tls_port: Option<u16>,
+    /// Listen for MQTT over QUIC on this port; not in this build yet
+    #[arg(long, value_name = "PORT")]
+    pub(super) quic_port: Option<u16>,
+    /// Listen for MQTT on a Unix socket in this file, which is removed at exit
+    #[arg(long, value_name = "FILE")]
+    pub(super) unix_socket: Option<PathBuf>,
+    /// Listen on this IP address; may be given several times [default: 0.0.0.0 and, where the host has
+    /// IPv6, ::]
+    #[arg(long, value_name = "ADDRESS", action = ArgAction::Append, value_parser = parse_address)]
+    pub(super) bind: Vec<IpAddr>,
+    /// Write the addresses and ports to this file once the broker listens
+    #[arg(long, value_name = "FILE")]
+    pub(super) ports_file: Option<PathBuf>,
+    /// Show clients the certificate chain in this PEM file; not in this build yet
+    #[arg(long, value_name = "FILE")]
+    pub(super) server_crt: Option<PathBuf>,
+    /// Take the private key for it from this PEM file; not in this build yet
+    #[arg(long, value_name = "FILE")]
+    pub(super) server_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sockets")]
+pub(super) struct SocketArguments {
+    /// Send small packets at once (TCP_NODELAY)
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = true,
+          action = ArgAction::Set, hide_possible_values = true)]
+    pub(super) socket_no_delay: bool,
+    /// Have the system buffer so many bytes that are sent to a connection (SO_SNDBUF); 0 leaves it to the system
+    /// [default: the system's]
+    #[arg(long, value_name = "SIZE", value_parser = size::<0, MAX_SOCKET_BUFFER>)]
+    pub(super) socket_send_buf_size: Option<ByteSize>,
+    /// Have the system buffer so many bytes that come from a connection (SO_RCVBUF); 0 leaves it to the system [default: the system's]
+    #[arg(long, value_name = "SIZE", value_parser = size::<0, MAX_SOCKET_BUFFER>)]
+    pub(super) socket_recv_buf_size: Option<ByteSize>,
+    /// Let several processes listen on the same port (SO_REUSEPORT)
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = false,
+          action = ArgAction::Set, hide_possible_values = true)]
+    pub(super) socket_reuseport: bool,
+    /// Probe whether the peer is still there where a connection was idle for so many seconds (SO_KEEPALIVE); 0 does
+    /// not [default: 0]
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) socket_keepalive_time: Option<u32>,
+    /// Take at most so many bytes from a connection at a time. More is faster and costs little: the buffer is lent to
+    /// a connection only while there is something to read
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { 64 << 20 }>,
+          default_value_t = ByteSize(ConnectionLimits::default().receive_buffer))]
+    pub(super) ep_recv_buf_size: ByteSize,
+}
+
+/// What setsockopt takes.
+const MAX_SOCKET_BUFFER: usize = (1 << 31) - 1;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Authentication")]
+pub(super) struct AuthenticationArguments {
+    /// Let this file say who may connect, publish and subscribe [default: auth.json in the working directory; where
+    /// there is none only clients of this host are served]
+    #[arg(long, value_name = "FILE")]
+    pub(super) auth_file: Option<PathBuf>,
+    /// Let everybody connect, publish and subscribe; there must be no auth file
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = false,
+          action = ArgAction::Set, hide_possible_values = true)]
+    pub(super) allow_anonymous: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "MQTT")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own name")]
+pub(super) struct MqttArguments {
+    /// Offer retained messages
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = true,
+          action = ArgAction::Set, hide_possible_values = true)]
+    pub(super) mqtt_retain_support: bool,
+    /// Offer shared subscriptions
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = true,
+          action = ArgAction::Set, hide_possible_values = true)]
+    pub(super) mqtt_shared_sub_support: bool,
+    /// Offer subscription identifiers
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = true,
+          action = ArgAction::Set, hide_possible_values = true)]
+    pub(super) mqtt_sub_id_support: bool,
+    /// Offer wildcards in subscriptions
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = true,
+          action = ArgAction::Set, hide_possible_values = true)]
+    pub(super) mqtt_wc_support: bool,
+    /// Offer no higher QoS than this: 0, 1 or 2
+    #[arg(long, value_name = "QOS", value_parser = value_parser!(u8).range(0..=2), default_value_t = 2)]
+    pub(super) mqtt_maximum_qos: u8,
+    /// Let a client have at most so many QoS 1 and 2 messages under way to the broker: 1 to 65535 [default: 65535,
+    /// not announced]
+    #[arg(long, value_name = "MESSAGES", value_parser = value_parser!(u16).range(1..))]
+    pub(super) mqtt_receive_maximum: Option<u16>,
+    /// Let a client send packets of at most so many bytes: 1 to 4294967295 [default: what MQTT allows, not announced]
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, MAX_U32>)]
+    pub(super) mqtt_maximum_packet_size: Option<ByteSize>,
+    /// Let a client use so many topic aliases: 0 to 65535 [default: 0, not announced]
+    #[arg(long, value_name = "ALIASES")]
+    pub(super) mqtt_topic_alias_maximum: Option<u16>,
+    /// Use topic aliases in what is sent to clients that take them
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = false,
+          action = ArgAction::Set, hide_possible_values = true)]
+    pub(super) mqtt_auto_map_topic_alias: bool,
+    /// Replace the clients' keep-alive by so many seconds; 0 turns it off [default: the client's]
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) mqtt_server_keep_alive: Option<u16>,
+    /// Replace the clients' session expiry by so many seconds: 0 to 4294967295, which is for ever [default: the
+    /// client's]
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) mqtt_session_expiry_interval: Option<u32>,
+    /// Send a client with several matching subscriptions
+    #[arg(long, value_name = "COPIES", default_value = "once")]
+    pub(super) overlapping_subscriptions: Overlapping,
+    /// Send a message of a shared subscription, of the members that are connected and have room, to
+    #[arg(long, value_name = "STRATEGY", default_value = "round-robin")]
+    pub(super) shared_subscription_strategy: Strategy,
+    /// Drop, where a client's queue is full and holds no QoS 0 message
+    #[arg(long, value_name = "POLICY", default_value = "drop-oldest")]
+    pub(super) queue_policy: Policy,
+}
+
+#[cfg(target_pointer_width = "64")]
+const MAX_U32: usize = 0xFFFF_FFFF;
+#[cfg(not(target_pointer_width = "64"))]
+const MAX_U32: usize = usize::MAX;
+
+/// The largest packet that MQTT can say: one byte, four of length, and 268,435,455.
+const MAX_PACKET: usize = 268_435_460;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits of connections")]
+pub(super) struct ConnectionArguments {
+    /// Serve at most so many connections at a time
+    #[arg(long, value_name = "CONNECTIONS", value_parser = at_least_one(u64::MAX),
+          default_value_t = AcceptLimits::default().connections)]
+    pub(super) max_connections: usize,
+    /// Serve at most so many connections at a time from one IPv4 address, or from one IPv6 network of 64 bits
+    #[arg(long, value_name = "CONNECTIONS", value_parser = at_least_one(u64::MAX),
+          default_value_t = AcceptLimits::default().connections_per_address)]
+    pub(super) max_connections_per_address: usize,
+    /// Close a connection whose CONNECT has not come and been authenticated within this time
+    #[arg(long, value_name = "TIME", value_parser = time_above_zero,
+          default_value_t = TimeSpan(ConnectionLimits::default().connect_timeout))]
+    pub(super) connect_timeout: TimeSpan,
+    /// Take at most so many bytes in the packet of a client that is not authenticated
+    #[arg(long, value_name = "SIZE", value_parser = size::<64, MAX_PACKET>,
+          default_value_t = packet_before_connect())]
+    pub(super) max_packet_before_connect: ByteSize,
+    /// Take at most so many user properties in a packet
+    #[arg(long, value_name = "PROPERTIES", default_value_t = ConnectionLimits::default().user_properties)]
+    pub(super) max_user_properties: usize,
+    /// Take at most so many topic filters in one SUBSCRIBE or UNSUBSCRIBE
+    #[arg(long, value_name = "FILTERS", default_value_t = ConnectionLimits::default().filters_per_packet)]
+    pub(super) max_filters_per_packet: usize,
+    /// Use at most so many topic aliases in what is sent to one client, with --mqtt-auto-map-topic-alias
+    #[arg(long, value_name = "ALIASES", default_value_t = ConnectionLimits::default().outbound_topic_aliases)]
+    pub(super) max_outbound_topic_aliases: u16,
+    /// Have at most so many bytes on their way to one connection; what is more waits in the client's queue
+    #[arg(long, value_name = "SIZE", value_parser = size::<1_024, { usize::MAX }>,
+          default_value_t = ByteSize(BrokerLimits::default().outbound_window))]
+    pub(super) outbound_window: ByteSize,
+    /// Close a connection that takes nothing of what is written to it for this time
+    #[arg(long, value_name = "TIME", value_parser = time_above_zero,
+          default_value_t = TimeSpan(ConnectionLimits::default().write_timeout))]
+    pub(super) write_timeout: TimeSpan,
+    /// Cut a connection that takes longer than this to be closed
+    #[arg(long, value_name = "TIME", value_parser = time_above_zero,
+          default_value_t = TimeSpan(ConnectionLimits::default().close_timeout))]
+    pub(super) close_timeout: TimeSpan,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits of sessions and messages")]
+#[expect(clippy::struct_field_names, reason = "each is an option of its own name")]
+pub(super) struct SessionArguments {
+    /// Keep at most so many sessions, of clients that are connected or not
+    #[arg(long, value_name = "SESSIONS", value_parser = at_least_one(u64::MAX),
+          default_value_t = BrokerLimits::default().sessions)]
+    pub(super) max_sessions: usize,
+    /// Keep a session no longer than this after its connection has ended [default: as long as the client wants]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(super) max_session_expiry: Option<TimeSpan>,
+    /// Keep at most so many subscriptions of one client
+    #[arg(long, value_name = "SUBSCRIPTIONS", default_value_t = BrokerLimits::default().subscriptions_per_client)]
+    pub(super) max_subscriptions_per_client: usize,
+    /// Take topic names and filters of at most so many levels
+    #[arg(long, value_name = "LEVELS", value_parser = at_least_one(65_536),
+          default_value_t = BrokerLimits::default().topic_levels)]
+    pub(super) max_topic_levels: usize,
+    /// Take topic names and filters of at most so many bytes: 1 to 65535
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, 65_535>,
+          default_value_t = ByteSize(BrokerLimits::default().topic_length))]
+    pub(super) max_topic_length: ByteSize,
+    /// Have at most so many QoS 1 and 2 messages under way to one client, or fewer if it wants that: 1 to 65535
+    #[arg(long, value_name = "MESSAGES", value_parser = value_parser!(u16).range(1..),
+          default_value_t = BrokerLimits::default().inflight_messages)]
+    pub(super) max_inflight: u16,
+    /// Have at most so many QoS 2 messages under way from one client, or fewer if --mqtt-receive-maximum says so:
+    /// 1 to 65535
+    #[arg(long, value_name = "MESSAGES", value_parser = at_least_one(65_535),
+          default_value_t = BrokerLimits::default().inbound_qos2)]
+    pub(super) max_inbound_qos2: usize,
+    /// Queue at most so many messages for one client
+    #[arg(long, value_name = "MESSAGES", value_parser = at_least_one(u64::MAX),
+          default_value_t = BrokerLimits::default().queued_messages)]
+    pub(super) max_queued_messages: usize,
+    /// Queue at most so many bytes of messages for one client
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
+          default_value_t = ByteSize(BrokerLimits::default().queued_bytes))]
+    pub(super) max_queued_bytes: ByteSize,
+    /// Queue at most so many bytes of messages for all clients, each counted as often as it is queued
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
+          default_value_t = ByteSize(BrokerLimits::default().queued_bytes_total))]
+    pub(super) max_queued_bytes_total: ByteSize,
+    /// Retain at most so many messages
+    #[arg(long, value_name = "MESSAGES", default_value_t = BrokerLimits::default().retained_messages)]
+    pub(super) max_retained_messages: usize,
+    /// Retain at most so many bytes of messages
+    #[arg(long, value_name = "SIZE", value_parser = size::<0, { usize::MAX }>,
+          default_value_t = ByteSize(BrokerLimits::default().retained_bytes))]
+    pub(super) max_retained_bytes: ByteSize,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Shutdown")]
+pub(super) struct ShutdownArguments {
+    /// Give connections this time to end when the broker is asked to stop
+    #[arg(long, value_name = "TIME", value_parser = time,
+          default_value_t = TimeSpan(ServerConfig::default().shutdown_grace))]
+    pub(super) shutdown_grace: TimeSpan,
+}
+
+fn at_least_one(most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=most)
+}
+
+fn packet_before_connect() -> ByteSize {
+    ByteSize(usize::try_from(ConnectionLimits::default().packet_before_connected).unwrap_or(MAX_PACKET))
+}
+
+fn parse_address(text: &str) -> Result<IpAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map_err(|_| {
+        "expected an IP address such as 127.0.0.1 or ::1, without a port: that is named by --tcp-port"
+            .to_owned()
+    })
+}

@@ -1,0 +1,347 @@
+use std::env;
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
+use crate::transport::{ListenerConfig, SocketOptions};
+
+fn parse_on(ipv6: Ipv6, line: &str) -> Result<Config, clap::Error> {
+    Config::on_host(["mqtt-broker"].into_iter().chain(line.split_whitespace()), ipv6)
+}
+
+fn parse(line: &str) -> Result<Config, clap::Error> {
+    parse_on(Ipv6::Present, line)
+}
+
+#[track_caller]
+fn parsed(line: &str) -> Config {
+    parse(line).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+/// With this option, and no other, the settings must be the default ones but for `change`.
+#[track_caller]
+fn check(line: &str, change: impl FnOnce(&mut Config)) {
+    let mut expected = parsed("");
+    change(&mut expected);
+    assert_eq!(parsed(line), expected, "{line}");
+}
+
+/// With this option, and no other, this field must have this value, and all others their defaults.
+macro_rules! check {
+    ($line:expr, $($field:ident).+ = $value:expr) => {
+        check($line, |config| config.$($field).+ = $value)
+    };
+}
+
+/// The command line must be refused, in a sentence with these parts.
+#[track_caller]
+fn check_refused(line: &str, parts: &[&str]) {
+    let error = parse(line).expect_err(line);
+    assert_eq!(error.exit_code(), 2, "{line}");
+    assert!(error.use_stderr(), "{line}");
+    let sentence = error.to_string();
+    for part in parts {
+        assert!(sentence.contains(part), "{line}: no {part:?} in {sentence}");
+    }
+}
+
+fn tcp(address: &str) -> ListenerConfig {
+    ListenerConfig::Tcp { address: address.parse().unwrap(), socket: SocketOptions::default() }
+}
+
+fn sockets(config: &mut Config) -> impl Iterator<Item = &mut SocketOptions> {
+    config.server.listeners.iter_mut().filter_map(|listener| match listener {
+        ListenerConfig::Tcp { socket, .. } => Some(socket),
+        ListenerConfig::Unix { .. } => None,
+    })
+}
+
+#[test]
+fn without_options_the_settings_are_the_modules_own() {
+    let expected = Config {
+        runtime: RuntimeSettings::default(),
+        log: LogSettings { level: tracing::Level::INFO },
+        auth: AuthSettings::FileIfPresent("auth.json".into()),
+        server: ServerConfig {
+            listeners: vec![tcp("0.0.0.0:1883"), tcp("[::]:1883")],
+            ..ServerConfig::default()
+        },
+        notes: Vec::new(),
+    };
+    assert_eq!(parsed(""), expected);
+}
+
+#[test]
+fn runtime_options_reach_the_runtime() {
+    let threads = NonZeroUsize::new(7);
+    let ticks = NonZeroU32::new(9);
+    check!("--worker-threads 7", runtime.worker_threads = threads);
+    check!("--worker-threads=7", runtime.worker_threads = threads);
+    check!("--max-blocking-threads 7", runtime.max_blocking_threads = threads);
+    check!("--thread-keep-alive", runtime.thread_keep_alive = Some(Duration::from_secs(10)));
+    check!("--thread-keep-alive false", runtime.thread_keep_alive = Some(Duration::ZERO));
+    check!("--thread-stack-size 4194304", runtime.thread_stack_size = Some(4 << 20));
+    check!("--global-queue-interval 9", runtime.global_queue_interval = ticks);
+    check!("--event-interval 9", runtime.event_interval = ticks);
+    check_refused("--worker-threads 0", &["'0'", "--worker-threads", "1..=1024"]);
+    check_refused("--worker-threads two", &["'two'", "--worker-threads"]);
+    check_refused("--max-blocking-threads 0", &["'0'", "--max-blocking-threads"]);
+    check_refused("--thread-stack-size 100", &["'100'", "--thread-stack-size", "at least 128KiB"]);
+    check_refused("--global-queue-interval 0", &["'0'", "--global-queue-interval"]);
+    check_refused("--event-interval 0", &["'0'", "--event-interval"]);
+}
+
+#[test]
+fn the_log_level_is_one_of_five_words() {
+    for (word, level) in [
+        ("error", tracing::Level::ERROR),
+        ("warn", tracing::Level::WARN),
+        ("info", tracing::Level::INFO),
+        ("debug", tracing::Level::DEBUG),
+        ("trace", tracing::Level::TRACE),
+    ] {
+        check!(&format!("--log-level {word}"), log.level = level);
+    }
+    for word in ["INFO", "off", "5"] {
+        check_refused(
+            &format!("--log-level {word}"),
+            &["--log-level", word, "error, warn, info, debug, trace"],
+        );
+    }
+}
+
+#[test]
+fn listeners_follow_from_ports_addresses_and_paths() {
+    let unix = || ListenerConfig::Unix { path: "/run/mqtt".into() };
+    for (line, listeners) in [
+        ("--tcp-port 0", vec![tcp("0.0.0.0:0"), tcp("[::]:0")]),
+        ("--bind 127.0.0.1", vec![tcp("127.0.0.1:1883")]),
+        (
+            "--tcp-port 1884 --bind ::1 --bind=127.0.0.1 --bind [::1]",
+            vec![tcp("[::1]:1884"), tcp("127.0.0.1:1884")],
+        ),
+        ("--unix-socket /run/mqtt", vec![unix()]),
+        ("--unix-socket /run/mqtt --tcp-port 1 --bind ::1", vec![tcp("[::1]:1"), unix()]),
+    ] {
+        check!(line, server.listeners = listeners);
+    }
+    check!("--ports-file ports", server.ports_file = Some("ports".into()));
+    check_refused("--tcp-port 65536", &["'65536'", "--tcp-port", "0..=65535"]);
+    check_refused("--bind localhost", &["'localhost'", "--bind", "expected an IP address"]);
+    check_refused("--bind 127.0.0.1:1883", &["'127.0.0.1:1883'", "--bind", "without a port"]);
+    check_refused("--unix-socket /run/mqtt --bind ::1", &["--bind", "expected --tcp-port"]);
+}
+
+#[test]
+fn a_host_without_ipv6_is_served_on_ipv4_unless_asked_otherwise() {
+    let config = parse_on(Ipv6::Absent, "").unwrap();
+    assert_eq!(config.server.listeners, [tcp("0.0.0.0:1883")]);
+    assert_eq!(config.notes.len(), 1);
+    let config = parse_on(Ipv6::Absent, "--bind ::").unwrap();
+    assert_eq!(config.server.listeners, [tcp("[::]:1883")]);
+    assert!(config.notes.is_empty());
+}
+
+#[test]
+fn transports_that_are_not_built_are_refused_in_a_sentence() {
+    for (option, value, transport) in [
+        ("--tls-port", "8883", "TLS"),
+        ("--ws-port", "80", "WebSocket"),
+        ("--ws-tls-port", "443", "WebSocket over TLS"),
+        ("--quic-port", "14567", "QUIC"),
+        ("--server-crt", "server.crt", "TLS"),
+        ("--server-key", "server.key", "TLS"),
+    ] {
+        let sentence =
+            format!("{option} cannot be used: this build does not have {transport} yet, expected --tcp-port");
+        check_refused(&format!("{option} {value}"), &[&sentence]);
+    }
+    check_refused("--tls-port x", &["'x'", "--tls-port"]);
+}
+
+#[test]
+fn socket_options_reach_each_tcp_listener() {
+    check("--socket-no-delay=false", |c| sockets(c).for_each(|s| s.no_delay = false));
+    check("--socket-no-delay", |_| {});
+    check("--socket-send-buf-size 4096", |c| sockets(c).for_each(|s| s.send_buffer = Some(4_096)));
+    check("--socket-recv-buf-size 4KiB", |c| sockets(c).for_each(|s| s.receive_buffer = Some(4_096)));
+    check("--socket-send-buf-size 0 --socket-recv-buf-size 0", |_| {});
+    check("--socket-reuseport", |c| sockets(c).for_each(|s| s.reuse_port = true));
+    let minute = Some(Duration::from_secs(60));
+    check("--socket-keepalive-time 60", |c| sockets(c).for_each(|s| s.keepalive = minute));
+    check("--socket-keepalive-time 0", |_| {});
+    check!("--ep-recv-buf-size 4096", server.connection.receive_buffer = 4_096);
+    check_refused("--ep-recv-buf-size 0", &["'0'", "--ep-recv-buf-size", "at least 1"]);
+    check_refused("--socket-keepalive-time -1", &["-1"]);
+}
+
+#[test]
+fn who_may_do_what_is_said_in_one_place() {
+    check!("--auth-file my.json", auth = AuthSettings::File("my.json".into()));
+    check("--allow-anonymous", |c| c.auth = AuthSettings::Everybody { unless: "auth.json".into() });
+    check!("--allow-anonymous=false --auth-file my.json", auth = AuthSettings::File("my.json".into()));
+    check_refused(
+        "--allow-anonymous --auth-file my.json",
+        &["--allow-anonymous", "--auth-file", "expected one of them"],
+    );
+}
+
+#[test]
+fn switches_take_a_value_in_both_forms_or_none() {
+    type Field = fn(&mut Config) -> &mut bool;
+    let switches: [(&str, Field); 5] = [
+        ("--mqtt-retain-support", |c| &mut c.server.broker.features.retain),
+        ("--mqtt-shared-sub-support", |c| &mut c.server.broker.features.shared_subscriptions),
+        ("--mqtt-sub-id-support", |c| &mut c.server.broker.features.subscription_identifiers),
+        ("--mqtt-wc-support", |c| &mut c.server.broker.features.wildcards),
+        ("--mqtt-auto-map-topic-alias", |c| &mut c.server.connection.auto_map_topic_alias),
+    ];
+    for (option, field) in switches {
+        check(option, |c| *field(c) = true);
+        check(&format!("{option} --log-level info"), |c| *field(c) = true);
+        for (word, value) in [("true", true), ("false", false)] {
+            check(&format!("{option}={word}"), |c| *field(c) = value);
+            check(&format!("{option} {word}"), |c| *field(c) = value);
+        }
+        check_refused(&format!("{option}=yes"), &["'yes'", option, "true, false"]);
+    }
+}
+
+#[test]
+fn mqtt_options_reach_broker_and_connections() {
+    check!("--mqtt-maximum-qos 1", server.broker.features.maximum_qos = QoS::AtLeastOnce);
+    check!("--mqtt-maximum-qos 0", server.broker.features.maximum_qos = QoS::AtMostOnce);
+    check("--mqtt-receive-maximum 5", |c| {
+        c.server.broker.features.receive_maximum = NonZeroU16::new(5);
+        c.server.connection.receive_maximum = NonZeroU16::new(5);
+    });
+    for (text, size) in [("1", 1), ("1MiB", 1 << 20), ("4294967295", u32::MAX)] {
+        check(&format!("--mqtt-maximum-packet-size {text}"), |c| {
+            c.server.broker.features.maximum_packet_size = NonZeroU32::new(size);
+            c.server.connection.maximum_packet_size = NonZeroU32::new(size);
+        });
+    }
+    check("--mqtt-topic-alias-maximum 65535", |c| {
+        c.server.broker.features.topic_alias_maximum = u16::MAX;
+        c.server.connection.topic_alias_maximum = u16::MAX;
+    });
+    check("--mqtt-topic-alias-maximum 0", |_| {});
+    check("--mqtt-server-keep-alive 0", |c| {
+        c.server.broker.features.server_keep_alive = Some(0);
+        c.server.connection.server_keep_alive = Some(0);
+    });
+    for seconds in [0, 65_536, u32::MAX] {
+        check!(
+            &format!("--mqtt-session-expiry-interval {seconds}"),
+            server.broker.features.session_expiry_interval = Some(seconds)
+        );
+    }
+    check_refused("--mqtt-maximum-qos 3", &["'3'", "--mqtt-maximum-qos", "0..=2"]);
+    check_refused("--mqtt-receive-maximum 0", &["'0'", "--mqtt-receive-maximum", "1..=65535"]);
+    check_refused("--mqtt-maximum-packet-size 0", &["'0'", "--mqtt-maximum-packet-size", "at least 1"]);
+    check_refused(
+        "--mqtt-maximum-packet-size 4294967296",
+        &["--mqtt-maximum-packet-size", "at most 4294967295"],
+    );
+    check_refused(
+        "--mqtt-session-expiry-interval 4294967296",
+        &["--mqtt-session-expiry-interval", "0..=4294967295"],
+    );
+}
+
+#[test]
+fn choices_are_words() {
+    check!("--overlapping-subscriptions each", server.broker.overlapping = OverlappingSubscriptions::Each);
+    for (word, strategy) in [
+        ("round-robin", SharedStrategy::RoundRobin),
+        ("least-inflight", SharedStrategy::LeastInflight),
+        ("sticky", SharedStrategy::Sticky),
+        ("hash-topic", SharedStrategy::HashTopic),
+        ("hash-client", SharedStrategy::HashClient),
+        ("random", SharedStrategy::Random),
+    ] {
+        check!(&format!("--shared-subscription-strategy {word}"), server.broker.shared_strategy = strategy);
+    }
+    for (word, policy) in [
+        ("drop-oldest", QueuePolicy::DropOldest),
+        ("drop-newest", QueuePolicy::DropNewest),
+        ("disconnect", QueuePolicy::Disconnect),
+    ] {
+        check!(&format!("--queue-policy {word}"), server.broker.queue_policy = policy);
+    }
+    check_refused(
+        "--queue-policy drop",
+        &["'drop'", "--queue-policy", "drop-oldest, drop-newest, disconnect"],
+    );
+}
+
+#[test]
+fn each_bound_is_an_option() {
+    let seconds = Duration::from_secs;
+    check!("--max-connections 7", server.accept.connections = 7);
+    check!("--max-connections-per-address 7", server.accept.connections_per_address = 7);
+    check!("--connect-timeout 1m30s", server.connection.connect_timeout = seconds(90));
+    check!("--max-packet-before-connect 64KiB", server.connection.packet_before_connected = 65_536);
+    check!("--max-user-properties 7", server.connection.user_properties = 7);
+    check!("--max-filters-per-packet 7", server.connection.filters_per_packet = 7);
+    check!("--max-outbound-topic-aliases 7", server.connection.outbound_topic_aliases = 7);
+    check!("--outbound-window 1MiB", server.broker.limits.outbound_window = 1 << 20);
+    check!("--write-timeout 7", server.connection.write_timeout = seconds(7));
+    check!("--close-timeout 7", server.connection.close_timeout = seconds(7));
+    check!("--max-sessions 7", server.broker.limits.sessions = 7);
+    check!("--max-session-expiry 7d", server.broker.limits.session_expiry_cap = Some(seconds(604_800)));
+    check!("--max-subscriptions-per-client 7", server.broker.limits.subscriptions_per_client = 7);
+    check!("--max-topic-levels 7", server.broker.limits.topic_levels = 7);
+    check!("--max-topic-length 7", server.broker.limits.topic_length = 7);
+    check!("--max-inflight 7", server.broker.limits.inflight_messages = 7);
+    check!("--max-inbound-qos2 7", server.broker.limits.inbound_qos2 = 7);
+    check!("--max-queued-messages 7", server.broker.limits.queued_messages = 7);
+    check!("--max-queued-bytes 7MiB", server.broker.limits.queued_bytes = 7 << 20);
+    check!("--max-queued-bytes-total 7MiB", server.broker.limits.queued_bytes_total = 7 << 20);
+    check!("--max-retained-messages 0", server.broker.limits.retained_messages = 0);
+    check!("--max-retained-bytes 0", server.broker.limits.retained_bytes = 0);
+    check!("--shutdown-grace 0", server.shutdown_grace = Duration::ZERO);
+    check_refused("--max-connections 0", &["'0'", "--max-connections"]);
+    check_refused("--connect-timeout 0s", &["'0s'", "--connect-timeout", "above zero"]);
+    check_refused("--connect-timeout soon", &["'soon'", "--connect-timeout", "such as 90, 1m30s or 7d"]);
+    check_refused("--max-topic-length 64KiB", &["'64KiB'", "--max-topic-length", "at most 65535"]);
+    check_refused("--max-queued-bytes 1MB", &["'1MB'", "--max-queued-bytes", "KiB, MiB or GiB"]);
+}
+
+#[test]
+fn what_is_no_option_is_refused() {
+    check_refused("--tcp-prot 1883", &["--tcp-prot", "--tcp-port"]);
+    check_refused("--tcp-port", &["--tcp-port"]);
+    check_refused("serve", &["'serve'"]);
+    check_refused("--tcp-port 1 --tcp-port 2", &["--tcp-port", "multiple times"]);
+}
+
+#[test]
+fn questions_are_answered_on_the_standard_output() {
+    let version = parse("--version").unwrap_err();
+    assert_eq!((version.exit_code(), version.use_stderr()), (0, false));
+    let said = version.to_string();
+    let commit = said
+        .strip_prefix(concat!("mqtt-broker ", env!("CARGO_PKG_VERSION"), " (commit "))
+        .and_then(|rest| rest.strip_suffix(")\n"))
+        .unwrap_or_else(|| panic!("{said}"));
+    assert!(commit == "unknown" || commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{commit}");
+    assert_eq!(parse("-V").unwrap_err().to_string(), said);
+
+    let help = parse("-h").unwrap_err();
+    assert_eq!((help.exit_code(), help.use_stderr()), (0, false));
+}
+
+/// The help is as in `help.txt`. `UPDATE_SNAPSHOTS=1 cargo test` writes the file anew.
+#[test]
+fn the_help_is_the_one_that_was_read_through() {
+    let help = Arguments::command().term_width(100).render_long_help().to_string();
+    let lines: Vec<_> = help.lines().map(str::trim_end).collect();
+    let help = lines.join("\n") + "\n";
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/help.txt");
+    if env::var_os("UPDATE_SNAPSHOTS").is_some_and(|value| value == "1") {
+        fs::write(&file, &help).unwrap();
+    }
+    assert_eq!(help, fs::read_to_string(&file).unwrap(), "UPDATE_SNAPSHOTS=1 writes {} anew", file.display());
+}

@@ -1,0 +1,145 @@
+//! How many connections there are, in all and from each address.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::AcceptLimits;
+
+/// Counts connections against [`AcceptLimits`].
+#[derive(Debug)]
+pub(super) struct Admission {
+    limits: AcceptLimits,
+    present: Mutex<Present>,
+}
+
+#[derive(Debug, Default)]
+struct Present {
+    all: usize,
+    /// Clients choose their addresses: hashed with a key of this process.
+    by_source: HashMap<Source, usize>,
+}
+
+/// Those that are counted together: one IPv4 address, or the 64 bits of an IPv6 network, of which one host usually
+/// has all addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Source {
+    V4(Ipv4Addr),
+    V6([u16; 4]),
+}
+
+/// Which of the limits was hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    Total,
+    Address,
+}
+
+/// The place of one connection; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    admission: Arc<Admission>,
+    source: Option<Source>,
+}
+
+impl Admission {
+    pub(super) fn new(limits: AcceptLimits) -> Arc<Self> {
+        Arc::new(Self { limits, present: Mutex::default() })
+    }
+
+    /// A place for a connection from this address, if there is one.
+    pub(super) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, Full> {
+        let source = address.map(Source::of);
+        let mut present = self.present();
+        if present.all >= self.limits.connections {
+            return Err(Full::Total);
+        }
+        if let Some(source) = source {
+            let count = present.by_source.get(&source).copied().unwrap_or_default();
+            if count >= self.limits.connections_per_address {
+                return Err(Full::Address);
+            }
+            present.by_source.insert(source, count + 1);
+        }
+        present.all += 1;
+        Ok(Place { admission: Arc::clone(self), source })
+    }
+
+    /// No critical section can panic half-way.
+    fn present(&self) -> MutexGuard<'_, Present> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Self::V6([a, b, c, d])
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut present = self.admission.present();
+        present.all -= 1;
+        if let Some(Entry::Occupied(mut count)) = self.source.map(|source| present.by_source.entry(source)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(connections: usize, connections_per_address: usize) -> Arc<Admission> {
+        Admission::new(AcceptLimits { connections, connections_per_address })
+    }
+
+    fn from(address: &str) -> IpAddr {
+        address.parse().unwrap()
+    }
+
+    #[test]
+    fn a_place_is_free_again_when_its_connection_ends() {
+        let admission = admission(2, 2);
+        let first = admission.admit(Some(from("192.0.2.1"))).unwrap();
+        let _second = admission.admit(None).unwrap();
+        assert_eq!(admission.admit(Some(from("192.0.2.2"))).unwrap_err(), Full::Total);
+        drop(first);
+        assert!(admission.admit(Some(from("192.0.2.2"))).is_ok());
+        assert!(admission.present().by_source.is_empty());
+    }
+
+    #[track_caller]
+    fn counted_together(one: &str, other: &str) -> bool {
+        let admission = admission(10, 1);
+        let _one = admission.admit(Some(from(one))).unwrap();
+        admission.admit(Some(from(other))).is_err_and(|full| full == Full::Address)
+    }
+
+    #[test]
+    fn an_address_is_an_ipv4_address_or_an_ipv6_network() {
+        assert!(counted_together("192.0.2.1", "192.0.2.1"));
+        assert!(!counted_together("192.0.2.1", "192.0.2.2"));
+        assert!(counted_together("192.0.2.1", "::ffff:192.0.2.1"));
+        assert!(counted_together("2001:db8::1", "2001:db8::ffff:1"));
+        assert!(!counted_together("2001:db8::1", "2001:db8:0:1::1"));
+    }
+
+    #[test]
+    fn unix_sockets_count_only_in_all() {
+        let admission = admission(2, 1);
+        let _places = [admission.admit(None).unwrap(), admission.admit(None).unwrap()];
+        assert_eq!(admission.admit(None).unwrap_err(), Full::Total);
+    }
+}

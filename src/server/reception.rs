@@ -1,0 +1,159 @@
+//! Where connections are taken on.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::admission::{Admission, Full, Place};
+use crate::actor::{Endpoint, Surroundings};
+use crate::broker::ConnectionId;
+use crate::transport::{Listener, Peer, Stream};
+
+/// Takes connections on and starts their endpoints.
+#[derive(Debug)]
+pub(super) struct Reception {
+    pub(super) around: Arc<Surroundings>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) endpoints: TaskTracker,
+    next: AtomicU64,
+}
+
+impl Reception {
+    pub(super) fn new(around: Arc<Surroundings>, admission: Arc<Admission>) -> Self {
+        Self { around, admission, endpoints: TaskTracker::new(), next: AtomicU64::new(1) }
+    }
+
+    /// Takes on what comes to this listener, until asked to stop.
+    pub(super) async fn serve(&self, listener: Listener, stop: CancellationToken) {
+        let mut trouble = Trouble::default();
+        // With the listener ends the accepting: what comes later is refused by the system.
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            match accepted {
+                Ok((stream, peer)) => {
+                    trouble.is_over();
+                    self.take_on(stream, peer);
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    self.around.counters.accept_errors.increment();
+                    let pause = trouble.goes_on(&error);
+                    stop.run_until_cancelled(time::sleep(pause)).await;
+                }
+            }
+        }
+    }
+
+    fn take_on(&self, stream: Stream, peer: Peer) {
+        let place = match self.admission.admit(peer.address.map(|address| address.ip())) {
+            Ok(place) => place,
+            Err(full) => return self.turn_away(full, peer),
+        };
+        match stream {
+            Stream::Tcp(stream) => self.start(stream, peer, place),
+            Stream::Unix(stream) => self.start(stream, peer, place),
+        }
+    }
+
+    fn start<S>(&self, stream: S, peer: Peer, place: Place)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let endpoint = Endpoint::new(stream, peer, id, Arc::clone(&self.around));
+        self.endpoints.spawn(Seated { endpoint, _place: place });
+    }
+
+    /// Which version of MQTT would be spoken is not known yet, so that nothing can be said: the stream is dropped.
+    fn turn_away(&self, full: Full, peer: Peer) {
+        let (counter, limit) = match full {
+            Full::Total => (&self.around.counters.connections_refused_total, "there are too many"),
+            Full::Address => {
+                (&self.around.counters.connections_refused_address, "there are too many from its address")
+            }
+        };
+        let refused = counter.increment();
+        // A flood of connections must not become a flood of lines.
+        if refused.is_power_of_two() {
+            warn!(%peer, refused, "connection refused: {limit}");
+        }
+    }
+}
+
+/// An endpoint and its place. Not an `async` block, which would take twice the memory.
+struct Seated<S> {
+    endpoint: Endpoint<S>,
+    _place: Place,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Seated<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.get_mut().endpoint).poll(cx)
+    }
+}
+
+/// Whether the error says nothing about the connections to come.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// A time in which no connection could be accepted, for want of file descriptors or memory as a rule.
+#[derive(Debug, Default)]
+struct Trouble {
+    pause: Option<Duration>,
+}
+
+impl Trouble {
+    const SHORTEST: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_secs(1);
+
+    /// How long to wait before the next attempt. Logs only the first of a row.
+    fn goes_on(&mut self, error: &io::Error) -> Duration {
+        if self.pause.is_none() {
+            warn!(%error, "connections cannot be accepted; trying again until they can");
+        }
+        let pause = self.pause.map_or(Self::SHORTEST, |pause| (pause * 2).min(Self::LONGEST));
+        self.pause = Some(pause);
+        pause
+    }
+
+    fn is_over(&mut self) {
+        if self.pause.take().is_some() {
+            info!("connections are accepted again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_second_and_begin_anew_after_a_success() {
+        let mut trouble = Trouble::default();
+        let error = io::Error::other("no file descriptor is left");
+        let pauses: Vec<_> = (0..9).map(|_| trouble.goes_on(&error)).collect();
+        assert_eq!(pauses.first(), Some(&Trouble::SHORTEST));
+        assert!(pauses.is_sorted());
+        assert_eq!(pauses.last(), Some(&Trouble::LONGEST));
+        trouble.is_over();
+        assert_eq!(trouble.goes_on(&error), Trouble::SHORTEST);
+    }
+}

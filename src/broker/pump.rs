@@ -9,7 +9,7 @@ use super::session::queue::{Leaving, Offer};
 use super::{Broker, ConnectionId, SessionKey, ToClient};
 use crate::clock::Instant;
 use crate::mqtt::packet::AcknowledgementKind;
-use crate::mqtt::{ClientId, QoS, ReasonCode};
+use crate::mqtt::{ClientId, PacketId, QoS, ReasonCode};
 
 /// Candidates that a search for retained messages looks at before it lets others have a turn.
 const SEARCH_STEPS: usize = 1_000;

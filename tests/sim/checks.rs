@@ -2,11 +2,12 @@
 //! packets: packet identifiers, Receive Maximum, DUP, expiry, permissions, and the window.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use mqtt_broker::broker::{Broker, BrokerLimits, ConnectionId, Counters, Input, ToClient};
 use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::packet::{Acknowledgement, AcknowledgementKind};
-use mqtt_broker::mqtt::{Delivery, Packet, QoS};
+use mqtt_broker::mqtt::{Delivery, Packet, ProtocolVersion, QoS, codec};
 
 use crate::reference::Reference;
 
@@ -29,6 +30,8 @@ struct UnderWay {
 
 #[derive(Debug)]
 struct Window {
+    version: ProtocolVersion,
+    maximum_packet_size: usize,
     receive_maximum: usize,
     outstanding: usize,
 }
@@ -42,9 +45,15 @@ impl Watch {
     pub(crate) fn input(&mut self, input: &Input, reference: &Reference) {
         match input {
             Input::Attach(attach) => {
-                let receive_maximum =
-                    attach.connect.properties.receive_maximum.get().min(self.limits.inflight_messages);
-                let window = Window { receive_maximum: usize::from(receive_maximum), outstanding: 0 };
+                let properties = &attach.connect.properties;
+                let receive_maximum = properties.receive_maximum.get().min(self.limits.inflight_messages);
+                let maximum_packet_size = properties.maximum_packet_size.map_or(u32::MAX, NonZeroU32::get);
+                let window = Window {
+                    version: attach.connect.version,
+                    maximum_packet_size: usize::try_from(maximum_packet_size).unwrap(),
+                    receive_maximum: usize::from(receive_maximum),
+                    outstanding: 0,
+                };
                 self.connections.insert(attach.connection, window);
             }
             Input::Received { connection, packets } => {
@@ -142,10 +151,21 @@ impl Watch {
     fn release(&mut self, connection: ConnectionId, packet: &Acknowledgement, reference: &Reference) {
         let session = reference.connections[&connection];
         let sent = self.under_way.entry(session).or_default().get_mut(&packet.packet_id.get());
-        match sent {
-            Some(sent) => assert!(sent.is_released, "PUBREL before PUBREC: {sent:?}"),
-            None => assert!(packet.reason.is_error(), "PUBREL for what is not under way: {packet:?}"),
-        }
+        let Some(sent) = sent else {
+            return assert!(packet.reason.is_error(), "PUBREL for what is not under way: {packet:?}");
+        };
+        // A client that takes smaller packets than before is told to forget what cannot be sent again.
+        let may_forget = sent.connection != connection && !self.connections[&connection].fits(&sent.delivery);
+        assert!(sent.is_released || may_forget, "PUBREL before PUBREC: {sent:?}");
+        sent.is_released = true;
+        sent.connection = connection;
+    }
+}
+
+impl Window {
+    fn fits(&self, delivery: &Delivery) -> bool {
+        let identifiers = delivery.identifiers.as_deref().unwrap_or_default();
+        codec::delivery_len(&delivery.message, delivery.qos, identifiers, self.version) <= self.maximum_packet_size
     }
 }
 

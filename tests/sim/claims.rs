@@ -69,7 +69,8 @@ pub(crate) struct SharedClaim {
     pub(crate) filter: SubscriptionFilter,
     pub(crate) members: Vec<Member>,
     pub(crate) must: bool,
-    got: usize,
+    /// Who has seen it, and as what.
+    got: Vec<(usize, Publish, ProtocolVersion)>,
     /// How often it may be seen: once, and once more for each member whose session has ended.
     most: usize,
 }
@@ -213,7 +214,8 @@ impl Claims {
             })
     }
 
-    fn remember(&mut self, publish: &Publish) {
+    /// The client has this, under its packet identifier.
+    pub(crate) fn remember(&mut self, publish: &Publish) {
         if let (Some(id), Some(topic)) = (publish.packet_id, &publish.topic) {
             self.packets.insert(id.get(), (topic.clone(), publish.payload.clone()));
             self.unacknowledged.push(id.get());
@@ -238,7 +240,7 @@ impl Claims {
 
 impl SharedClaim {
     pub(crate) const fn new(filter: SubscriptionFilter, members: Vec<Member>, must: bool) -> Self {
-        Self { filter, members, must, got: 0, most: 1 }
+        Self { filter, members, must, got: Vec::new(), most: 1 }
     }
 
     /// A member, or its client's session, is gone; the others stand in for it, and those who have joined since.
@@ -259,33 +261,51 @@ impl SharedClaim {
         }
     }
 
-    /// A PUBLISH has reached the client of a session: whether it can be this message.
-    pub(crate) fn arrived(
-        &mut self,
-        session: usize,
-        claims: &mut Claims,
-        publish: &Publish,
-        version: ProtocolVersion,
-    ) -> bool {
-        let is_it = self.got < self.most
-            && self
-                .members
-                .iter()
-                .any(|member| member.session == session && member.expected.is(publish, version));
-        if is_it {
-            self.got += 1;
-            claims.remember(publish);
-        }
-        is_it
+    /// Whether a PUBLISH that has reached the client of a session can be this message.
+    fn is(&self, session: usize, publish: &Publish, version: ProtocolVersion) -> bool {
+        self.members.iter().any(|member| member.session == session && member.expected.is(publish, version))
     }
 
     /// Whether it should have come to somebody by `now` and has not. It may be waiting for a member who is away.
     pub(crate) fn is_missing(&self, now: Instant, is_away: impl Fn(usize) -> bool) -> bool {
         self.must
-            && self.got == 0
+            && self.got.is_empty()
             && !self.members.iter().any(|member| is_away(member.session))
             && self.members.iter().any(|member| !member.excused && !member.expected.message.has_expired(now))
     }
+}
+
+/// A PUBLISH has reached the client of a session: whether it can be one of these. A message may have been taken for
+/// that of one group which was that of another: then they change places.
+pub(crate) fn shared_arrived(
+    all: &mut [SharedClaim],
+    session: usize,
+    publish: &Publish,
+    version: ProtocolVersion,
+) -> bool {
+    let fitting: Vec<usize> = (0..all.len()).filter(|&index| all[index].is(session, publish, version)).collect();
+    // What must come is taken for what has come.
+    let free = |must: bool| {
+        fitting.iter().copied().find(|&index| all[index].must == must && all[index].got.len() < all[index].most)
+    };
+    if let Some(index) = free(true).or_else(|| free(false)) {
+        all[index].got.push((session, publish.clone(), version));
+        return true;
+    }
+    for index in fitting {
+        for place in 0..all[index].got.len() {
+            let (other, seen, its_version) = all[index].got[place].clone();
+            let elsewhere = |shared: &&mut SharedClaim| {
+                shared.got.len() < shared.most && shared.is(other, &seen, its_version)
+            };
+            if let Some(elsewhere) = all.iter_mut().find(elsewhere) {
+                elsewhere.got.push((other, seen, its_version));
+                all[index].got[place] = (session, publish.clone(), version);
+                return true;
+            }
+        }
+    }
+    false
 }
 
 impl Takes {

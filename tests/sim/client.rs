@@ -150,7 +150,7 @@ impl Client {
                 return Ok(packets);
             }
             let frame: Vec<u8> = self.buffer.drain(..len).collect();
-            let limits = DecodeLimits { user_properties: usize::MAX };
+            let limits = DecodeLimits { user_properties: usize::MAX, filters: usize::MAX };
             let body = Body::Borrowed(&frame[header.header_len..]);
             let packet = codec::decode(header, body, Some(self.version), limits)
                 .map_err(|error| format!("{frame:02X?} cannot be read: {error}"))?;

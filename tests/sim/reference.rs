@@ -22,7 +22,7 @@ use mqtt_broker::mqtt::{
 };
 
 use crate::answer::Answer;
-use crate::claims::{Arrival, Claims, Expected, Member, SharedClaim, Subscription, Takes};
+use crate::claims::{Arrival, Claims, Expected, Member, SharedClaim, Subscription, Takes, shared_arrived};
 
 #[derive(Debug)]
 pub(crate) struct Reference {
@@ -163,16 +163,15 @@ impl Reference {
         if claims.is_repeated(publish) {
             return Ok(Arrival::Repeated);
         }
-        let mut shared_arrived = |claims: &mut Claims, must| {
-            let mut candidates = self.shared.iter_mut().filter(|shared| shared.must == must);
-            candidates.any(|shared| shared.arrived(index, claims, publish, version))
-        };
         // What must come is taken for what has come.
-        if claims.arrived(publish, version, true, now)?
-            || shared_arrived(claims, true)
-            || shared_arrived(claims, false)
-            || claims.arrived(publish, version, false, now)?
-        {
+        if claims.arrived(publish, version, true, now)? {
+            return Ok(Arrival::New);
+        }
+        if shared_arrived(&mut self.shared, index, publish, version) {
+            claims.remember(publish);
+            return Ok(Arrival::New);
+        }
+        if claims.arrived(publish, version, false, now)? {
             return Ok(Arrival::New);
         }
         let about = publish.topic.as_ref().map(|topic| claims.about(topic)).unwrap_or_default();

@@ -246,6 +246,8 @@ impl SharedClaim {
     /// A member, or its client's session, is gone; the others stand in for it, and those who have joined since.
     pub(crate) fn member_ended(&mut self, session: usize, others: Vec<Member>) {
         self.most += 1;
+        // Of QoS 2 it may have been given to the member, and then nobody else may have it [MQTT-4.8.2-5].
+        self.must &= !self.members.iter().any(|member| member.session == session && member.expected.qos == QoS::ExactlyOnce);
         self.excuse(session);
         for member in others {
             if !self.members.iter().any(|there| there.session == member.session) {

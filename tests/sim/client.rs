@@ -18,6 +18,8 @@ pub(crate) struct Client {
     pub(crate) version: ProtocolVersion,
     /// Whether CONNACK has come.
     pub(crate) is_connected: bool,
+    /// The session that it knows.
+    session: Option<usize>,
     /// Whether it has forgotten what its session was: until the broker has forgotten too, it must start clean.
     pub(crate) has_forgotten: bool,
     is_nameless: bool,
@@ -72,6 +74,7 @@ impl Client {
             connection: None,
             version: ProtocolVersion::V5,
             is_connected: false,
+            session: None,
             has_forgotten: false,
             is_nameless: false,
             buffer: Vec::new(),
@@ -172,12 +175,16 @@ impl Client {
     }
 
     /// The broker has let it in: what it has to send again.
-    pub(crate) fn accepted(&mut self, connack: &ConnAck) -> Vec<Packet> {
+    ///
+    /// `session` tells one session of the broker from another. A client that has missed a CONNACK can take a new session
+    /// for the one it knows, and MQTT has no remedy for that: here it does not.
+    pub(crate) fn accepted(&mut self, connack: &ConnAck, session: usize) -> Vec<Packet> {
         self.is_connected = true;
         self.has_forgotten &= self.is_nameless;
         self.server_alias_maximum = connack.properties.topic_alias_maximum;
         let connection = self.connection.unwrap();
-        if !connack.session_present {
+        if !connack.session_present || self.session.replace(session) != Some(session) {
+            self.session = Some(session);
             // [MQTT-3.2.2-5]
             self.outgoing.retain(|outgoing| outgoing.sent_on == connection);
             self.forget_incoming();

@@ -357,7 +357,8 @@ impl<'a> World<'a> {
                 self.hang_up(connection);
             }
             Packet::ConnAck(connack) => {
-                for again in self.clients[client].accepted(&connack) {
+                let session = self.reference.connections[&connection];
+                for again in self.clients[client].accepted(&connack, session) {
                     self.send(client, again);
                 }
             }

@@ -286,11 +286,9 @@ pub(crate) fn shared_arrived(
     version: ProtocolVersion,
 ) -> bool {
     let fitting: Vec<usize> = (0..all.len()).filter(|&index| all[index].is(session, publish, version)).collect();
-    // What must come is taken for what has come.
-    let free = |must: bool| {
-        fitting.iter().copied().find(|&index| all[index].must == must && all[index].got.len() < all[index].most)
-    };
-    if let Some(index) = free(true).or_else(|| free(false)) {
+    // What has not come yet, and must, is taken for what has come.
+    let open = fitting.iter().copied().filter(|&index| all[index].got.len() < all[index].most);
+    if let Some(index) = open.min_by_key(|&index| (all[index].got.len(), !all[index].must)) {
         all[index].got.push((session, publish.clone(), version));
         return true;
     }

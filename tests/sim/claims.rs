@@ -183,7 +183,9 @@ impl Claims {
         must: bool,
         now: Instant,
     ) -> Result<bool, String> {
-        let fits = |claim: &&mut Claim| claim.must == must && !claim.got && claim.expected.is(publish, version);
+        let fits = |claim: &&mut Claim| {
+            claim.must_by(now) == must && !claim.got && claim.expected.is(publish, version)
+        };
         let Some(claim) = self.claims.iter_mut().find(fits) else { return Ok(false) };
         claim.got = true;
         let (expected, is_live) = (claim.expected.clone(), claim.replay.is_none());
@@ -224,7 +226,7 @@ impl Claims {
 
     /// What should have come by `now` and has not: how many messages of QoS 0, and of the others.
     pub(crate) fn missing(&self, now: Instant) -> Vec<&Expected> {
-        let missing = |claim: &&Claim| claim.must && !claim.got && !claim.expected.message.has_expired(now);
+        let missing = |claim: &&Claim| claim.must_by(now) && !claim.got;
         self.claims.iter().filter(missing).map(|claim| &claim.expected).collect()
     }
 
@@ -235,6 +237,13 @@ impl Claims {
         lines.reverse();
         lines.truncate(8);
         lines.join("\n    ")
+    }
+}
+
+impl Claim {
+    /// Whether the message has to be delivered, if `now` is the last moment.
+    fn must_by(&self, now: Instant) -> bool {
+        self.must && !self.expected.message.has_expired(now)
     }
 }
 

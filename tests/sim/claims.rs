@@ -279,10 +279,14 @@ impl SharedClaim {
 
     /// Whether it should have come to somebody by `now` and has not. It may be waiting for a member who is away.
     pub(crate) fn is_missing(&self, now: Instant, is_away: impl Fn(usize) -> bool) -> bool {
-        self.must
+        self.must_by(now)
             && self.got.is_empty()
             && !self.members.iter().any(|member| is_away(member.session))
-            && self.members.iter().any(|member| !member.excused && !member.expected.message.has_expired(now))
+    }
+
+    fn must_by(&self, now: Instant) -> bool {
+        let can = |member: &Member| !member.excused && !member.expected.message.has_expired(now);
+        self.must && self.members.iter().any(can)
     }
 }
 
@@ -293,11 +297,12 @@ pub(crate) fn shared_arrived(
     session: usize,
     publish: &Publish,
     version: ProtocolVersion,
+    now: Instant,
 ) -> bool {
     let fitting: Vec<usize> = (0..all.len()).filter(|&index| all[index].is(session, publish, version)).collect();
     // What has not come yet, and must, is taken for what has come.
     let open = fitting.iter().copied().filter(|&index| all[index].got.len() < all[index].most);
-    if let Some(index) = open.min_by_key(|&index| (all[index].got.len(), !all[index].must)) {
+    if let Some(index) = open.min_by_key(|&index| (all[index].got.len(), !all[index].must_by(now))) {
         all[index].got.push((session, publish.clone(), version));
         return true;
     }

@@ -167,7 +167,7 @@ impl Reference {
         if claims.arrived(publish, version, true, now)? {
             return Ok(Arrival::New);
         }
-        if shared_arrived(&mut self.shared, index, publish, version) {
+        if shared_arrived(&mut self.shared, index, publish, version, now) {
             claims.remember(publish);
             return Ok(Arrival::New);
         }

@@ -165,7 +165,8 @@ impl Watch {
 impl Window {
     fn fits(&self, delivery: &Delivery) -> bool {
         let identifiers = delivery.identifiers.as_deref().unwrap_or_default();
-        codec::delivery_len(&delivery.message, delivery.qos, identifiers, self.version) <= self.maximum_packet_size
+        codec::delivery_len(&delivery.message, delivery.qos, identifiers, self.version)
+            <= self.maximum_packet_size
     }
 }
 

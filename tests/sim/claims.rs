@@ -39,6 +39,15 @@ pub(crate) struct Takes {
     pub(crate) connected: bool,
 }
 
+/// A PUBLISH that has reached a client.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) publish: Publish,
+    pub(crate) version: ProtocolVersion,
+    /// The latest that can have been accepted of what it may be: with DUP, it was sent on an earlier connection.
+    pub(crate) accepted_until: u64,
+}
+
 /// The claims of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
@@ -70,7 +79,7 @@ pub(crate) struct SharedClaim {
     pub(crate) members: Vec<Member>,
     pub(crate) must: bool,
     /// Who has seen it, and as what.
-    got: Vec<(usize, Publish, ProtocolVersion)>,
+    got: Vec<(usize, Seen)>,
     /// How often it may be seen: once, and once more for each member whose session has ended.
     most: usize,
 }
@@ -178,20 +187,17 @@ impl Claims {
     /// Fails if it is one of them but not as it should be.
     pub(crate) fn arrived(
         &mut self,
-        publish: &Publish,
-        version: ProtocolVersion,
+        seen: &Seen,
         must: bool,
         now: Instant,
     ) -> Result<bool, String> {
-        let fits = |claim: &&mut Claim| {
-            claim.must_by(now) == must && !claim.got && claim.expected.is(publish, version)
-        };
+        let fits = |claim: &&mut Claim| claim.must_by(now) == must && !claim.got && claim.expected.is(seen);
         let Some(claim) = self.claims.iter_mut().find(fits) else { return Ok(false) };
         claim.got = true;
         let (expected, is_live) = (claim.expected.clone(), claim.replay.is_none());
         // One that was accepted several times, as its publisher repeated it, may be any of them.
-        let same = self.claims.iter().map(|claim| &claim.expected).filter(|other| other.is(publish, version));
-        if !same.clone().any(|other| other.has_life(publish, version, now)) {
+        let same = self.claims.iter().map(|claim| &claim.expected).filter(|other| other.is(seen));
+        if !same.clone().any(|other| other.has_life(seen, now)) {
             return Err(format!("with the wrong time to live: {expected:?}"));
         }
         if is_live {
@@ -199,10 +205,15 @@ impl Claims {
             let last = self.last.entry(key).or_default();
             match same.map(|other| other.order).filter(|order| *order >= *last).min() {
                 Some(order) => *last = order,
-                None => return Err(format!("after one that was accepted later ({} after {last})", expected.order)),
+                None => {
+                    return Err(format!(
+                        "after one that was accepted later ({} after {last})",
+                        expected.order
+                    ));
+                }
             }
         }
-        self.remember(publish);
+        self.remember(&seen.publish);
         self.settle_replays();
         Ok(true)
     }
@@ -256,7 +267,10 @@ impl SharedClaim {
     pub(crate) fn member_ended(&mut self, session: usize, others: Vec<Member>) {
         self.most += 1;
         // Of QoS 2 it may have been given to the member, and then nobody else may have it [MQTT-4.8.2-5].
-        self.must &= !self.members.iter().any(|member| member.session == session && member.expected.qos == QoS::ExactlyOnce);
+        self.must &= !self
+            .members
+            .iter()
+            .any(|member| member.session == session && member.expected.qos == QoS::ExactlyOnce);
         self.excuse(session);
         for member in others {
             if !self.members.iter().any(|there| there.session == member.session) {
@@ -273,15 +287,13 @@ impl SharedClaim {
     }
 
     /// Whether a PUBLISH that has reached the client of a session can be this message.
-    fn is(&self, session: usize, publish: &Publish, version: ProtocolVersion) -> bool {
-        self.members.iter().any(|member| member.session == session && member.expected.is(publish, version))
+    fn is(&self, session: usize, seen: &Seen) -> bool {
+        self.members.iter().any(|member| member.session == session && member.expected.is(seen))
     }
 
     /// Whether it should have come to somebody by `now` and has not. It may be waiting for a member who is away.
     pub(crate) fn is_missing(&self, now: Instant, is_away: impl Fn(usize) -> bool) -> bool {
-        self.must_by(now)
-            && self.got.is_empty()
-            && !self.members.iter().any(|member| is_away(member.session))
+        self.must_by(now) && self.got.is_empty() && !self.members.iter().any(|member| is_away(member.session))
     }
 
     fn must_by(&self, now: Instant) -> bool {
@@ -292,29 +304,21 @@ impl SharedClaim {
 
 /// A PUBLISH has reached the client of a session: whether it can be one of these. A message may have been taken for
 /// that of one group which was that of another: then they change places.
-pub(crate) fn shared_arrived(
-    all: &mut [SharedClaim],
-    session: usize,
-    publish: &Publish,
-    version: ProtocolVersion,
-    now: Instant,
-) -> bool {
-    let fitting: Vec<usize> = (0..all.len()).filter(|&index| all[index].is(session, publish, version)).collect();
+pub(crate) fn shared_arrived(all: &mut [SharedClaim], session: usize, seen: &Seen, now: Instant) -> bool {
+    let fitting: Vec<usize> = (0..all.len()).filter(|&index| all[index].is(session, seen)).collect();
     // What has not come yet, and must, is taken for what has come.
     let open = fitting.iter().copied().filter(|&index| all[index].got.len() < all[index].most);
     if let Some(index) = open.min_by_key(|&index| (all[index].got.len(), !all[index].must_by(now))) {
-        all[index].got.push((session, publish.clone(), version));
+        all[index].got.push((session, seen.clone()));
         return true;
     }
     for index in fitting {
         for place in 0..all[index].got.len() {
-            let (other, seen, its_version) = all[index].got[place].clone();
-            let elsewhere = |shared: &&mut SharedClaim| {
-                shared.got.len() < shared.most && shared.is(other, &seen, its_version)
-            };
+            let (other, its) = all[index].got[place].clone();
+            let elsewhere = |shared: &&mut SharedClaim| shared.got.len() < shared.most && shared.is(other, &its);
             if let Some(elsewhere) = all.iter_mut().find(elsewhere) {
-                elsewhere.got.push((other, seen, its_version));
-                all[index].got[place] = (session, publish.clone(), version);
+                elsewhere.got.push((other, its));
+                all[index].got[place] = (session, seen.clone());
                 return true;
             }
         }
@@ -345,9 +349,11 @@ impl Expected {
         }
     }
 
-    /// Whether a PUBLISH is this expected, as a client of this version sees it.
-    fn is(&self, publish: &Publish, version: ProtocolVersion) -> bool {
-        let same = publish.topic.as_ref() == Some(&self.message.topic)
+    /// Whether what a client has seen is this.
+    fn is(&self, seen: &Seen) -> bool {
+        let Seen { publish, version, accepted_until } = seen;
+        let same = self.order <= *accepted_until
+            && publish.topic.as_ref() == Some(&self.message.topic)
             && publish.payload == self.message.payload
             && publish.qos == self.qos
             && publish.retain == self.retain;
@@ -359,22 +365,23 @@ impl Expected {
             subscription_identifiers: Vec::new(),
             ..properties.cloned().unwrap_or_default()
         };
-        let seen = publish.properties.as_deref();
-        let mut identifiers = seen.map(|seen| seen.subscription_identifiers.clone()).unwrap_or_default();
+        let properties = publish.properties.as_deref();
+        let mut identifiers =
+            properties.map(|properties| properties.subscription_identifiers.clone()).unwrap_or_default();
         identifiers.sort_unstable();
-        identifiers == self.identifiers && plain(seen) == plain(self.message.properties.as_deref())
+        identifiers == self.identifiers && plain(properties) == plain(self.message.properties.as_deref())
     }
 
-    /// Whether a PUBLISH that is this copy tells as much of the message's life as was left when it was sent
+    /// Whether what a client has seen, which is this, tells as much of the message's life as was left when it was sent
     /// \[MQTT-3.3.2-6\].
-    fn has_life(&self, publish: &Publish, version: ProtocolVersion, now: Instant) -> bool {
-        let seen = publish.properties.as_ref().and_then(|properties| properties.message_expiry_interval);
+    fn has_life(&self, seen: &Seen, now: Instant) -> bool {
+        let told = seen.publish.properties.as_ref().and_then(|properties| properties.message_expiry_interval);
         let said = self.message.properties.as_ref().and_then(|properties| properties.message_expiry_interval);
         let left = self.message.expires_at.map(|at| at.saturating_since(now).as_secs());
-        match (seen, said, left) {
-            _ if !version.is_v5() => true,
+        match (told, said, left) {
+            _ if !seen.version.is_v5() => true,
             (None, None, None) => true,
-            (Some(seen), Some(said), Some(left)) => seen <= said && u64::from(seen) >= left,
+            (Some(told), Some(said), Some(left)) => told <= said && u64::from(told) >= left,
             _ => false,
         }
     }

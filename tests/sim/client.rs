@@ -23,6 +23,8 @@ pub(crate) struct Client {
     /// Whether it has forgotten what its session was: until the broker has forgotten too, it must start clean.
     pub(crate) has_forgotten: bool,
     is_nameless: bool,
+    /// Whether it has sent what it will be thrown out for: it sends nothing more.
+    pub(crate) is_doomed: bool,
     /// Bytes that have arrived and are not a whole packet.
     buffer: Vec<u8>,
     /// Messages on their way to the broker.
@@ -77,6 +79,7 @@ impl Client {
             session: None,
             has_forgotten: false,
             is_nameless: false,
+            is_doomed: false,
             buffer: Vec::new(),
             outgoing: Vec::new(),
             next_id: 1,
@@ -106,6 +109,7 @@ impl Client {
         self.connection = Some(connection);
         self.version = connect.version;
         self.is_connected = false;
+        self.is_doomed = false;
         self.is_nameless = connect.client_id.is_empty();
         self.buffer.clear();
         self.asked.clear();

@@ -22,7 +22,7 @@ use mqtt_broker::mqtt::{
 };
 
 use crate::answer::Answer;
-use crate::claims::{Arrival, Claims, Expected, Member, SharedClaim, Subscription, Takes, shared_arrived};
+use crate::claims::{Arrival, Claims, Expected, Member, Seen, SharedClaim, Subscription, Takes, shared_arrived};
 
 #[derive(Debug)]
 pub(crate) struct Reference {
@@ -66,6 +66,8 @@ pub(crate) struct Session {
     pub(crate) ended: bool,
     version: ProtocolVersion,
     maximum_packet_size: usize,
+    /// What had been accepted when it got its connection.
+    accepted_before: u64,
     /// Seconds.
     expiry: u32,
     expires_at: Option<Instant>,
@@ -164,14 +166,17 @@ impl Reference {
             return Ok(Arrival::Repeated);
         }
         // What must come is taken for what has come.
-        if claims.arrived(publish, version, true, now)? {
+        let accepted_until = if publish.dup { self.sessions[index].accepted_before } else { u64::MAX };
+        let seen = Seen { publish: publish.clone(), version, accepted_until };
+        let claims = &mut self.sessions[index].claims;
+        if claims.arrived(&seen, true, now)? {
             return Ok(Arrival::New);
         }
-        if shared_arrived(&mut self.shared, index, publish, version, now) {
+        if shared_arrived(&mut self.shared, index, &seen, now) {
             claims.remember(publish);
             return Ok(Arrival::New);
         }
-        if claims.arrived(publish, version, false, now)? {
+        if claims.arrived(&seen, false, now)? {
             return Ok(Arrival::New);
         }
         let about = publish.topic.as_ref().map(|topic| claims.about(topic)).unwrap_or_default();
@@ -194,7 +199,9 @@ impl Reference {
             let own = session.claims.missing(now).into_iter().cloned();
             missing.extend(own.map(|expected| (Rc::clone(&session.client_id), expected)));
         }
-        for shared in self.shared.iter().filter(|shared| shared.is_missing(now, |session| self.is_away(session))) {
+        for shared in
+            self.shared.iter().filter(|shared| shared.is_missing(now, |session| self.is_away(session)))
+        {
             let expected = shared.members.iter().map(|member| member.expected.clone()).next();
             missing.extend(expected.map(|expected| (Rc::from(shared.filter.to_string()), expected)));
         }
@@ -261,6 +268,7 @@ impl Reference {
         self.connections.insert(*connection, session);
         let expiry = self.expiry(connect);
         self.sessions[session].attach(*connection, connect, expiry);
+        self.sessions[session].accepted_before = self.accepted;
         self.answer(
             *connection,
             Answer::ConnAck { session_present: old.is_some(), reason: ReasonCode::Success },
@@ -780,6 +788,7 @@ impl Session {
             ended: false,
             version: ProtocolVersion::V5,
             maximum_packet_size: usize::MAX,
+            accepted_before: 0,
             expiry: 0,
             expires_at: None,
             will: None,

@@ -107,9 +107,16 @@ pub(crate) fn brief_input(input: &Input) -> String {
             format!("Attach {{ {}, {:?}, {connect} }}", attach.connection, attach.identity)
         }
         Input::Received { connection, packets } => {
-            format!("Received {{ {connection}, {} }}", packets.iter().map(brief).collect::<Vec<_>>().join(", "))
+            format!(
+                "Received {{ {connection}, {} }}",
+                packets.iter().map(brief).collect::<Vec<_>>().join(", ")
+            )
         }
-        Input::Written { .. } | Input::Closed { .. } | Input::PolicyChanged { .. } | Input::ShutDown | Input::Tick => {
+        Input::Written { .. }
+        | Input::Closed { .. }
+        | Input::PolicyChanged { .. }
+        | Input::ShutDown
+        | Input::Tick => {
             format!("{input:?}")
         }
     }

@@ -175,7 +175,7 @@ impl World<'_> {
 
     fn acknowledge(&mut self, client: usize) {
         let pending = self.clients[client].pending.len();
-        if pending == 0 {
+        if pending == 0 || self.clients[client].is_doomed {
             return;
         }
         let at = if self.scenario.is_disorderly { self.choices.below(pending) } else { 0 };
@@ -187,6 +187,7 @@ impl World<'_> {
     fn sends(&mut self, client: usize) -> bool {
         let client = &self.clients[client];
         client.connection.is_some()
+            && !client.is_doomed
             && client.load() < 12
             && (client.is_connected || self.choices.chance(1, 6))
     }
@@ -228,6 +229,7 @@ impl World<'_> {
         let alias = self.choices.chance(1, 3).then(|| if self.choices.chance(1, 2) { 1 } else { 2 });
         let sent = client_state.publish(&mut publish, alias.filter(|_| v5));
         if is_sin {
+            client_state.is_doomed = true;
             client_state.outgoing.retain(|outgoing| !outgoing.is_of(&publish));
         }
         self.send_as(client, &Packet::Publish(sent), Packet::Publish(publish));
@@ -409,7 +411,7 @@ impl World<'_> {
     }
 
     fn ping(&mut self, client: usize) {
-        if self.clients[client].is_connected {
+        if self.clients[client].is_connected && !self.clients[client].is_doomed {
             self.send(client, Packet::PingReq);
         }
     }
@@ -425,8 +427,7 @@ impl World<'_> {
             _ => &[0x36, 0x03, 0x00, 0x01, b'a'],
         };
         self.send_fault(client, bytes);
-        // It knows what it did.
-        self.clients[client].pending.clear();
+        self.clients[client].is_doomed = true;
     }
 
     /// Lets everybody come back, read everything and say everything; then nothing may be missing.
@@ -467,7 +468,8 @@ impl World<'_> {
     fn all_come_back(&mut self) {
         for _ in 0..100 {
             let away = |client: &&Client| client.connection.is_none() && self.is_welcome(client);
-            let away: Vec<String> = self.clients.iter().filter(away).map(|client| client.name.clone()).collect();
+            let away: Vec<String> =
+                self.clients.iter().filter(away).map(|client| client.name.clone()).collect();
             if away.is_empty() {
                 return;
             }

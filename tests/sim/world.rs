@@ -342,7 +342,12 @@ impl<'a> World<'a> {
         }
     }
 
-    fn client_got(&mut self, client: usize, connection: ConnectionId, mut packet: Packet) -> Result<(), String> {
+    fn client_got(
+        &mut self,
+        client: usize,
+        connection: ConnectionId,
+        mut packet: Packet,
+    ) -> Result<(), String> {
         let version = self.clients[client].version;
         if let Some(seen) = Answer::of(&packet) {
             let expected = self.reference.answers.get_mut(&connection).and_then(VecDeque::pop_front);
@@ -424,7 +429,11 @@ impl<'a> World<'a> {
         check_missing(self.broker.counters(), &self.reference, self.now);
         let queued = self.broker.gauges().find(|(name, _)| *name == "queued_bytes");
         if self.reference.nobody_is_away() {
-            assert_eq!(queued, Some(("queued_bytes", 0)), "nothing waits for clients that have read everything");
+            assert_eq!(
+                queued,
+                Some(("queued_bytes", 0)),
+                "nothing waits for clients that have read everything"
+            );
         }
     }
 }

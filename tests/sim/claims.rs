@@ -46,6 +46,7 @@ pub(crate) struct Seen {
     pub(crate) version: ProtocolVersion,
     /// The latest that can have been accepted of what it may be: with DUP, it was sent on an earlier connection.
     pub(crate) accepted_until: u64,
+    pub(crate) at: Instant,
 }
 
 /// The claims of one session.
@@ -195,12 +196,9 @@ impl Claims {
         let Some(claim) = self.claims.iter_mut().find(fits) else { return Ok(false) };
         claim.got = true;
         let (expected, is_live) = (claim.expected.clone(), claim.replay.is_none());
-        // One that was accepted several times, as its publisher repeated it, may be any of them.
         let same = self.claims.iter().map(|claim| &claim.expected).filter(|other| other.is(seen));
-        if !same.clone().any(|other| other.has_life(seen, now)) {
-            return Err(format!("with the wrong time to live: {expected:?}"));
-        }
         if is_live {
+            // One that was accepted several times, as its publisher repeated it, may be any of them.
             let key = (Rc::clone(&expected.publisher), expected.message.topic.clone(), expected.qos);
             let last = self.last.entry(key).or_default();
             match same.map(|other| other.order).filter(|order| *order >= *last).min() {
@@ -263,7 +261,7 @@ impl SharedClaim {
         Self { filter, members, must, got: Vec::new(), most: 1 }
     }
 
-    /// A member, or its client's session, is gone; the others stand in for it, and those who have joined since.
+    /// The session of a member has ended: the members that there are now stand in for it.
     pub(crate) fn member_ended(&mut self, session: usize, others: Vec<Member>) {
         self.most += 1;
         // Of QoS 2 it may have been given to the member, and then nobody else may have it [MQTT-4.8.2-5].
@@ -272,11 +270,7 @@ impl SharedClaim {
             .iter()
             .any(|member| member.session == session && member.expected.qos == QoS::ExactlyOnce);
         self.excuse(session);
-        for member in others {
-            if !self.members.iter().any(|there| there.session == member.session) {
-                self.members.push(Member { excused: true, ..member });
-            }
-        }
+        self.members.extend(others.into_iter().map(|member| Member { excused: true, ..member }));
     }
 
     /// The session need not get the message any more.
@@ -351,7 +345,7 @@ impl Expected {
 
     /// Whether what a client has seen is this.
     fn is(&self, seen: &Seen) -> bool {
-        let Seen { publish, version, accepted_until } = seen;
+        let Seen { publish, version, accepted_until, at } = seen;
         let same = self.order <= *accepted_until
             && publish.topic.as_ref() == Some(&self.message.topic)
             && publish.payload == self.message.payload
@@ -369,17 +363,17 @@ impl Expected {
         let mut identifiers =
             properties.map(|properties| properties.subscription_identifiers.clone()).unwrap_or_default();
         identifiers.sort_unstable();
-        identifiers == self.identifiers && plain(properties) == plain(self.message.properties.as_deref())
+        identifiers == self.identifiers
+            && plain(properties) == plain(self.message.properties.as_deref())
+            && self.has_life(properties, *at)
     }
 
-    /// Whether what a client has seen, which is this, tells as much of the message's life as was left when it was sent
-    /// \[MQTT-3.3.2-6\].
-    fn has_life(&self, seen: &Seen, now: Instant) -> bool {
-        let told = seen.publish.properties.as_ref().and_then(|properties| properties.message_expiry_interval);
+    /// Whether as much is told of the message's life as was left when it was sent \[MQTT-3.3.2-6\].
+    fn has_life(&self, told: Option<&PublishProperties>, at: Instant) -> bool {
+        let told = told.and_then(|properties| properties.message_expiry_interval);
         let said = self.message.properties.as_ref().and_then(|properties| properties.message_expiry_interval);
-        let left = self.message.expires_at.map(|at| at.saturating_since(now).as_secs());
+        let left = self.message.expires_at.map(|expires| expires.saturating_since(at).as_secs());
         match (told, said, left) {
-            _ if !seen.version.is_v5() => true,
             (None, None, None) => true,
             (Some(told), Some(said), Some(left)) => told <= said && u64::from(told) >= left,
             _ => false,

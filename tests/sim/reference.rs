@@ -167,7 +167,7 @@ impl Reference {
         }
         // What must come is taken for what has come.
         let accepted_until = if publish.dup { self.sessions[index].accepted_before } else { u64::MAX };
-        let seen = Seen { publish: publish.clone(), version, accepted_until };
+        let seen = Seen { publish: publish.clone(), version, accepted_until, at: now };
         let claims = &mut self.sessions[index].claims;
         if claims.arrived(&seen, true, now)? {
             return Ok(Arrival::New);
@@ -586,10 +586,10 @@ impl Reference {
         Ok(Subscription { filter, options: SubscriptionOptions { qos, ..entry.options }, identifier })
     }
 
-    fn subscribed(&mut self, session: usize, subscription: Subscription, now: Instant) -> ReasonCode {
+    fn subscribed(&mut self, index: usize, subscription: Subscription, now: Instant) -> ReasonCode {
         self.tally.subscribed += 1;
-        let permissions = self.permissions(session);
-        let session = &mut self.sessions[session];
+        let permissions = self.permissions(index);
+        let session = &mut self.sessions[index];
         let before = session.subscriptions.len();
         session.subscriptions.retain(|other| other.filter != subscription.filter);
         let is_new = session.subscriptions.len() == before;
@@ -610,6 +610,12 @@ impl Reference {
                     let must = session.takes().fits(&expected) && permissions.may_receive(topic);
                     session.claims.owe_retained(expected, &subscription, must);
                 }
+            }
+        }
+        if !is_new {
+            // As a member of a group it may get the next message otherwise.
+            for shared in self.shared.iter_mut().filter(|shared| shared.filter == subscription.filter) {
+                shared.excuse(index);
             }
         }
         let granted = subscription.options.qos;

@@ -216,6 +216,15 @@ impl Claims {
         Ok(true)
     }
 
+    /// Whether what was seen, and taken for a message of a group, can have been one of the session's own.
+    pub(crate) fn can_have_been(&mut self, seen: &Seen) -> bool {
+        let claim = self.claims.iter_mut().find(|claim| !claim.got && claim.expected.is(seen));
+        claim.is_some_and(|claim| {
+            claim.got = true;
+            true
+        })
+    }
+
     /// Whether a PUBLISH is one that was seen on an earlier connection and not acknowledged to the end.
     pub(crate) fn is_repeated(&self, publish: &Publish) -> bool {
         let known = publish.packet_id.and_then(|id| self.packets.get(&id.get()));
@@ -313,6 +322,24 @@ pub(crate) fn shared_arrived(all: &mut [SharedClaim], session: usize, seen: &See
             if let Some(elsewhere) = all.iter_mut().find(elsewhere) {
                 elsewhere.got.push((other, its));
                 all[index].got[place] = (session, seen.clone());
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// As [`shared_arrived`], where what another session has got may have been its own instead.
+pub(crate) fn shared_exchanged(
+    all: &mut [SharedClaim],
+    session: usize,
+    seen: &Seen,
+    mut can_have_been_its_own: impl FnMut(usize, &Seen) -> bool,
+) -> bool {
+    for shared in all.iter_mut().filter(|shared| shared.is(session, seen)) {
+        for (holder, its) in &mut shared.got {
+            if can_have_been_its_own(*holder, its) {
+                (*holder, *its) = (session, seen.clone());
                 return true;
             }
         }

@@ -22,7 +22,7 @@ use mqtt_broker::mqtt::{
 };
 
 use crate::answer::Answer;
-use crate::claims::{Arrival, Claims, Expected, Member, Seen, SharedClaim, Subscription, Takes, shared_arrived};
+use crate::claims::{Arrival, Claims, Expected, Member, Seen, SharedClaim, Subscription, Takes, shared_arrived, shared_exchanged};
 
 #[derive(Debug)]
 pub(crate) struct Reference {
@@ -179,6 +179,14 @@ impl Reference {
         if claims.arrived(&seen, false, now)? {
             return Ok(Arrival::New);
         }
+        let sessions = &mut self.sessions;
+        if shared_exchanged(&mut self.shared, index, &seen, |holder, its| {
+            sessions[holder].claims.can_have_been(its)
+        }) {
+            sessions[index].claims.remember(publish);
+            return Ok(Arrival::New);
+        }
+        let claims = &self.sessions[index].claims;
         let about = publish.topic.as_ref().map(|topic| claims.about(topic)).unwrap_or_default();
         Err(format!("that it has no claim to. It had these, the latest first:\n    {about}"))
     }

@@ -192,25 +192,26 @@ impl Claims {
         must: bool,
         now: Instant,
     ) -> Result<bool, String> {
+        // One that was accepted several times, as its publisher repeated it, may be any of them.
+        let same = self.claims.iter().filter(|claim| claim.expected.is(seen));
+        let orders: Vec<u64> = same.map(|claim| claim.expected.order).collect();
+        let mut too_late = None;
         let fits = |claim: &&mut Claim| claim.must_by(now) == must && !claim.got && claim.expected.is(seen);
-        let Some(claim) = self.claims.iter_mut().find(fits) else { return Ok(false) };
-        claim.got = true;
-        let (expected, is_live) = (claim.expected.clone(), claim.replay.is_none());
-        let same = self.claims.iter().map(|claim| &claim.expected).filter(|other| other.is(seen));
-        if is_live {
-            // One that was accepted several times, as its publisher repeated it, may be any of them.
-            let key = (Rc::clone(&expected.publisher), expected.message.topic.clone(), expected.qos);
-            let last = self.last.entry(key).or_default();
-            match same.map(|other| other.order).filter(|order| *order >= *last).min() {
-                Some(order) => *last = order,
-                None => {
-                    return Err(format!(
-                        "after one that was accepted later ({} after {last})",
-                        expected.order
-                    ));
-                }
+        let found = self.claims.iter_mut().filter(fits).find(|claim| {
+            let Expected { publisher, message, qos, order, .. } = &claim.expected;
+            if claim.replay.is_some() {
+                return true;
             }
-        }
+            let last = self.last.entry((Rc::clone(publisher), message.topic.clone(), *qos)).or_default();
+            let Some(order) = orders.iter().copied().filter(|order| order >= last).min() else {
+                too_late = Some(format!("after one that was accepted later ({order} after {last})"));
+                return false;
+            };
+            *last = order;
+            true
+        });
+        let Some(claim) = found else { return too_late.map_or(Ok(false), Err) };
+        claim.got = true;
         self.remember(&seen.publish);
         self.settle_replays();
         Ok(true)

@@ -169,14 +169,16 @@ impl Reference {
         let accepted_until = if publish.dup { self.sessions[index].accepted_before } else { u64::MAX };
         let seen = Seen { publish: publish.clone(), version, accepted_until, at: now };
         let claims = &mut self.sessions[index].claims;
-        if claims.arrived(&seen, true, now)? {
+        let must = claims.arrived(&seen, true, now);
+        if must == Ok(true) {
             return Ok(Arrival::New);
         }
         if shared_arrived(&mut self.shared, index, &seen, now) {
             claims.remember(publish);
             return Ok(Arrival::New);
         }
-        if claims.arrived(&seen, false, now)? {
+        let may = claims.arrived(&seen, false, now);
+        if may == Ok(true) {
             return Ok(Arrival::New);
         }
         let sessions = &mut self.sessions;
@@ -186,6 +188,8 @@ impl Reference {
             sessions[index].claims.remember(publish);
             return Ok(Arrival::New);
         }
+        // It is none of these: one that comes too late, or none at all.
+        must.and(may)?;
         let claims = &self.sessions[index].claims;
         let about = publish.topic.as_ref().map(|topic| claims.about(topic)).unwrap_or_default();
         Err(format!("that it has no claim to. It had these, the latest first:\n    {about}"))

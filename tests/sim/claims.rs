@@ -55,6 +55,8 @@ pub(crate) struct Claims {
     claims: Vec<Claim>,
     /// Subscriptions that may still be getting retained messages.
     replays: Vec<Subscription>,
+    /// Whether messages of a group may be on their way to it, which nobody but the broker knows.
+    is_member: bool,
     /// What each packet identifier stood for last.
     packets: BTreeMap<u16, (TopicName, bytes::Bytes)>,
     /// Packet identifiers that the client has not acknowledged to the end.
@@ -121,6 +123,11 @@ impl Claims {
         self.claims.push(Claim { expected, replay, must, got: false });
     }
 
+    /// The session has joined a group.
+    pub(crate) const fn joined(&mut self) {
+        self.is_member = true;
+    }
+
     /// No more retained messages need come of a subscription.
     pub(crate) fn stop_replay(&mut self, filter: &SubscriptionFilter) {
         self.replays.retain(|replay| replay.filter != *filter);
@@ -179,7 +186,7 @@ impl Claims {
 
     /// Once nothing is on its way any more, all retained messages have been sent.
     pub(crate) fn settle_replays(&mut self) {
-        if self.unacknowledged.is_empty() && self.claims.iter().all(|claim| claim.got) {
+        if !self.is_member && self.unacknowledged.is_empty() && self.claims.iter().all(|claim| claim.got) {
             self.replays.clear();
         }
     }

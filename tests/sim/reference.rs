@@ -610,7 +610,9 @@ impl Reference {
             RetainHandling::IfNew => is_new,
             RetainHandling::Never => false,
         };
-        if replays && subscription.filter.share.is_none() {
+        if subscription.filter.share.is_some() {
+            session.claims.joined();
+        } else if replays {
             session.claims.start_replay(&subscription);
             for retained in &self.retained {
                 let own = subscription.options.no_local && retained.publisher == session.client_id;

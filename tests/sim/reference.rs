@@ -22,7 +22,10 @@ use mqtt_broker::mqtt::{
 };
 
 use crate::answer::Answer;
-use crate::claims::{Arrival, Claims, Expected, Member, Seen, SharedClaim, Subscription, Takes, shared_arrived, shared_exchanged};
+use crate::claims::{
+    Arrival, Claims, Expected, Member, Seen, SharedClaim, Subscription, Takes, shared_arrived,
+    shared_exchanged,
+};
 
 #[derive(Debug)]
 pub(crate) struct Reference {

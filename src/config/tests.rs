@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
+use crate::transport::quic::QuicSettings;
 use crate::transport::tls::{
     CertificateFiles, ClientCertificate, ClientSettings, IdentitySource, TlsSettings,
 };
@@ -56,7 +57,7 @@ fn tcp(address: &str) -> ListenerConfig {
 fn sockets(config: &mut Config) -> impl Iterator<Item = &mut SocketOptions> {
     config.server.listeners.iter_mut().filter_map(|listener| match listener {
         ListenerConfig::Tcp { socket, .. } | ListenerConfig::Tls { socket, .. } => Some(socket),
-        ListenerConfig::Unix { .. } => None,
+        ListenerConfig::Quic { .. } | ListenerConfig::Unix { .. } => None,
     })
 }
 
@@ -152,10 +153,9 @@ fn a_host_without_ipv6_is_served_on_ipv4_unless_asked_otherwise() {
 
 #[test]
 fn transports_that_are_not_built_are_refused_in_a_sentence() {
-    for (option, value, transport) in [
-        ("--ws-port", "80", "WebSocket"),
-        ("--ws-tls-port", "443", "WebSocket over TLS"),
-    ] {
+    for (option, value, transport) in
+        [("--ws-port", "80", "WebSocket"), ("--ws-tls-port", "443", "WebSocket over TLS")]
+    {
         let sentence =
             format!("{option} cannot be used: this build does not have {transport} yet, expected --tcp-port");
         check_refused(&format!("{option} {value}"), &[&sentence]);
@@ -189,6 +189,28 @@ fn tls_listeners_have_certificates() {
 
     let useless = parsed("--server-crt a --server-key b");
     assert_eq!((useless.server.tls, useless.notes.len()), (None, 1));
+}
+
+#[test]
+fn quic_listeners_have_certificates_and_settings() {
+    let quic = |address: &str, settings: QuicSettings| ListenerConfig::Quic {
+        address: address.parse().unwrap(),
+        socket: SocketOptions::default(),
+        settings,
+    };
+    let one = "--quic-port 1 --bind ::1 --server-crt a --server-key b";
+    let listeners = |line: &str| parsed(&format!("{one} {line}")).server.listeners;
+    assert_eq!(listeners(""), [quic("[::1]:1", QuicSettings::default())]);
+    assert_eq!(
+        listeners("--quic-port 2 --tcp-port 3"),
+        [tcp("[::1]:3"), quic("[::1]:1", QuicSettings::default()), quic("[::1]:2", QuicSettings::default())]
+    );
+    let settings = QuicSettings { idle_timeout: Duration::from_secs(90), early_data: true };
+    assert_eq!(listeners("--quic-idle-timeout 1m30s --quic-early-data"), [quic("[::1]:1", settings)]);
+    check_refused("--quic-port 1", &["--quic-port", "expected --server-crt and --server-key"]);
+    for time in ["0", "1d1s"] {
+        check_refused(&format!("{one} --quic-idle-timeout {time}"), &["expected a time from 1s to 1d"]);
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub enum Accepted {
     /// TLS over TCP.
     Tls(TcpStream, Peer, TlsLayer),
     /// QUIC over UDP.
-    Quic(Incoming, Peer, QuicLayer),
+    Quic(Box<Incoming>, Peer, QuicLayer),
     /// A Unix stream socket.
     Unix(UnixStream, Peer),
 }
@@ -112,7 +112,7 @@ impl Listener {
             Self::Quic(listener) => {
                 let (incoming, layer) = listener.accept().await?;
                 let peer = Peer::new(Transport::Quic, Some(incoming.remote_address()));
-                Ok(Accepted::Quic(incoming, peer, layer))
+                Ok(Accepted::Quic(Box::new(incoming), peer, layer))
             }
             Self::Unix(listener) => {
                 let stream = listener.accept().await?;

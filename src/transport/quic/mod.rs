@@ -142,9 +142,9 @@ fn transport(settings: &QuicSettings) -> io::Result<TransportConfig> {
 
 /// Asks a client to come again and show by that that it is where it says it is. Gives it back where it has shown that
 /// already.
-pub(super) fn ask_for_address(incoming: Incoming) -> Option<Incoming> {
+pub(super) fn ask_for_address(incoming: Box<Incoming>) -> Option<Box<Incoming>> {
     // What cannot be asked has been asked before.
-    incoming.retry().err().map(quinn::RetryError::into_incoming)
+    incoming.retry().err().map(quinn::RetryError::into_incoming).map(Box::new)
 }
 
 /// The way from the first packet to the first bidirectional stream.
@@ -156,10 +156,14 @@ pub struct QuicLayer {
     early_data: bool,
 }
 
-impl Handshake<Incoming> for QuicLayer {
+impl Handshake<Box<Incoming>> for QuicLayer {
     type Stream = QuicStream;
 
-    async fn perform(self, incoming: Incoming, peer: Peer) -> Result<(QuicStream, Peer), HandshakeError> {
+    async fn perform(
+        self,
+        incoming: Box<Incoming>,
+        mut peer: Peer,
+    ) -> Result<(QuicStream, Peer), HandshakeError> {
         let failed = |error: quinn::ConnectionError| HandshakeError::Quic(error.into());
         let mut config = quinn::ServerConfig::clone(&self.config);
         config.crypto = self.tls.quic(self.early_data);
@@ -169,10 +173,10 @@ impl Handshake<Incoming> for QuicLayer {
         // Whether or not something came with the first packet: nothing of it is read before the client has shown that
         // it is there, which who only repeats what another has sent cannot.
         let connection = connecting.await.map_err(failed)?;
-        let peer = self.identify(&connection, peer).map_err(|error| {
+        if let Err(error) = self.identify(&connection, &mut peer) {
             connection.close(stream::close_code::TLS, error.to_string().as_bytes());
-            HandshakeError::Quic(error)
-        })?;
+            return Err(HandshakeError::Quic(error));
+        }
         let (send, receive) = connection.accept_bi().await.map_err(failed)?;
         Ok((QuicStream::new(connection, send, receive), peer))
     }
@@ -180,16 +184,14 @@ impl Handshake<Incoming> for QuicLayer {
 
 impl QuicLayer {
     /// Adds what the handshake says about the other end.
-    fn identify(&self, connection: &quinn::Connection, peer: Peer) -> io::Result<Peer> {
-        let certificates = connection
-            .peer_identity()
-            .and_then(|identity| identity.downcast::<Vec<CertificateDer<'_>>>().ok());
-        let certificate = match certificates.as_deref().map(Vec::as_slice) {
-            Some([certificate, ..]) => self.tls.identify(certificate)?,
-            Some([]) | None => None,
-        };
+    fn identify(&self, connection: &quinn::Connection, peer: &mut Peer) -> io::Result<()> {
+        let identity = connection.peer_identity();
+        let certificates = identity.and_then(|identity| identity.downcast::<Vec<CertificateDer<'_>>>().ok());
+        if let Some([certificate, ..]) = certificates.as_deref().map(Vec::as_slice) {
+            peer.certificate = self.tls.identify(certificate)?;
+        }
         let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
-        let server_name = data.and_then(|data| data.server_name).map(Arc::from);
-        Ok(Peer { certificate, server_name, ..peer })
+        peer.server_name = data.and_then(|data| data.server_name).map(Arc::from);
+        Ok(())
     }
 }

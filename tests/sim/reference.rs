@@ -493,7 +493,9 @@ impl Reference {
         for filter in groups {
             matched = true;
             let members = self.members(&filter, message, publisher_id, order);
-            let must = members.iter().all(|member| member.expected.qos > QoS::AtMostOnce)
+            // Messages without payload cannot be told apart, and those of several groups are easily confused.
+            let must = !message.payload.is_empty()
+                && members.iter().all(|member| member.expected.qos > QoS::AtMostOnce)
                 && members.iter().any(|member| self.sessions[member.session].takes().takes(&member.expected));
             self.shared.push(SharedClaim::new(filter, members, must));
         }

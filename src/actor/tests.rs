@@ -142,7 +142,7 @@ async fn what_came_before_an_offence_is_answered_before_the_disconnect() {
     drop(stream);
     endpoint.await.unwrap();
     world.until("connected", 0).await;
-    assert_eq!(world.around.counters.connections_misbehaved.value(), 1);
+    assert_eq!(world.around.counters.protocol_errors.value(), 1);
 }
 
 #[tokio::test]

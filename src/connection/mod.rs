@@ -287,7 +287,8 @@ impl Connection {
                 "no authentication method is supported",
             ));
         }
-        // An MQTT 3.x client cannot be told about another keep-alive and goes on keeping its own. [MQTT-3.2.2-21]
+        // [MQTT-3.2.2-21]. An MQTT 3.x client cannot be told of another keep-alive: it goes on keeping its own, and to
+        // measure it by a shorter one would cut off clients that do all they have promised.
         let keep_alive = self.limits.server_keep_alive.filter(|_| v5).unwrap_or(connect.keep_alive);
         self.keep_alive.agree(keep_alive);
         if v5 {

@@ -118,7 +118,8 @@ impl Connection {
                 let properties = ConnAckProperties { reason_string, ..ConnAckProperties::default() };
                 Some(Packet::ConnAck(Box::new(ConnAck { session_present: false, reason, properties })))
             }
-            (Some(reason), Phase::Connected, Some(ProtocolVersion::V5)) => {
+            // Even a client's DISCONNECT can be one that must not be sent.
+            (Some(reason), Phase::Connected | Phase::Left, Some(ProtocolVersion::V5)) => {
                 Some(Packet::Disconnect(Box::new(Disconnect {
                     reason_string,
                     ..Disconnect::because(reason)

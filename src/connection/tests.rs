@@ -384,8 +384,16 @@ fn nothing_is_read_behind_a_disconnect_but_what_is_owed_is_written() {
     assert_eq!((packets, result), (vec![Packet::PingReq, last], Ok(())));
     let sent = pair.sent(|connection, out| connection.send(Packet::PingResp, out).unwrap());
     assert_eq!(sent, [Packet::PingResp]);
-    let said = pair.sent(|connection, out| connection.close(Some(ReasonCode::ServerBusy), "", out));
+    let said = pair.sent(|connection, out| connection.close(None, "", out));
     assert_eq!(said, []);
+}
+
+#[test]
+fn a_disconnect_that_must_not_be_sent_is_answered() {
+    let mut pair = Pair::connected(ConnectionLimits::default(), connect(ProtocolVersion::V5));
+    pair.takes(Packet::Disconnect(Box::new(Disconnect::because(ReasonCode::Success))));
+    let said = pair.sent(|connection, out| connection.close(Some(ReasonCode::ProtocolError), "", out));
+    assert_eq!(said, [Packet::Disconnect(Box::new(Disconnect::because(ReasonCode::ProtocolError)))]);
 }
 
 fn explained_suback() -> Packet {
@@ -514,7 +522,7 @@ fn a_few_bytes_of_a_packet_are_no_sign_of_life_but_many_are() {
 }
 
 #[test]
-fn the_servers_keep_alive_replaces_that_of_mqtt_5_clients() {
+fn the_servers_keep_alive_replaces_that_of_a_client_that_can_be_told() {
     for (version, server, expected) in [
         (ProtocolVersion::V5, 20, Some(30)),
         (ProtocolVersion::V5, 0, None),

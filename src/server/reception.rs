@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time;
+use tokio::{task, time};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -41,6 +41,9 @@ impl Reception {
                 Ok((stream, peer)) => {
                     trouble.is_over();
                     self.take_on(stream, peer);
+                    // The runtime runs first what was spawned last: let it begin, so that connections are heard in
+                    // the order in which they came, as far as that depends on us.
+                    task::yield_now().await;
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {

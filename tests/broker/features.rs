@@ -61,9 +61,8 @@ fn what_is_switched_on_in_so_many_words_is_not_announced() {
     let mut client = Client::connect(&broker, connect());
     assert_eq!(client.connack().properties, []);
     client.subscribe_with(subscribe("$share/g/+/#", 2).identifier(3), &[2]);
-    client.publish(
-        publish("retained").retain().payload("x").qos(2).id(1).property(Property::user("a", "b")).dup(),
-    );
+    Client::connect(&broker, connect()).publish(publish("a/b").retain().payload("x").qos(2));
+    client.expect(publish("a/b").payload("x").qos(2).property(Property::SubscriptionIdentifier(3)));
 }
 
 #[test]
@@ -110,8 +109,7 @@ fn without_shared_subscriptions_they_are_refused_one_by_one() {
         client.disconnect();
     }
     let mut client = Client::connect(&broker, connect().version(Version::V31));
-    client.send(subscribe("$share/g/a", 1));
-    client.expect_closed();
+    client.expect_subscription_refused("$share/g/a");
 }
 
 #[test]
@@ -138,8 +136,7 @@ fn without_wildcards_they_are_refused_one_by_one() {
         client.disconnect();
     }
     let mut client = Client::connect(&broker, connect().version(Version::V31));
-    client.send(subscribe("#", 1));
-    client.expect_closed();
+    client.expect_subscription_refused("#");
 }
 
 #[test]

@@ -7,9 +7,10 @@ use crate::support::*;
 #[test]
 fn a_silent_client_is_disconnected_after_one_and_a_half_times_the_keep_alive() {
     let broker = Broker::start(&[]);
-    for version in Version::ALL {
-        let start = Instant::now();
-        let mut client = Client::connect(&broker, connect().version(version).keep_alive(1));
+    let start = Instant::now();
+    let mut clients =
+        Version::ALL.map(|version| Client::connect(&broker, connect().version(version).keep_alive(1)));
+    for client in &mut clients {
         client.expect_disconnect(0x8D);
         let silence = start.elapsed();
         assert!(silence >= Duration::from_millis(1450), "{silence:?}");
@@ -69,12 +70,25 @@ fn half_a_packet_keeps_nobody_alive_for_ever() {
 #[test]
 fn the_server_may_set_the_keep_alive() {
     let broker = Broker::start(&["--mqtt-server-keep-alive=1"]);
-    for (version, asked) in [(Version::V5, 0), (Version::V5, 1000), (Version::V311, 0), (Version::V31, 1000)]
-    {
-        let mut client = Client::connect(&broker, connect().version(version).keep_alive(asked));
-        assert_eq!(client.connack().has(&Property::ServerKeepAlive(1)), version.is_v5());
+    let mut clients = [0, 1, 1000].map(|asked| Client::connect(&broker, connect().keep_alive(asked)));
+    for client in &mut clients {
+        assert!(client.connack().has(&Property::ServerKeepAlive(1)));
         client.expect_disconnect(0x8D);
     }
+}
+
+#[test]
+fn older_clients_keep_their_own_keep_alive_as_they_cannot_be_told() {
+    let broker = Broker::start(&["--mqtt-server-keep-alive=1"]);
+    let mut clients = [(Version::V31, 0), (Version::V311, 1000)]
+        .map(|(version, asked)| Client::connect(&broker, connect().version(version).keep_alive(asked)));
+    broker.let_pass(3);
+    for client in &mut clients {
+        client.expect_nothing();
+    }
+    let broker = Broker::start(&["--mqtt-server-keep-alive=1000"]);
+    let mut client = Client::connect(&broker, connect().version(Version::V311).keep_alive(1));
+    client.expect_closed();
 }
 
 #[test]

@@ -16,6 +16,8 @@ fn it_stops_when_asked_and_tells_its_clients() {
             client.expect_disconnect(0x8B);
         }
         unfinished.expect_closed();
+        // Each end closes its own side.
+        drop((clients, unfinished));
         assert_eq!(broker.wait().code(), Some(0), "{}", broker.log());
     }
 }
@@ -33,6 +35,7 @@ fn what_has_been_taken_is_delivered_before_the_end() {
         subscriber.expect(publish("a").payload(number.to_string()));
     }
     subscriber.expect_disconnect(0x8B);
+    drop((subscriber, publisher));
     assert_eq!(broker.wait().code(), Some(0));
 }
 
@@ -104,9 +107,11 @@ fn counters_are_told_on_demand() {
     broker.signal("USR1");
     let line = broker.wait_for_log(from, "counters ");
     let (_, pairs) = line.split_once("counters ").unwrap();
+    let mut names = std::collections::BTreeSet::new();
     for pair in pairs.split_whitespace() {
         let (name, value) = pair.split_once('=').unwrap_or_else(|| panic!("{pair:?} in {line}"));
         assert!(!name.is_empty() && value.parse::<u64>().is_ok(), "{pair}");
+        assert!(names.insert(name), "{name} is told twice");
     }
 }
 
@@ -128,6 +133,7 @@ fn wills_are_not_lost_when_a_client_is_gone_before_the_end() {
     watcher.expect(publish("will"));
     broker.signal("TERM");
     watcher.expect_disconnect(0x8B);
+    drop(watcher);
     assert_eq!(broker.wait().code(), Some(0));
 }
 

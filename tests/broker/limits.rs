@@ -202,7 +202,7 @@ fn user_properties_of_a_packet() {
     let mut client = Client::open(&broker);
     client.send(users(4).fold(connect(), Connect::property));
     client.expect_refusal(&[0x97]);
-    assert_eq!(broker.counter("protocol_errors"), 5);
+    assert_eq!(broker.counter("refused_packet_parts"), 5);
 }
 
 #[test]
@@ -365,7 +365,7 @@ fn a_write_that_makes_no_progress() {
 
 #[test]
 fn a_slow_reader_is_not_a_stalled_one() {
-    let broker = Broker::start(&["--write-timeout=3", "--socket-send-buf-size=65536"]);
+    let broker = Broker::start(&["--write-timeout=2", "--socket-send-buf-size=65536"]);
     let mut slow = Client::open_narrow(&broker, 4096);
     slow.attach(connect());
     slow.subscribe("a", 0);
@@ -375,13 +375,51 @@ fn a_slow_reader_is_not_a_stalled_one() {
     }
     for round in 0..50 {
         // Longer than the time allowed in all, but each time with some progress.
-        if round % 10 == 5 {
+        if round % 15 == 10 {
             broker.let_pass(1);
         }
         assert_eq!(slow.receive_publish().payload.len(), 65_536);
     }
     slow.expect_nothing();
     assert_eq!(broker.counter("write_stalls"), 0);
+}
+
+#[test]
+fn the_last_words_to_a_client_that_does_not_read() {
+    let broker = Broker::start(&["--close-timeout=1", "--write-timeout=1000"]);
+    let mut stalled = Client::open_narrow(&broker, 4096);
+    stalled.attach(connect().client_id("stalled"));
+    stalled.subscribe("a", 0);
+    let mut publisher = Client::connect(&broker, connect());
+    for _ in 0..200 {
+        publisher.publish(publish("a").qos(1).payload(vec![b'x'; 65_536]));
+    }
+    let mut new = Client::connect(&broker, connect().client_id("stalled"));
+    let start = Instant::now();
+    while broker.counter("connections_ended") == 0 {
+        assert!(start.elapsed() < PATIENCE, "the old connection stands");
+    }
+    new.expect_nothing();
+}
+
+#[test]
+fn topic_filters_of_a_packet() {
+    let broker = Broker::start(&["--max-filters-per-packet=3"]);
+    for version in Version::ALL {
+        let mut client = Client::connect(&broker, connect().version(version));
+        client.subscribe_with(subscribe("1", 0).and("2", 1).and("3", 2), &[0, 1, 2]);
+        client.send(subscribe("1", 0).and("2", 0).and("3", 0).and("4", 0));
+        client.expect_disconnect(0x97);
+        let mut client = Client::connect(&broker, connect().version(version));
+        client.send(unsubscribe("1").and("2").and("3").and("4"));
+        client.expect_disconnect(0x97);
+    }
+    // As many as the default allows by far.
+    let broker = Broker::start(&[]);
+    let mut client = Client::connect(&broker, connect());
+    let filters = [0, 1, b'a', 0].repeat(1_000_000);
+    client.send(Frame::from(subscribe("a", 0)).append(&filters));
+    client.expect_disconnect(0x97);
 }
 
 #[test]
@@ -447,6 +485,7 @@ fn the_counters_of_bounds_are_all_told() {
         "connections_refused_address",
         "connect_timeouts",
         "write_stalls",
+        "packets_too_large",
         "refused_sessions_limit",
         "refused_subscriptions_limit",
         "refused_topic_limit",

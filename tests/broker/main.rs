@@ -3,6 +3,7 @@
 //! No test waits for the clock where it can wait for the thing itself; that nothing comes is known when the answer to
 //! a PINGREQ comes, which stands behind whatever would have come.
 
+#![cfg(feature = "server")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -64,7 +64,8 @@ fn acknowledgements_come_in_the_order_of_the_messages() {
     let broker = Broker::start(&[]);
     for version in Version::ALL {
         let mut client = Client::connect(&broker, connect().version(version));
-        let ids: Vec<u16> = (1..=500).map(|index| index * 7919 % 65_521 + 1).collect();
+        let ids: Vec<u16> =
+            (1..=500_u32).map(|index| u16::try_from(index * 7919 % 65_521 + 1).unwrap()).collect();
         client.send_all(ids.iter().map(|id| publish("nobody").qos(1).id(*id)));
         let reason = if version.is_v5() { 0x10 } else { 0 };
         for id in ids {

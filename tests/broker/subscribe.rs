@@ -116,10 +116,8 @@ fn older_clients_learn_of_refused_filters() {
             None => {}
             Some(packet) => assert!(packet.is(&suback(1, &[0x80, 1]).into()), "{packet:?}"),
         }
-        // MQTT 3.1 has no code for it.
         let mut client = Client::connect(&broker, connect().version(Version::V31));
-        client.send(subscribe(filter, 1));
-        client.expect_closed();
+        client.expect_subscription_refused(filter);
     }
 }
 

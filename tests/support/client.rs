@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::packet::{ConnAck, Connect, Disconnect, Packet, Publish, Subscribe};
+use super::connect::Connect;
+use super::packet::{ConnAck, Disconnect, Packet, Publish, Subscribe};
 use super::packet::{disconnect, pingreq, puback, pubcomp, pubrec, pubrel, suback, subscribe};
 use super::server::{Broker, PATIENCE};
 use super::wire::{Encode, Version, split};
@@ -111,6 +112,14 @@ impl Client {
         }
     }
 
+    /// Receives the CONNACK for a CONNECT that was sent before, and insists on being accepted.
+    pub(crate) fn expect_accepted(&mut self) {
+        match self.receive() {
+            Packet::ConnAck(connack) if connack.reason == 0 => self.connack = Some(connack),
+            other => panic!("expected to be accepted, received {other:?}"),
+        }
+    }
+
     /// The CONNACK it was accepted with.
     pub(crate) fn connack(&self) -> &ConnAck {
         self.connack.as_ref().expect("not connected yet")
@@ -206,6 +215,8 @@ impl Client {
                 self.received.extend_from_slice(&buffer[..count]);
                 count > 0
             }
+            // Nothing was read: the caller asks again. It happens where the whole process is stopped for a while.
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
             // Linux resets a connection that is closed before all that was sent has been read.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => false,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
@@ -335,6 +346,17 @@ impl Client {
         self.expect(suback(id, reasons));
     }
 
+    /// Subscribes to one filter with an older version of the protocol and insists on being refused: by the code, or
+    /// by the end of the connection.
+    #[track_caller]
+    pub(crate) fn expect_subscription_refused(&mut self, filter: &str) {
+        self.send(subscribe(filter, 1));
+        match self.try_receive() {
+            None => {}
+            Some(packet) => assert!(packet.is(&suback(1, &[0x80]).into()), "{packet:?}"),
+        }
+    }
+
     /// Publishes and goes through the handshake of the QoS. Returns the reason code of the PUBACK or PUBREC. A
     /// message of QoS 1 or 2 without an identifier gets 1. With QoS 0 it makes sure, by PINGREQ, that the broker has
     /// taken the message.
@@ -400,7 +422,9 @@ impl Client {
                 self.received.extend_from_slice(&byte[..count]);
                 count == 0
             }
-            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            Err(error) => {
+                !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+            }
         }
     }
 

@@ -16,16 +16,19 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this")]
 
 mod client;
+mod connect;
+mod decode;
 mod packet;
 mod property;
 mod server;
 mod wire;
 
 pub(crate) use client::Client;
+pub(crate) use connect::{Connect, Will, connect, will};
 pub(crate) use packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, SubAck, Subscribe, UnsubAck, Unsubscribe, Will,
-    auth, connack, connect, disconnect, pingreq, pingresp, puback, pubcomp, publish, pubrec, pubrel, suback,
-    subscribe, unsuback, unsubscribe, will,
+    Ack, Auth, ConnAck, Disconnect, Packet, Publish, SubAck, Subscribe, UnsubAck, Unsubscribe, auth, connack,
+    disconnect, pingreq, pingresp, puback, pubcomp, publish, pubrec, pubrel, suback, subscribe, unsuback,
+    unsubscribe,
 };
 pub(crate) use property::Property;
 pub(crate) use server::{Broker, Finished, PATIENCE, Setup, run};

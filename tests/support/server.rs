@@ -10,7 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
-use super::packet::{connect, publish, will};
+use super::connect::{connect, will};
+use super::packet::publish;
+use super::wire::Version;
 
 /// How long is waited for what must come, before the test fails: long enough for a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -223,9 +225,10 @@ impl Broker {
         self.wait_for_log(from, "reload");
     }
 
-    /// Lets so many seconds pass as the broker counts them: until a will with that delay is published.
+    /// Lets so many seconds pass as the broker counts them: until a will with that delay is published. Who waits for it
+    /// does so with MQTT 3.1.1, which no keep-alive of the server concerns.
     pub(crate) fn let_pass(&self, seconds: u32) {
-        let mut watcher = Client::connect(self, connect());
+        let mut watcher = Client::connect(self, connect().version(Version::V311));
         let topic = format!("passed/{}", watcher.local_address().port());
         watcher.subscribe(&topic, 0);
         let delayed = connect().session_expiry(seconds + 60).will(will(&topic).delay(seconds));
@@ -239,8 +242,9 @@ impl Broker {
         self.signal("USR1");
         let line = self.wait_for_log(from, "counters ");
         let prefix = format!("{name}=");
-        let value = line.split_whitespace().find_map(|word| word.strip_prefix(prefix.as_str()));
-        let value = value.unwrap_or_else(|| panic!("no counter {name} in: {line}"));
+        let mut values = line.split_whitespace().filter_map(|word| word.strip_prefix(prefix.as_str()));
+        let value = values.next().unwrap_or_else(|| panic!("no counter {name} in: {line}"));
+        assert_eq!(values.next(), None, "counter {name} is told twice in: {line}");
         value.parse().unwrap_or_else(|_| panic!("counter {name} is not a number in: {line}"))
     }
 

@@ -13,6 +13,7 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
@@ -135,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             let progress = self.arrive(cx, now)
                 | self.read(cx, now)
                 | self.dismiss(cx, now)
-                | self.close(cx)
+                | self.close(cx, now)
                 | self.expire(now);
             if matches!(self.stage, Stage::Ended) && self.outbox.is_empty() {
                 return Poll::Ready(());
@@ -256,7 +257,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     fn misbehave(&mut self, error: ProtocolError) {
         debug!(connection = %self.id, peer = %self.peer, reason = %error.reason, detail = error.detail,
             "the client broke the protocol");
-        self.around.counters.connections_misbehaved.increment();
+        let counters = &self.around.counters;
+        counters.protocol_errors.increment();
+        if error.reason == ReasonCode::QuotaExceeded {
+            counters.refused_packet_parts.increment();
+        } else if error.reason == ReasonCode::PacketTooLarge {
+            counters.refused_packet_size.increment();
+        } else if error.reason == ReasonCode::ReceiveMaximumExceeded {
+            counters.refused_receive_maximum.increment();
+        }
         let ProtocolError { reason, detail } = error;
         self.stage =
             Stage::Dismissed(Box::new(Dismissal { how: Closure::Misbehaved(reason), reason, detail }));
@@ -303,7 +312,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     }
 
     /// Goes on closing.
-    fn close(&mut self, cx: &mut Context<'_>) -> bool {
+    fn close(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        /// How long a client has to notice that we have closed, once it has been sent.
+        const LINGER: Duration = Duration::from_secs(1);
         /// As much as a client may still have under way when it is told to stop.
         const DISCARDED: usize = 16 << 20;
         let Stage::Closing(closing) = &mut self.stage else { return false };
@@ -311,7 +322,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         if !closing.is_shut && self.outflow.is_empty() {
             match stream.as_mut().poll_shutdown(cx) {
                 Poll::Pending => {}
-                Poll::Ready(Ok(())) => closing.is_shut = true,
+                Poll::Ready(Ok(())) => {
+                    closing.is_shut = true;
+                    closing.until = closing.until.min(now + LINGER);
+                }
                 Poll::Ready(Err(_)) => {
                     self.stage = Stage::Ended;
                     return true;

@@ -193,12 +193,7 @@ impl Claims {
 
     /// A PUBLISH has reached the client: whether it is one of those that must come, or else of those that may.
     /// Fails if it is one of them but not as it should be.
-    pub(crate) fn arrived(
-        &mut self,
-        seen: &Seen,
-        must: bool,
-        now: Instant,
-    ) -> Result<bool, String> {
+    pub(crate) fn arrived(&mut self, seen: &Seen, must: bool, now: Instant) -> Result<bool, String> {
         // One that was accepted several times, as its publisher repeated it, may be any of them.
         let same = self.claims.iter().filter(|claim| claim.expected.is(seen));
         let orders: Vec<u64> = same.map(|claim| claim.expected.order).collect();
@@ -328,7 +323,8 @@ pub(crate) fn shared_arrived(all: &mut [SharedClaim], session: usize, seen: &See
     for index in fitting {
         for place in 0..all[index].got.len() {
             let (other, its) = all[index].got[place].clone();
-            let elsewhere = |shared: &&mut SharedClaim| shared.got.len() < shared.most && shared.is(other, &its);
+            let elsewhere =
+                |shared: &&mut SharedClaim| shared.got.len() < shared.most && shared.is(other, &its);
             if let Some(elsewhere) = all.iter_mut().find(elsewhere) {
                 elsewhere.got.push((other, its));
                 all[index].got[place] = (session, seen.clone());

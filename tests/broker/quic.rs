@@ -110,15 +110,17 @@ fn two_names_of_the_protocol_are_taken_and_no_other() {
         assert!(refused.contains("120"), "no_application_protocol: {refused}");
     }
     assert_eq!(broker.counter("handshakes_failed"), 2);
-    taken.map(|connection| exchange(&mut connection.client(), Version::V5));
+    for connection in taken {
+        exchange(&mut connection.client(), Version::V5);
+    }
 }
 
 #[test]
 fn certificates_say_who_a_client_is() {
-    const AUTH: &str = r##"{
+    const AUTH: &str = r#"{
         authentication: [{ name: "device1", method: "client_cert" }],
         authorization: [{ topic: "of/device1", allow: { pub: ["device1"], sub: ["@any"] } }],
-    }"##;
+    }"#;
     let (authority, list) = (certs("ca.crt"), certs("ca.crl"));
     let options = ["--client-cert=required", "--client-ca", &authority, "--client-crl", &list];
     let broker = setup(&options).file("auth.json", AUTH).start();

@@ -154,6 +154,14 @@ pub(super) struct QuicArguments {
     #[arg(long, value_name = "TIME", value_parser = time_for_quic,
           default_value_t = TimeSpan(QuicSettings::default().idle_timeout))]
     pub(super) quic_idle_timeout: TimeSpan,
+    /// Let a client have at most so many streams open in each direction beside its first: 0 to 1000
+    #[arg(long, value_name = "STREAMS", value_parser = value_parser!(u16).range(0..=1_000),
+          default_value_t = QuicSettings::default().data_streams)]
+    pub(super) quic_max_streams: u16,
+    /// Close a stream on which a packet was begun and does not get on for this time
+    #[arg(long, value_name = "TIME", value_parser = time_above_zero,
+          default_value_t = TimeSpan(QuicSettings::default().stream_timeout))]
+    pub(super) quic_stream_timeout: TimeSpan,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::arguments::{ListenerArguments, QuicArguments, SocketArguments};
-use super::units::{ByteSize, TimeSpan};
+use super::units::ByteSize;
 use crate::transport::quic::QuicSettings;
 use crate::transport::{ListenerConfig, SocketOptions};
 
@@ -32,10 +32,12 @@ impl Ipv6 {
 pub(super) fn listeners(
     arguments: &ListenerArguments,
     quic: &QuicArguments,
+    largest_packet: Option<ByteSize>,
     socket: &SocketOptions,
     ipv6: Ipv6,
 ) -> Result<Vec<ListenerConfig>, String> {
     refuse_what_is_not_built(arguments)?;
+    let largest_packet = largest_packet.map(|ByteSize(bytes)| bytes);
     let unix = arguments.unix_socket.iter().map(|path| ListenerConfig::Unix { path: path.clone() });
     #[cfg(not(unix))]
     if unix.len() > 0 {
@@ -62,15 +64,20 @@ pub(super) fn listeners(
         .into_iter()
         .map(|address| ListenerConfig::Tls { address, socket: socket.clone() });
     let quic = sockets(&arguments.quic_port, &arguments.bind, ipv6).into_iter().map(|address| {
-        let settings = quic_settings(quic);
+        let settings = quic_settings(quic, largest_packet);
         ListenerConfig::Quic { address, socket: socket.clone(), settings }
     });
     Ok(tcp.chain(tls).chain(quic).chain(unix).collect())
 }
 
-fn quic_settings(arguments: &QuicArguments) -> QuicSettings {
-    let TimeSpan(idle_timeout) = arguments.quic_idle_timeout;
-    QuicSettings { idle_timeout, early_data: arguments.quic_early_data }
+fn quic_settings(arguments: &QuicArguments, largest_packet: Option<usize>) -> QuicSettings {
+    QuicSettings {
+        idle_timeout: arguments.quic_idle_timeout.0,
+        early_data: arguments.quic_early_data,
+        data_streams: arguments.quic_max_streams,
+        stream_timeout: arguments.quic_stream_timeout.0,
+        read_budget: largest_packet.unwrap_or(QuicSettings::default().read_budget),
+    }
 }
 
 /// Each port on each address.

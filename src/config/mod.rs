@@ -71,8 +71,14 @@ impl Config {
         let wrong = |sentence| Arguments::command().error(ErrorKind::ArgumentConflict, sentence);
 
         let socket = listeners::socket_options(&arguments.sockets);
-        let listeners =
-            listeners::listeners(&arguments.listeners, &arguments.quic, &socket, ipv6).map_err(wrong)?;
+        let listeners = listeners::listeners(
+            &arguments.listeners,
+            &arguments.quic,
+            arguments.mqtt.mqtt_maximum_packet_size,
+            &socket,
+            ipv6,
+        )
+        .map_err(wrong)?;
         let mut notes = Vec::new();
         if ipv6 == Ipv6::Absent && arguments.listeners.bind.is_empty() {
             notes.push("this host has no IPv6: the broker listens on IPv4 only".to_owned());

@@ -205,8 +205,17 @@ fn quic_listeners_have_certificates_and_settings() {
         listeners("--quic-port 2 --tcp-port 3"),
         [tcp("[::1]:3"), quic("[::1]:1", QuicSettings::default()), quic("[::1]:2", QuicSettings::default())]
     );
-    let settings = QuicSettings { idle_timeout: Duration::from_secs(90), early_data: true };
-    assert_eq!(listeners("--quic-idle-timeout 1m30s --quic-early-data"), [quic("[::1]:1", settings)]);
+    let settings = QuicSettings {
+        idle_timeout: Duration::from_secs(90),
+        early_data: true,
+        data_streams: 7,
+        stream_timeout: Duration::from_secs(5),
+        read_budget: 1_000,
+    };
+    let options = "--quic-idle-timeout 1m30s --quic-early-data --quic-max-streams 7 --quic-stream-timeout 5 \
+                   --mqtt-maximum-packet-size 1000";
+    assert_eq!(listeners(options), [quic("[::1]:1", settings)]);
+    check_refused(&format!("{one} --quic-max-streams 1001"), &["1001 is not in 0..=1000"]);
     check_refused("--quic-port 1", &["--quic-port", "expected --server-crt and --server-key"]);
     for time in ["0", "1d1s"] {
         check_refused(&format!("{one} --quic-idle-timeout {time}"), &["expected a time from 1s to 1d"]);

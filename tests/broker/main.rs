@@ -31,6 +31,7 @@ mod publish;
 mod qos1;
 mod qos2;
 mod quic;
+mod quic_streams;
 mod request_response;
 mod retain;
 mod session;

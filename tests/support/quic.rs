@@ -157,6 +157,18 @@ impl QuicConnection {
         }
     }
 
+    /// Opens a stream on which only the client sends.
+    pub(crate) fn open_uni(&self) -> QuicStream {
+        let send = wait(self.connection.open_uni()).expect("no stream can be opened").unwrap();
+        QuicStream::new(self, Some(send), None)
+    }
+
+    /// Whether another bidirectional stream cannot be opened now.
+    pub(crate) fn has_no_stream_left(&self) -> bool {
+        RUNTIME
+            .block_on(async { timeout(Duration::from_millis(50), self.connection.open_bi()).await.is_err() })
+    }
+
     /// How the connection ended.
     pub(crate) fn ended(&self) -> ConnectionError {
         wait(self.connection.closed()).expect("the connection does not end")
@@ -175,6 +187,11 @@ impl QuicConnection {
             std::thread::yield_now();
         }
         self.close();
+    }
+
+    /// Sends a datagram.
+    pub(crate) fn send_datagram(&self, bytes: &[u8]) {
+        self.connection.send_datagram(bytes.to_vec().into()).unwrap();
     }
 
     /// Closes the connection at once.
@@ -199,6 +216,49 @@ pub(crate) struct QuicStream {
 impl QuicStream {
     fn new(connection: &QuicConnection, send: Option<SendStream>, receive: Option<RecvStream>) -> Self {
         Self { connection: connection.clone(), send, receive }
+    }
+}
+
+impl QuicStream {
+    /// An MQTT client on this stream.
+    pub(crate) fn client(self) -> Client {
+        Client::over_layers(Box::new(self))
+    }
+
+    /// Sends these bytes.
+    pub(crate) fn begin(mut self, bytes: &[u8]) -> Self {
+        self.write_all(bytes).unwrap();
+        self
+    }
+
+    /// Breaks the stream off.
+    pub(crate) fn reset(mut self) {
+        self.send.as_mut().unwrap().reset(VarInt::from_u32(0)).unwrap();
+    }
+
+    /// Waits until the broker has acknowledged all that was sent.
+    pub(crate) fn wait_until_heard(&mut self) {
+        // Only whole packets are answered, but all that comes on a stream is taken before what comes on one that was
+        // opened later.
+        let mut later = self.connection.open_bi().client();
+        later.send(super::packet::publish("heard").qos(1).id(65_000));
+        assert!(matches!(later.receive(), super::packet::Packet::Ack(_)));
+    }
+
+    /// Waits until the broker breaks its direction off, and tells with which code.
+    pub(crate) fn reset_code(&mut self) -> u64 {
+        let receive = self.receive.as_mut().unwrap();
+        match wait(receive.read(&mut [0])).expect("the stream is not reset") {
+            Err(ReadError::Reset(code)) => code.into_inner(),
+            other => panic!("the stream is not reset: {other:?}"),
+        }
+    }
+
+    /// Waits until the broker refuses the stream, and tells with which code.
+    pub(crate) fn refusal(&mut self) -> u64 {
+        let stopped = self.send.as_ref().unwrap().stopped();
+        let code = wait(stopped).expect("the stream is not refused").unwrap();
+        code.expect("the stream is finished").into_inner()
     }
 }
 

@@ -1,9 +1,14 @@
 //! MQTT over QUIC: on a connection over UDP that brings TLS 1.3 with it.
 //!
-//! The first bidirectional stream that a client opens is its MQTT connection. QUIC acknowledges, encrypts and closes
+//! The first bidirectional stream that a client opens is its control stream: it carries CONNECT and, for most clients,
+//! all the rest. Clients may send packets on more streams and in datagrams: see `docs/decisions`. QUIC acknowledges, encrypts and closes
 //! by itself, in the process: what the system does for TCP has to be waited for here before a connection is let go.
 
+mod flow;
+mod flows;
+pub mod header;
 mod stream;
+mod walk;
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,11 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{Endpoint, EndpointConfig, IdleTimeout, Incoming, TokioRuntime, TransportConfig, VarInt};
+use quinn::{
+    Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, TokioRuntime, TransportConfig, VarInt,
+};
 use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use flows::FlowLimits;
+use header::{FlowError, FlowKind};
 pub use stream::QuicStream;
+use stream::close_code;
 
 use super::tls::Tls;
 use super::{Handshake, HandshakeError, Peer, SocketOptions};
@@ -30,11 +40,26 @@ pub struct QuicSettings {
     /// Whether clients that come again may send with their first packet (0-RTT). It is read only when the handshake
     /// is done: what somebody else has recorded and sends once more is never read.
     pub early_data: bool,
+    /// How many streams of each direction a client may have open beside its control stream.
+    pub data_streams: u16,
+    /// How long a packet on such a stream may take without getting on.
+    pub stream_timeout: Duration,
+    /// How many bytes may wait on all such streams of a connection for the rest of their packets, and so how large a
+    /// packet may be there.
+    pub read_budget: usize,
 }
 
 impl Default for QuicSettings {
     fn default() -> Self {
-        Self { idle_timeout: Duration::from_secs(60), early_data: false }
+        /// What MQTT can say at most, as on other transports.
+        const LARGEST_PACKET: usize = 268_435_460;
+        Self {
+            idle_timeout: Duration::from_secs(60),
+            early_data: false,
+            data_streams: 100,
+            stream_timeout: Duration::from_secs(30),
+            read_budget: LARGEST_PACKET,
+        }
     }
 }
 
@@ -67,8 +92,15 @@ impl QuicListener {
             socket.into(),
             Arc::new(TokioRuntime),
         )?;
-        let layer =
-            QuicLayer { tls: Arc::clone(tls), config: Arc::new(config), early_data: settings.early_data };
+        let layer = QuicLayer {
+            tls: Arc::clone(tls),
+            config: Arc::new(config),
+            early_data: settings.early_data,
+            flow_limits: Arc::new(FlowLimits {
+                partial: settings.read_budget,
+                stall: settings.stream_timeout,
+            }),
+        };
         Ok(Self { endpoint, layer })
     }
 
@@ -125,15 +157,17 @@ fn transport(settings: &QuicSettings) -> io::Result<TransportConfig> {
     const TO_US: (u32, u32) = (256 << 10, 1 << 20);
     /// What may be under way from us on a connection: all of it is kept until it is acknowledged.
     const FROM_US: u64 = 1 << 20;
+    /// Datagrams that may wait to be read; the oldest give way.
+    const DATAGRAMS: usize = 64 << 10;
     const SIGNS_OF_LIFE: u32 = 3;
     let idle_timeout = IdleTimeout::try_from(settings.idle_timeout).map_err(io::Error::other)?;
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(idle_timeout))
         .keep_alive_interval(Some(settings.idle_timeout / SIGNS_OF_LIFE))
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
+        .max_concurrent_bidi_streams(VarInt::from_u32(1 + u32::from(settings.data_streams)))
+        .max_concurrent_uni_streams(VarInt::from(settings.data_streams))
+        .datagram_receive_buffer_size(Some(DATAGRAMS))
         .stream_receive_window(VarInt::from_u32(TO_US.0))
         .receive_window(VarInt::from_u32(TO_US.1))
         .send_window(FROM_US);
@@ -154,6 +188,7 @@ pub struct QuicLayer {
     /// All but TLS, which is read again now and then.
     config: Arc<quinn::ServerConfig>,
     early_data: bool,
+    flow_limits: Arc<FlowLimits>,
 }
 
 impl Handshake<Box<Incoming>> for QuicLayer {
@@ -174,11 +209,38 @@ impl Handshake<Box<Incoming>> for QuicLayer {
         // it is there, which who only repeats what another has sent cannot.
         let connection = connecting.await.map_err(failed)?;
         if let Err(error) = self.identify(&connection, &mut peer) {
-            connection.close(stream::close_code::TLS, error.to_string().as_bytes());
+            connection.close(close_code::TLS, error.to_string().as_bytes());
             return Err(HandshakeError::Quic(error));
         }
-        let (send, receive) = connection.accept_bi().await.map_err(failed)?;
-        Ok((QuicStream::new(connection, send, receive), peer))
+        let (send, mut receive) = connection.accept_bi().await.map_err(failed)?;
+        let first = begin(&mut receive).await.map_err(|error| {
+            connection.close(close_code::PROTOCOL, error.to_string().as_bytes());
+            HandshakeError::Quic(error)
+        })?;
+        let stream = QuicStream::new(connection, (send, receive), first, self.flow_limits);
+        Ok((stream, peer))
+    }
+}
+
+/// Reads what the control stream begins with: the header of one, which can be left out, or the first byte of MQTT.
+async fn begin(receive: &mut RecvStream) -> io::Result<Option<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut next = [0];
+        if receive.read(&mut next).await? != Some(1) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.extend_from_slice(&next);
+        match header::read(&bytes).map_err(io::Error::other)? {
+            None => {}
+            Some((None, _)) => return Ok(bytes.pop()),
+            Some((Some(header), _)) => {
+                return match header.kind {
+                    FlowKind::Control => Ok(None),
+                    FlowKind::ClientData { .. } => Err(io::Error::other(FlowError::WrongKind)),
+                };
+            }
+        }
     }
 }
 

@@ -1,14 +1,19 @@
-//! A QUIC connection as the stream on which MQTT is spoken.
+//! A QUIC connection as the one stream on which MQTT is spoken.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use quinn::{Connection, RecvStream, SendStream, StoppedError, VarInt};
+use quinn::{Connection, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
+
+use super::flows::{FlowLimits, Flows, Key};
+use super::walk::Walk;
+use crate::mqtt::codec::frame_header;
 
 /// With which codes connections are closed.
 pub(super) mod close_code {
@@ -18,13 +23,33 @@ pub(super) mod close_code {
     pub(crate) const NONE: VarInt = VarInt::from_u32(0);
     /// The client's certificate does not hold.
     pub(crate) const TLS: VarInt = VarInt::from_u32(0xB1);
+    /// The client goes on asking for flows of which nothing is remembered.
+    pub(crate) const TOO_MANY_RECOVERIES: VarInt = VarInt::from_u32(0xB3);
+    /// The first stream begins as a data stream does.
+    pub(crate) const PROTOCOL: VarInt = VarInt::from_u32(0xB4);
 }
 
-/// The first bidirectional stream of a connection, and the connection, which ends with it.
+/// The packets of all streams of a connection, in one sequence; and the connection, which ends with it.
+///
+/// The control stream is the first bidirectional one. What is written goes there, but for answers to what came on
+/// another bidirectional stream. Packets of other streams are read, whole, when the client has been accepted.
 pub struct QuicStream {
     connection: Connection,
     send: SendStream,
     receive: RecvStream,
+    /// What was read from the control stream before it was known what it begins with.
+    first: Option<u8>,
+    /// Follows the packets that are read from the control stream.
+    inbound: Walk,
+    /// Follows the packets that are written.
+    outbound: Walk,
+    /// To which stream the packet belongs that is being written, if not to the control stream.
+    answering: Option<Key>,
+    flow_limits: Arc<FlowLimits>,
+    /// The other streams, once the client has been accepted.
+    flows: Option<Box<Flows>>,
+    /// Whether the other streams are heard first the next time.
+    flows_first: bool,
     finish: Finish,
     /// Where the client was last.
     address: SocketAddr,
@@ -35,15 +60,68 @@ enum Finish {
     /// There may be more to say.
     Open,
     /// All is said, but the client may not have it yet.
-    Awaited(Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>),
+    Awaited(Pin<Box<dyn Future<Output = io::Result<()>> + Send>>),
     /// The client has it all, or does not want it.
     Done,
 }
 
 impl QuicStream {
-    pub(super) fn new(connection: Connection, send: SendStream, receive: RecvStream) -> Self {
-        let address = connection.remote_address();
-        Self { connection, send, receive, finish: Finish::Open, address }
+    /// `first` is the first byte of the control stream.
+    pub(super) fn new(
+        connection: Connection,
+        (send, receive): (SendStream, RecvStream),
+        first: Option<u8>,
+        flow_limits: Arc<FlowLimits>,
+    ) -> Self {
+        Self {
+            address: connection.remote_address(),
+            connection,
+            send,
+            receive,
+            first,
+            inbound: Walk::default(),
+            outbound: Walk::default(),
+            answering: None,
+            flow_limits,
+            flows: None,
+            flows_first: false,
+            finish: Finish::Open,
+        }
+    }
+
+    /// Reads from the control stream.
+    fn poll_control(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if let Some(first) = self.first.take_if(|_| buffer.remaining() > 0) {
+            buffer.put_slice(&[first]);
+        } else {
+            ready!(Pin::new(&mut self.receive).poll_read(cx, buffer))?;
+        }
+        self.inbound.pass(buffer.filled().get(before..).unwrap_or_default());
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads from the other streams, where no other packet is being read.
+    fn poll_flows(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<()> {
+        match &mut self.flows {
+            Some(flows) if self.inbound.is_between_packets() => flows.poll_read(cx, buffer),
+            Some(_) | None => Poll::Pending,
+        }
+    }
+
+    /// Reads from all streams, from those first that were last before.
+    fn poll_streams(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let flows_only = self.flows.as_ref().is_some_and(|flows| flows.is_within_packets());
+        let flows_first = std::mem::take(&mut self.flows_first) || flows_only;
+        if flows_first && self.poll_flows(cx, buffer).is_ready() || flows_only {
+            return Poll::Ready(Ok(()));
+        }
+        let control = self.poll_control(cx, buffer);
+        if control.is_ready() {
+            self.flows_first = true;
+            return control;
+        }
+        self.poll_flows(cx, buffer).map(Ok)
     }
 
     /// Clients may go from one network to another.
@@ -52,6 +130,35 @@ impl QuicStream {
         if address != self.address {
             debug!(from = %self.address, to = %address, "a QUIC client has moved");
             self.address = address;
+        }
+    }
+
+    /// Which of these bytes go to one stream in one piece; sets to which.
+    fn route<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let Some(flows) = &self.flows else { return bytes };
+        let len = if self.outbound.is_between_packets() {
+            self.answering = flows.route(bytes);
+            if !flows.has_questions() {
+                return bytes;
+            }
+            frame_header(bytes).ok().flatten().map_or(1, |header| header.header_len + header.body_len)
+        } else {
+            self.outbound.room()
+        };
+        bytes.get(..len).unwrap_or(bytes)
+    }
+
+    /// The other streams are heard from when the client has been told that it is accepted.
+    fn notice_acceptance(&mut self, bytes: &[u8]) {
+        const CONNACK: u8 = 0x20;
+        if self.flows.is_some() || !self.outbound.is_between_packets() {
+            return;
+        }
+        let header = frame_header(bytes).ok().flatten().filter(|header| header.first == CONNACK);
+        // Behind the flags stands the reason code.
+        if header.and_then(|header| bytes.get(header.header_len + 1)) == Some(&0) {
+            let flows = Flows::new(self.connection.clone(), Arc::clone(&self.flow_limits));
+            self.flows = Some(Box::new(flows));
         }
     }
 }
@@ -63,7 +170,7 @@ impl AsyncRead for QuicStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = ready!(Pin::new(&mut self.receive).poll_read(cx, buffer));
+        let read = ready!(self.poll_streams(cx, buffer));
         if buffer.filled().len() > before {
             self.notice_migration();
         } else if matches!(self.finish, Finish::Awaited(_)) && self.connection.close_reason().is_none() {
@@ -77,7 +184,22 @@ impl AsyncRead for QuicStream {
 
 impl AsyncWrite for QuicStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, bytes)
+        let this = &mut *self;
+        let part = this.route(bytes);
+        let written = match (this.answering, &mut this.flows) {
+            (Some(key), Some(flows)) => {
+                ready!(flows.poll_answer(cx, key, part));
+                part.len()
+            }
+            (_, None) | (None, _) => ready!(AsyncWrite::poll_write(Pin::new(&mut this.send), cx, part))?,
+        };
+        let written_part = part.get(..written).unwrap_or(part);
+        this.notice_acceptance(part);
+        if let Some(flows) = this.flows.as_mut().filter(|_| this.outbound.is_between_packets()) {
+            flows.answered(part);
+        }
+        this.outbound.pass(written_part);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -86,19 +208,32 @@ impl AsyncWrite for QuicStream {
 
     /// Ready when the client has acknowledged all that was written.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
         loop {
-            match &mut self.finish {
+            match &mut this.finish {
                 Finish::Open => {
+                    let answers = match &mut this.flows {
+                        Some(flows) => ready!(flows.poll_finish(cx)),
+                        None => Vec::new(),
+                    };
                     // A stream that the client has stopped has nothing to finish.
-                    self.finish = match self.send.finish() {
-                        Ok(()) => Finish::Awaited(Box::pin(self.send.stopped())),
+                    this.finish = match this.send.finish() {
+                        Ok(()) => {
+                            let stopped = this.send.stopped();
+                            Finish::Awaited(Box::pin(async move {
+                                for answer in answers {
+                                    answer.await?;
+                                }
+                                stopped.await.map(drop).map_err(io::Error::from)
+                            }))
+                        }
                         Err(_) => Finish::Done,
                     };
                 }
-                Finish::Awaited(stopped) => {
-                    let stopped = ready!(stopped.as_mut().poll(cx));
-                    self.finish = Finish::Done;
-                    stopped?;
+                Finish::Awaited(taken) => {
+                    let taken = ready!(taken.as_mut().poll(cx));
+                    this.finish = Finish::Done;
+                    taken?;
                 }
                 Finish::Done => return Poll::Ready(Ok(())),
             }
@@ -108,7 +243,10 @@ impl AsyncWrite for QuicStream {
 
 impl fmt::Debug for QuicStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QuicStream").field("connection", &self.connection).finish_non_exhaustive()
+        f.debug_struct("QuicStream")
+            .field("connection", &self.connection)
+            .field("flows", &self.flows)
+            .finish_non_exhaustive()
     }
 }
 

@@ -3,6 +3,7 @@
 mod listener;
 mod tcp;
 mod unix;
+pub mod websocket;
 
 use std::fmt;
 use std::net::SocketAddr;

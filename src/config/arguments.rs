@@ -81,10 +81,10 @@ pub(super) struct LogArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Listeners")]
 pub(super) struct ListenerArguments {
-    /// Listen for MQTT over TCP on this port; 0 takes a free one [default: 1883 if there is no other
-    /// listener]
-    #[arg(long, value_name = "PORT")]
-    pub(super) tcp_port: Option<u16>,
+    /// Listen for MQTT over TCP on this port; 0 takes a free one; may be given several times [default: 1883 if there
+    /// is no other listener]
+    #[arg(long, value_name = "PORT", action = ArgAction::Append)]
+    pub(super) tcp_port: Vec<u16>,
     /// Listen for MQTT over TLS on this port; not in this build yet
     #[arg(long, value_name = "PORT")]
     pub(super) tls_port: Option<u16>,
@@ -234,7 +234,16 @@ pub(super) struct ConnectionArguments {
     #[arg(long, value_name = "CONNECTIONS", value_parser = at_least_one(u64::MAX),
           default_value_t = AcceptLimits::default().connections_per_address)]
     pub(super) max_connections_per_address: usize,
-    /// Close a connection whose CONNECT has not come and been authenticated within this time
+    /// Have at most so many connections at a time that are not let in yet: whose handshake or CONNECT is under way
+    #[arg(long, value_name = "CONNECTIONS", value_parser = at_least_one(u64::MAX),
+          default_value_t = AcceptLimits::default().unfinished)]
+    pub(super) max_handshakes: usize,
+    /// Have at most so many of them from one IPv4 address, or from one IPv6 network of 64 bits
+    #[arg(long, value_name = "CONNECTIONS", value_parser = at_least_one(u64::MAX),
+          default_value_t = AcceptLimits::default().unfinished_per_address)]
+    pub(super) max_handshakes_per_address: usize,
+    /// Close a connection whose handshakes are not done, or whose CONNECT has not come and been authenticated, within
+    /// this time
     #[arg(long, value_name = "TIME", value_parser = time_above_zero,
           default_value_t = TimeSpan(ConnectionLimits::default().connect_timeout))]
     pub(super) connect_timeout: TimeSpan,

@@ -39,19 +39,25 @@ pub(super) fn listeners(
     if unix.len() > 0 {
         return Err("--unix-socket: this system has no Unix sockets".to_owned());
     }
-    let port = match (arguments.tcp_port, &arguments.unix_socket) {
-        (Some(port), _) => port,
-        (None, None) => DEFAULT_PORT,
-        (None, Some(_)) if arguments.bind.is_empty() => return Ok(unix.collect()),
-        (None, Some(_)) => {
+    let ports = match (&*arguments.tcp_port, &arguments.unix_socket) {
+        ([], None) => &[DEFAULT_PORT],
+        ([], Some(_)) if !arguments.bind.is_empty() => {
             return Err("--bind names addresses but no option names a port: expected --tcp-port".to_owned());
         }
+        (ports, _) => ports,
     };
-    let tcp = addresses(&arguments.bind, ipv6).into_iter().map(|address| ListenerConfig::Tcp {
-        address: SocketAddr::new(address, port),
-        socket: socket.clone(),
-    });
+    let tcp = sockets(ports, &arguments.bind, ipv6)
+        .into_iter()
+        .map(|address| ListenerConfig::Tcp { address, socket: socket.clone() });
     Ok(tcp.chain(unix).collect())
+}
+
+/// Each port on each address.
+fn sockets(ports: &[u16], bind: &[IpAddr], ipv6: Ipv6) -> Vec<SocketAddr> {
+    let addresses = addresses(bind, ipv6);
+    let at =
+        |port: &u16| addresses.iter().map(|address| SocketAddr::new(*address, *port)).collect::<Vec<_>>();
+    ports.iter().flat_map(at).collect()
 }
 
 /// Each address once, in the order given.

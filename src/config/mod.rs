@@ -86,6 +86,8 @@ impl Config {
                 accept: AcceptLimits {
                     connections: arguments.connections.max_connections,
                     connections_per_address: arguments.connections.max_connections_per_address,
+                    unfinished: arguments.connections.max_handshakes,
+                    unfinished_per_address: arguments.connections.max_handshakes_per_address,
                 },
                 ports_file: arguments.listeners.ports_file,
                 shutdown_grace: arguments.shutdown.shutdown_grace.0,

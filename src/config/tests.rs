@@ -121,6 +121,10 @@ fn listeners_follow_from_ports_addresses_and_paths() {
             "--tcp-port 1884 --bind ::1 --bind=127.0.0.1 --bind [::1]",
             vec![tcp("[::1]:1884"), tcp("127.0.0.1:1884")],
         ),
+        (
+            "--bind 127.0.0.1 --bind ::1 --tcp-port 1 --tcp-port 2",
+            vec![tcp("127.0.0.1:1"), tcp("[::1]:1"), tcp("127.0.0.1:2"), tcp("[::1]:2")],
+        ),
         ("--unix-socket /run/mqtt", vec![unix()]),
         ("--unix-socket /run/mqtt --tcp-port 1 --bind ::1", vec![tcp("[::1]:1"), unix()]),
     ] {
@@ -281,6 +285,8 @@ fn each_bound_is_an_option() {
     let seconds = Duration::from_secs;
     check!("--max-connections 7", server.accept.connections = 7);
     check!("--max-connections-per-address 7", server.accept.connections_per_address = 7);
+    check!("--max-handshakes 7", server.accept.unfinished = 7);
+    check!("--max-handshakes-per-address 7", server.accept.unfinished_per_address = 7);
     check!("--connect-timeout 1m30s", server.connection.connect_timeout = seconds(90));
     check!("--max-packet-before-connect 64KiB", server.connection.packet_before_connected = 65_536);
     check!("--max-user-properties 7", server.connection.user_properties = 7);
@@ -301,6 +307,7 @@ fn each_bound_is_an_option() {
     check!("--max-retained-messages 0", server.broker.limits.retained_messages = 0);
     check!("--max-retained-bytes 0", server.broker.limits.retained_bytes = 0);
     check!("--shutdown-grace 0", server.shutdown_grace = Duration::ZERO);
+    check_refused("--max-handshakes 0", &["'0'", "--max-handshakes"]);
     check_refused("--max-connections 0", &["'0'", "--max-connections"]);
     check_refused("--connect-timeout 0s", &["'0s'", "--connect-timeout", "above zero"]);
     check_refused("--connect-timeout soon", &["'soon'", "--connect-timeout", "such as 90, 1m30s or 7d"]);
@@ -313,7 +320,7 @@ fn what_is_no_option_is_refused() {
     check_refused("--tcp-prot 1883", &["--tcp-prot", "--tcp-port"]);
     check_refused("--tcp-port", &["--tcp-port"]);
     check_refused("serve", &["'serve'"]);
-    check_refused("--tcp-port 1 --tcp-port 2", &["--tcp-port", "multiple times"]);
+    check_refused("--auth-file a --auth-file b", &["--auth-file", "multiple times"]);
 }
 
 #[test]

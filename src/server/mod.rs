@@ -70,12 +70,21 @@ pub struct AcceptLimits {
     pub connections: usize,
     /// From one IPv4 address, or from one IPv6 network of 64 bits. Connections over Unix sockets count only in all.
     pub connections_per_address: usize,
+    /// Of all, those whose client has not been let in yet: whose handshakes are under way, or whose CONNECT.
+    pub unfinished: usize,
+    /// Of those from one address, the ones whose client has not been let in yet.
+    pub unfinished_per_address: usize,
 }
 
 impl Default for AcceptLimits {
     /// No address can take more than half of what there is.
     fn default() -> Self {
-        Self { connections: 100_000, connections_per_address: 50_000 }
+        Self {
+            connections: 100_000,
+            connections_per_address: 50_000,
+            unfinished: 20_000,
+            unfinished_per_address: 10_000,
+        }
     }
 }
 

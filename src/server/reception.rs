@@ -1,20 +1,21 @@
 //! Where connections are taken on.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, error, info, warn};
 
-use super::admission::{Admission, Full, Place};
-use crate::actor::{Endpoint, Surroundings};
+use super::admission::{Admission, Full, Place, Unfinished};
+use crate::actor::{Endpoint, Newcomer, Surroundings};
 use crate::broker::ConnectionId;
-use crate::transport::{Listener, Peer, Stream};
+use crate::clock::Instant;
+use crate::transport::{Accepted, Handshake, Listener, Peer, Plain};
 
 /// Takes connections on and starts their endpoints.
 #[derive(Debug)]
@@ -36,9 +37,9 @@ impl Reception {
         // With the listener ends the accepting: what comes later is refused by the system.
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
             match accepted {
-                Ok((stream, peer)) => {
+                Ok(accepted) => {
                     trouble.is_over();
-                    self.take_on(stream, peer);
+                    self.take_on(accepted);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -50,42 +51,112 @@ impl Reception {
         }
     }
 
-    fn take_on(&self, stream: Stream, peer: Peer) {
-        let place = match self.admission.admit(peer.address.map(|address| address.ip())) {
-            Ok(place) => place,
+    fn take_on(&self, accepted: Accepted) {
+        let peer = accepted.peer();
+        let places = match self.admission.admit(peer.address.map(|address| address.ip())) {
+            Ok(places) => places,
             Err(full) => return self.turn_away(full, peer),
         };
-        match stream {
-            Stream::Tcp(stream) => self.start(stream, peer, place),
-            Stream::Unix(stream) => self.start(stream, peer, place),
+        match accepted {
+            Accepted::Tcp(stream, peer) => self.start(stream, peer, Plain, places),
+            Accepted::Unix(stream, peer) => self.start(stream, peer, Plain, places),
         }
     }
 
-    fn start<S>(&self, stream: S, peer: Peer, place: Place)
+    /// Gives the connection its task: handshake first, then MQTT.
+    fn start<S, H>(&self, stream: S, peer: Peer, handshake: H, (place, unfinished): (Place, Unfinished))
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Send + 'static,
+        H: Handshake<S>,
     {
         let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
-        let endpoint = Endpoint::new(stream, peer, id, Arc::clone(&self.around)).run();
+        let around = Arc::clone(&self.around);
+        let visit = Visit::begin(id, &peer, Arc::clone(&around), place);
         self.endpoints.spawn(async move {
-            endpoint.await;
-            drop(place);
+            let accepted = around.clock.now();
+            // In a box, so that its size is given back when it is over.
+            let opened = Box::pin(open(stream, peer, handshake, id, accepted, &around)).await;
+            if let Some((stream, peer)) = opened {
+                let newcomer = Newcomer { peer, id, accepted, unfinished: Box::new(unfinished) };
+                Endpoint::new(stream, newcomer, around).run().await;
+            }
+            drop(visit);
         });
     }
 
     /// Which version of MQTT would be spoken is not known yet, so that nothing can be said: the stream is dropped.
-    fn turn_away(&self, full: Full, peer: Peer) {
+    fn turn_away(&self, full: Full, peer: &Peer) {
+        let counters = &self.around.counters;
         let (counter, limit) = match full {
-            Full::Total => (&self.around.counters.connections_refused_total, "there are too many"),
-            Full::Address => {
-                (&self.around.counters.connections_refused_address, "there are too many from its address")
+            Full::Total => (&counters.connections_refused_total, "there are too many"),
+            Full::Address => (&counters.connections_refused_address, "there are too many from its address"),
+            Full::UnfinishedTotal => {
+                (&counters.connections_refused_unfinished_total, "there are too many that are not let in yet")
             }
+            Full::UnfinishedAddress => (
+                &counters.connections_refused_unfinished_address,
+                "there are too many from its address that are not let in yet",
+            ),
         };
         let refused = counter.increment();
         // A flood of connections must not become a flood of lines.
         if refused.is_power_of_two() {
             warn!(%peer, refused, "connection refused: {limit}");
         }
+    }
+}
+
+/// Performs the handshake, as long as the time until CONNECT and the server last.
+async fn open<S, H: Handshake<S>>(
+    stream: S,
+    peer: Peer,
+    handshake: H,
+    id: ConnectionId,
+    accepted: Instant,
+    around: &Surroundings,
+) -> Option<(H::Stream, Peer)> {
+    let from = peer.clone();
+    let deadline = around.clock.to_tokio(accepted + around.limits.connect_timeout);
+    let performed = time::timeout_at(deadline, handshake.perform(stream, peer));
+    match around.shutdown.run_until_cancelled(performed).await? {
+        Ok(Ok(opened)) => Some(opened),
+        Ok(Err(error)) => {
+            debug!(connection = %id, peer = %from, %error, "the handshake failed");
+            around.counters.handshakes_failed.increment();
+            None
+        }
+        Err(_) => {
+            debug!(connection = %id, peer = %from, "the handshake was not done in time");
+            around.counters.connect_timeouts.increment();
+            None
+        }
+    }
+}
+
+/// A connection from its beginning to its end, whatever ends it.
+struct Visit {
+    id: ConnectionId,
+    transport: &'static str,
+    address: Option<SocketAddr>,
+    around: Arc<Surroundings>,
+    _place: Place,
+}
+
+impl Visit {
+    fn begin(id: ConnectionId, peer: &Peer, around: Arc<Surroundings>, place: Place) -> Self {
+        around.counters.connections_accepted.increment();
+        Self { id, transport: peer.transport, address: peer.address, around, _place: place }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.around.counters.panics.increment();
+            let peer = Peer::new(self.transport, self.address);
+            error!(connection = %self.id, %peer, "a fault ended a connection");
+        }
+        self.around.counters.connections_ended.increment();
     }
 }
 

@@ -24,13 +24,14 @@ pub enum Listener {
     Unix(OwnedUnixListener),
 }
 
-/// A connection that has been accepted.
+/// A connection that has been accepted, and whose it is. Its handshake, where its kind has one, is still to be
+/// performed.
 #[derive(Debug)]
-pub enum Stream {
+pub enum Accepted {
     /// Plain TCP.
-    Tcp(TcpStream),
+    Tcp(TcpStream, Peer),
     /// A Unix stream socket.
-    Unix(UnixStream),
+    Unix(UnixStream, Peer),
 }
 
 /// Where a listener listens, in fact: with the port that was taken where any would do.
@@ -64,17 +65,26 @@ impl Listener {
     }
 
     /// The next connection. Nothing is lost when the future is dropped.
-    pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    pub async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp { listener, socket } => {
                 let (stream, address) = listener.accept().await?;
                 tcp::set_up(&stream, socket)?;
-                Ok((Stream::Tcp(stream), Peer { transport: "tcp", address: Some(address) }))
+                Ok(Accepted::Tcp(stream, Peer::new("tcp", Some(address))))
             }
             Self::Unix(listener) => {
                 let stream = listener.accept().await?;
-                Ok((Stream::Unix(stream), Peer { transport: "unix", address: None }))
+                Ok(Accepted::Unix(stream, Peer::new("unix", None)))
             }
+        }
+    }
+}
+
+impl Accepted {
+    /// The other end, as far as it is known before the handshake.
+    pub fn peer(&self) -> &Peer {
+        match self {
+            Self::Tcp(_, peer) | Self::Unix(_, peer) => peer,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Bytes: where connections come from.
 
+mod handshake;
 mod listener;
 mod tcp;
 mod unix;
@@ -8,9 +9,11 @@ pub mod websocket;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use listener::{BoundAddress, Listener, Stream};
+pub use handshake::{Handshake, HandshakeError, Plain, Then};
+pub use listener::{Accepted, BoundAddress, Listener};
 pub use unix::OwnedUnixListener;
 
 /// Connections that the system may hold ready until they are accepted.
@@ -64,12 +67,23 @@ impl fmt::Display for ListenerConfig {
 }
 
 /// The other end of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// How it is connected: `tcp`, `unix`.
     pub transport: &'static str,
     /// Its address, where it has one.
     pub address: Option<SocketAddr>,
+    /// Who it is according to its certificate, where it has shown one that was verified and that says so.
+    pub certificate: Option<Arc<str>>,
+    /// The name by which it called this server, where it did.
+    pub server_name: Option<Arc<str>>,
+}
+
+impl Peer {
+    /// A peer of which no more is known.
+    pub const fn new(transport: &'static str, address: Option<SocketAddr>) -> Self {
+        Self { transport, address, certificate: None, server_name: None }
+    }
 }
 
 impl fmt::Display for Peer {

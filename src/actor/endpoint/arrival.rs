@@ -1,5 +1,6 @@
 //! From the first byte to the session: CONNECT, and who sent it.
 
+use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,11 +25,18 @@ pub(super) struct Arrival {
     connect: Option<Box<Connect>>,
     authentication: Option<Authentication>,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// See [`Newcomer`](super::Newcomer).
+    _unfinished: Box<dyn Any + Send>,
 }
 
 impl Arrival {
-    pub(super) fn new(shutdown: CancellationToken) -> Self {
-        Self { connect: None, authentication: None, shutdown: Box::pin(shutdown.cancelled_owned()) }
+    pub(super) fn new(shutdown: CancellationToken, unfinished: Box<dyn Any + Send>) -> Self {
+        Self {
+            connect: None,
+            authentication: None,
+            shutdown: Box::pin(shutdown.cancelled_owned()),
+            _unfinished: unfinished,
+        }
     }
 
     /// Begins to find out who sent this.

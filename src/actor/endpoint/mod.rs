@@ -8,6 +8,7 @@ mod arrival;
 mod encode;
 mod outflow;
 
+use std::any::Any;
 use std::io;
 use std::mem;
 use std::pin::{Pin, pin};
@@ -18,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::{self, Sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use super::handle::{BrokerHandle, Letter};
 use super::mailbox::{Mailbox, Overflowed};
@@ -51,6 +52,19 @@ pub struct Surroundings {
     pub clock: Clock,
     /// Ends the endpoints of which the broker does not know yet; the others are ended by the broker.
     pub shutdown: CancellationToken,
+}
+
+/// What is known about a connection when MQTT begins on it.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// The other end.
+    pub peer: Peer,
+    /// Its number.
+    pub id: ConnectionId,
+    /// When it was accepted: the time to CONNECT counts from then.
+    pub accepted: Instant,
+    /// Dropped as soon as the client is let in or turned away: holds its place among those who are neither.
+    pub unfinished: Box<dyn Any + Send>,
 }
 
 /// One connection: its stream, its protocol, and its way to and from the broker.
@@ -103,17 +117,17 @@ struct Closing {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     /// An endpoint for a stream that has just been made.
-    pub fn new(stream: S, peer: Peer, id: ConnectionId, around: Arc<Surroundings>) -> Self {
-        around.counters.connections_accepted.increment();
+    pub fn new(stream: S, newcomer: Newcomer, around: Arc<Surroundings>) -> Self {
+        let Newcomer { peer, id, accepted, unfinished } = newcomer;
         Self {
             stream,
             peer,
             id,
-            connection: Connection::new(Arc::clone(&around.limits), around.clock.now()),
+            connection: Connection::new(Arc::clone(&around.limits), accepted),
             mailbox: Arc::default(),
             outbox: Outbox::default(),
             outflow: Outflow::default(),
-            stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone()))),
+            stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone(), unfinished))),
             attached: false,
             around,
         }
@@ -419,11 +433,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
 impl<S> Drop for Endpoint<S> {
     /// Sees to it that the broker hears of the end, however it came.
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.around.counters.panics.increment();
-            error!(connection = %self.id, peer = %self.peer, "a fault ended a connection");
-        }
-        self.around.counters.connections_ended.increment();
         if !self.attached {
             return;
         }

@@ -250,7 +250,10 @@ impl Connection {
         body: &[u8],
         shared: Body<'_>,
     ) -> Result<Packet, ProtocolError> {
-        let limits = DecodeLimits { user_properties: self.limits.user_properties };
+        let limits = DecodeLimits {
+            user_properties: self.limits.user_properties,
+            filters: self.limits.filters_per_packet,
+        };
         codec::decode(header, shared, self.version, limits).map_err(|error| {
             if self.phase == Phase::AwaitingConnect {
                 self.version = refusable_version(body, error.reason);

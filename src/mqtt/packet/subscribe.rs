@@ -105,7 +105,7 @@ impl Subscribe {
 
 impl SubscribeEntry {
     fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let filter = reader.owned_text()?;
+        let filter = reader.filter()?;
         let options = SubscriptionOptions::decode(reader.u8()?, version)?;
         // [MQTT-3.8.3-4]
         if options.no_local && filter.starts_with("$share/") {
@@ -262,6 +262,17 @@ mod tests {
             identifier: None,
             user_properties: UserProperties::new(),
             entries,
+        }
+    }
+
+    #[test]
+    fn more_filters_than_allowed_are_refused() {
+        for version in VERSIONS {
+            let bytes = encoded(
+                &Packet::Subscribe(Box::new(subscribe(vec![entry("a", QoS::AtMostOnce); 65]))),
+                version,
+            );
+            assert_eq!(decode_one(&bytes, version).unwrap_err().reason, ReasonCode::QuotaExceeded);
         }
     }
 

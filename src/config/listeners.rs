@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::arguments::{ListenerArguments, SocketArguments};
 use super::units::ByteSize;
-use crate::transport::{ListenerConfig, SocketOptions};
+use crate::transport::{ListenerConfig, SocketOptions, WebSocketOptions};
 
 /// The port for MQTT that IANA has assigned.
 const DEFAULT_PORT: u16 = 1883;
@@ -39,17 +39,41 @@ pub(super) fn listeners(
     if unix.len() > 0 {
         return Err("--unix-socket: this system has no Unix sockets".to_owned());
     }
-    let ports = match (&*arguments.tcp_port, &arguments.unix_socket) {
-        ([], None) => &[DEFAULT_PORT],
-        ([], Some(_)) if !arguments.bind.is_empty() => {
-            return Err("--bind names addresses but no option names a port: expected --tcp-port".to_owned());
-        }
-        (ports, _) => ports,
-    };
-    let tcp = sockets(ports, &arguments.bind, ipv6)
+    let ListenerArguments { tcp_port, ws_port, bind, .. } = arguments;
+    let is_alone = ws_port.is_empty() && unix.len() == 0;
+    let tcp_ports = if tcp_port.is_empty() && is_alone { &[DEFAULT_PORT] } else { &**tcp_port };
+    if tcp_ports.is_empty() && ws_port.is_empty() && !bind.is_empty() {
+        return Err("--bind names addresses but no option names a port: expected --tcp-port".to_owned());
+    }
+    let options = websocket_options(arguments)?;
+    let tcp = sockets(tcp_ports, bind, ipv6)
         .into_iter()
         .map(|address| ListenerConfig::Tcp { address, socket: socket.clone() });
-    Ok(tcp.chain(unix).collect())
+    let websocket = sockets(ws_port, bind, ipv6).into_iter().map(|address| ListenerConfig::WebSocket {
+        address,
+        socket: socket.clone(),
+        options: options.clone(),
+    });
+    Ok(tcp.chain(websocket).chain(unix).collect())
+}
+
+/// Which requests are taken, where there is a listener for them.
+fn websocket_options(arguments: &ListenerArguments) -> Result<WebSocketOptions, String> {
+    let ListenerArguments { ws_port, ws_path, ws_origin, .. } = arguments;
+    if ws_port.is_empty() {
+        for (option, given) in [("--ws-path", !ws_path.is_empty()), ("--ws-origin", !ws_origin.is_empty())] {
+            if given {
+                return Err(format!(
+                    "{option} is about WebSocket, for which there is no listener: expected --ws-port"
+                ));
+            }
+        }
+    }
+    let mut options = WebSocketOptions { origins: ws_origin.clone(), ..WebSocketOptions::default() };
+    if !ws_path.is_empty() {
+        options.paths.clone_from(ws_path);
+    }
+    Ok(options)
 }
 
 /// Each port on each address.
@@ -77,11 +101,9 @@ fn addresses(bind: &[IpAddr], ipv6: Ipv6) -> Vec<IpAddr> {
 }
 
 fn refuse_what_is_not_built(arguments: &ListenerArguments) -> Result<(), String> {
-    let ListenerArguments { tls_port, ws_port, ws_tls_port, quic_port, server_crt, server_key, .. } =
-        arguments;
+    let ListenerArguments { tls_port, ws_tls_port, quic_port, server_crt, server_key, .. } = arguments;
     for (option, given, transport) in [
         ("--tls-port", tls_port.is_some(), "TLS"),
-        ("--ws-port", ws_port.is_some(), "WebSocket"),
         ("--ws-tls-port", ws_tls_port.is_some(), "WebSocket over TLS"),
         ("--quic-port", quic_port.is_some(), "QUIC"),
         ("--server-crt", server_crt.is_some(), "TLS"),

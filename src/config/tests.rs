@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
-use crate::transport::{ListenerConfig, SocketOptions};
+use crate::transport::{ListenerConfig, SocketOptions, WebSocketOptions};
 
 fn parse_on(ipv6: Ipv6, line: &str) -> Result<Config, clap::Error> {
     Config::on_host(["mqtt-broker"].into_iter().chain(line.split_whitespace()), ipv6)
@@ -50,9 +50,20 @@ fn tcp(address: &str) -> ListenerConfig {
     ListenerConfig::Tcp { address: address.parse().unwrap(), socket: SocketOptions::default() }
 }
 
+fn websocket(address: &str, paths: &[&str], origins: &[&str]) -> ListenerConfig {
+    ListenerConfig::WebSocket {
+        address: address.parse().unwrap(),
+        socket: SocketOptions::default(),
+        options: WebSocketOptions {
+            paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
+            origins: origins.iter().map(|origin| origin.parse().unwrap()).collect(),
+        },
+    }
+}
+
 fn sockets(config: &mut Config) -> impl Iterator<Item = &mut SocketOptions> {
     config.server.listeners.iter_mut().filter_map(|listener| match listener {
-        ListenerConfig::Tcp { socket, .. } => Some(socket),
+        ListenerConfig::Tcp { socket, .. } | ListenerConfig::WebSocket { socket, .. } => Some(socket),
         ListenerConfig::Unix { .. } => None,
     })
 }
@@ -138,6 +149,31 @@ fn listeners_follow_from_ports_addresses_and_paths() {
 }
 
 #[test]
+fn websocket_listeners_have_ports_paths_and_origins() {
+    let usual = ["/mqtt", "/"];
+    for (line, listeners) in [
+        ("--ws-port 80", vec![websocket("0.0.0.0:80", &usual, &[]), websocket("[::]:80", &usual, &[])]),
+        (
+            "--bind ::1 --ws-port 0 --ws-port 81 --tcp-port 1",
+            vec![tcp("[::1]:1"), websocket("[::1]:0", &usual, &[]), websocket("[::1]:81", &usual, &[])],
+        ),
+        (
+            "--bind ::1 --ws-port 80 --ws-path /a --ws-path /b --ws-origin https://a.example --ws-origin null",
+            vec![websocket("[::1]:80", &["/a", "/b"], &["https://a.example", "null"])],
+        ),
+    ] {
+        check!(line, server.listeners = listeners);
+    }
+    check_refused("--ws-port 80 --ws-path mqtt", &["'mqtt'", "--ws-path", "such as /mqtt"]);
+    check_refused(
+        "--ws-port 80 --ws-origin a.example",
+        &["'a.example'", "--ws-origin", "https://example.org"],
+    );
+    check_refused("--ws-path /a", &["--ws-path", "expected --ws-port"]);
+    check_refused("--tcp-port 1 --ws-origin https://a.example", &["--ws-origin", "expected --ws-port"]);
+}
+
+#[test]
 fn a_host_without_ipv6_is_served_on_ipv4_unless_asked_otherwise() {
     let config = parse_on(Ipv6::Absent, "").unwrap();
     assert_eq!(config.server.listeners, [tcp("0.0.0.0:1883")]);
@@ -151,7 +187,6 @@ fn a_host_without_ipv6_is_served_on_ipv4_unless_asked_otherwise() {
 fn transports_that_are_not_built_are_refused_in_a_sentence() {
     for (option, value, transport) in [
         ("--tls-port", "8883", "TLS"),
-        ("--ws-port", "80", "WebSocket"),
         ("--ws-tls-port", "443", "WebSocket over TLS"),
         ("--quic-port", "14567", "QUIC"),
         ("--server-crt", "server.crt", "TLS"),

@@ -59,6 +59,7 @@ impl Reception {
         };
         match accepted {
             Accepted::Tcp(stream, peer) => self.start(stream, peer, Plain, places),
+            Accepted::WebSocket(stream, peer, upgrade) => self.start(stream, peer, upgrade, places),
             Accepted::Unix(stream, peer) => self.start(stream, peer, Plain, places),
         }
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::unix::OwnedUnixListener;
+use super::websocket::Upgrade;
 use super::{ListenerConfig, Peer, SocketOptions, tcp};
 
 /// Somewhere connections come from.
@@ -20,6 +21,15 @@ pub enum Listener {
         /// How its connections are set up.
         socket: SocketOptions,
     },
+    /// WebSocket over TCP.
+    WebSocket {
+        /// The listener for TCP.
+        listener: TcpListener,
+        /// How its connections are set up.
+        socket: SocketOptions,
+        /// What makes each a WebSocket.
+        upgrade: Upgrade,
+    },
     /// A Unix stream socket.
     Unix(OwnedUnixListener),
 }
@@ -30,6 +40,8 @@ pub enum Listener {
 pub enum Accepted {
     /// Plain TCP.
     Tcp(TcpStream, Peer),
+    /// TCP that is still to become a WebSocket.
+    WebSocket(TcpStream, Peer, Upgrade),
     /// A Unix stream socket.
     Unix(UnixStream, Peer),
 }
@@ -41,6 +53,8 @@ pub enum Accepted {
 pub enum BoundAddress {
     /// Plain TCP.
     Tcp(SocketAddr),
+    /// WebSocket over TCP.
+    WebSocket(SocketAddr),
     /// A Unix stream socket.
     Unix(PathBuf),
 }
@@ -52,6 +66,11 @@ impl Listener {
             ListenerConfig::Tcp { address, socket } => {
                 Ok(Self::Tcp { listener: tcp::bind(*address, socket)?, socket: socket.clone() })
             }
+            ListenerConfig::WebSocket { address, socket, options } => Ok(Self::WebSocket {
+                listener: tcp::bind(*address, socket)?,
+                socket: socket.clone(),
+                upgrade: Upgrade::new(options.clone()),
+            }),
             ListenerConfig::Unix { path } => OwnedUnixListener::bind(path).map(Self::Unix),
         }
     }
@@ -60,6 +79,7 @@ impl Listener {
     pub fn address(&self) -> io::Result<BoundAddress> {
         match self {
             Self::Tcp { listener, .. } => listener.local_addr().map(BoundAddress::Tcp),
+            Self::WebSocket { listener, .. } => listener.local_addr().map(BoundAddress::WebSocket),
             Self::Unix(listener) => Ok(BoundAddress::Unix(listener.path().to_owned())),
         }
     }
@@ -71,6 +91,11 @@ impl Listener {
                 let (stream, address) = listener.accept().await?;
                 tcp::set_up(&stream, socket)?;
                 Ok(Accepted::Tcp(stream, Peer::new("tcp", Some(address))))
+            }
+            Self::WebSocket { listener, socket, upgrade } => {
+                let (stream, address) = listener.accept().await?;
+                tcp::set_up(&stream, socket)?;
+                Ok(Accepted::WebSocket(stream, Peer::new("ws", Some(address)), upgrade.clone()))
             }
             Self::Unix(listener) => {
                 let stream = listener.accept().await?;
@@ -84,7 +109,7 @@ impl Accepted {
     /// The other end, as far as it is known before the handshake.
     pub fn peer(&self) -> &Peer {
         match self {
-            Self::Tcp(_, peer) | Self::Unix(_, peer) => peer,
+            Self::Tcp(_, peer) | Self::WebSocket(_, peer, _) | Self::Unix(_, peer) => peer,
         }
     }
 }
@@ -93,6 +118,7 @@ impl fmt::Display for BoundAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "tcp {address}"),
+            Self::WebSocket(address) => write!(f, "ws {address}"),
             Self::Unix(path) => write!(f, "unix {}", path.display()),
         }
     }

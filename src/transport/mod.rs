@@ -15,6 +15,7 @@ use std::time::Duration;
 pub use handshake::{Handshake, HandshakeError, Plain, Then};
 pub use listener::{Accepted, BoundAddress, Listener};
 pub use unix::OwnedUnixListener;
+pub use websocket::WebSocketOptions;
 
 /// Connections that the system may hold ready until they are accepted.
 const BACKLOG: i32 = 1_024;
@@ -28,6 +29,15 @@ pub enum ListenerConfig {
         address: SocketAddr,
         /// How its sockets are set up.
         socket: SocketOptions,
+    },
+    /// WebSocket over TCP.
+    WebSocket {
+        /// Address and port; port 0 takes a free one.
+        address: SocketAddr,
+        /// How its sockets are set up.
+        socket: SocketOptions,
+        /// Which requests are taken.
+        options: WebSocketOptions,
     },
     /// A Unix stream socket.
     Unix {
@@ -61,6 +71,7 @@ impl fmt::Display for ListenerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { address, .. } => write!(f, "tcp {address}"),
+            Self::WebSocket { address, .. } => write!(f, "ws {address}"),
             Self::Unix { path } => write!(f, "unix {}", path.display()),
         }
     }
@@ -69,7 +80,7 @@ impl fmt::Display for ListenerConfig {
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// How it is connected: `tcp`, `unix`.
+    /// How it is connected: `tcp`, `ws`, `unix`.
     pub transport: &'static str,
     /// Its address, where it has one.
     pub address: Option<SocketAddr>,

@@ -22,4 +22,4 @@ pub use options::{Origin, RequestPath, WebSocketOptions};
 pub use outbound::Outbound;
 pub use request::{Acceptance, Refusal, Status, answer};
 pub use stream::WebSocket;
-pub use upgrade::{UpgradeError, upgrade};
+pub use upgrade::{Upgrade, UpgradeError, upgrade};

@@ -268,7 +268,6 @@ mod tests {
 
     /// A request as MQTT.js sends it, with one field changed: `(name, None)` is left out.
     fn request_with(target: &str, change: (&str, Option<&str>)) -> String {
-        let mut request = format!("GET {target} HTTP/1.1\r\n");
         let fields = [
             ("Host", "localhost:8080"),
             ("Connection", "keep-alive, Upgrade"),
@@ -277,15 +276,11 @@ mod tests {
             ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
             ("Sec-WebSocket-Protocol", "mqtt"),
         ];
-        for (name, value) in fields {
-            if name != change.0 {
-                request += &format!("{name}: {value}\r\n");
-            }
-        }
-        if let (name, Some(value)) = change {
-            request += &format!("{name}: {value}\r\n");
-        }
-        request + "\r\n"
+        let kept = fields.into_iter().filter(|(name, _)| *name != change.0);
+        let changed = change.1.map(|value| (change.0, value));
+        let fields: String =
+            kept.chain(changed).map(|(name, value)| [name, ": ", value, "\r\n"].concat()).collect();
+        format!("GET {target} HTTP/1.1\r\n{fields}\r\n")
     }
 
     fn request() -> String {

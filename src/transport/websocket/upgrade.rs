@@ -1,6 +1,7 @@
 //! From a stream to a WebSocket: the request is read and answered.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -8,6 +9,27 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::options::WebSocketOptions;
 use super::request::{Acceptance, Refusal, Status, answer};
 use super::stream::WebSocket;
+use crate::transport::{Handshake, HandshakeError, Peer};
+
+/// The upgrade as the handshake of a connection.
+#[derive(Debug, Clone)]
+pub struct Upgrade(Arc<WebSocketOptions>);
+
+impl Upgrade {
+    /// For requests that these options let through.
+    pub fn new(options: WebSocketOptions) -> Self {
+        Self(Arc::new(options))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handshake<S> for Upgrade {
+    type Stream = WebSocket<S>;
+
+    async fn perform(self, stream: S, peer: Peer) -> Result<(WebSocket<S>, Peer), HandshakeError> {
+        let stream = upgrade(stream, &self.0).await.map_err(HandshakeError::WebSocket)?;
+        Ok((stream, peer))
+    }
+}
 
 /// Why a stream did not become a WebSocket.
 #[derive(Debug, thiserror::Error)]

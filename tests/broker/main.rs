@@ -41,4 +41,5 @@ mod takeover;
 mod topic_alias;
 mod transports;
 mod unsubscribe;
+mod websocket;
 mod will;

@@ -21,6 +21,7 @@ mod decode;
 mod packet;
 mod property;
 mod server;
+mod websocket;
 mod wire;
 
 pub(crate) use client::Client;
@@ -32,4 +33,7 @@ pub(crate) use packet::{
 };
 pub(crate) use property::Property;
 pub(crate) use server::{Broker, Finished, PATIENCE, Setup, run};
+pub(crate) use websocket::{
+    BINARY, CLOSE, PING, PONG, REQUEST, TEXT, WebSocket, WebSocketFrame, websocket_frame,
+};
 pub(crate) use wire::{Encode, Frame, Version, frame};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mqtt_broker::auth::{AuthError, Authenticator};
 use mqtt_broker::config::Config;
-use mqtt_broker::server;
+use mqtt_broker::server::{self, ServeError};
 use mqtt_broker::telemetry::Logging;
 use tracing::{error, info};
 
@@ -56,7 +56,14 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");
-            FAILED.into()
+            match error {
+                ServeError::Tls(_) => WRONG_CONFIGURATION.into(),
+                ServeError::NoListener
+                | ServeError::Bind { .. }
+                | ServeError::PortsFile { .. }
+                | ServeError::Signals(_)
+                | ServeError::BrokerFailed => FAILED.into(),
+            }
         }
     }
 }

@@ -40,8 +40,14 @@ shell_counters! {
     connect_timeouts,
     /// Clients that authentication refused.
     authentications_refused,
-    /// Connections that ended because the client broke the protocol.
+    /// Connections that ended because the client broke the protocol, as far as that can be told without the broker.
     protocol_errors,
+    /// Of these, those whose packet had too many user properties or topic filters.
+    refused_packet_parts,
+    /// Of these, those whose packet was too large: before CONNECT was accepted, or for our Maximum Packet Size.
+    refused_packet_size,
+    /// Of these, those with more messages under way than our Receive Maximum.
+    refused_receive_maximum,
     /// Connections on which nothing came for one and a half times the keep-alive.
     keep_alive_timeouts,
     /// Connections that took nothing of what was written to them for too long.

@@ -128,6 +128,12 @@ impl Accounts {
         self.unauthenticated.as_ref()
     }
 
+    /// The user of this name, if it shows so by a certificate.
+    pub(super) fn certified(&self, name: &str) -> Option<&Arc<str>> {
+        let (name, account) = self.users.get_key_value(name)?;
+        matches!(account, Account::Certificate).then_some(name)
+    }
+
     /// The user of this name, if it has this password. Takes no less time for a user that is not there.
     ///
     /// It computes: not for the threads of the runtime.

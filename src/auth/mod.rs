@@ -52,6 +52,8 @@ pub enum AuthSettings {
 pub struct Attempt {
     /// Where it comes from.
     pub origin: Origin,
+    /// Who it is according to its certificate, where it has shown one that was verified.
+    pub certificate: Option<Arc<str>>,
     /// The user name of its CONNECT.
     pub username: Option<Arc<str>>,
     /// The password of its CONNECT.
@@ -121,7 +123,14 @@ impl Authenticator {
                 Doors::Open | Doors::ThisHost | Doors::Guarded { .. } => Ok(Identity::Anonymous),
             };
         };
+        let certified = attempt.certificate.and_then(|name| accounts.certified(&name));
         let user = match (attempt.username, attempt.password) {
+            // The certificate says who it is, and a password would add nothing to that.
+            (None, _) if certified.is_some() => certified.cloned(),
+            // A user name may confirm it. Another is a contradiction: it is nobody, whatever its password.
+            (Some(username), _) if certified.is_some() => {
+                certified.filter(|user| ***user == *username).cloned()
+            }
             (None, None) => accounts.anonymous().cloned(),
             (Some(username), Some(password)) => self.verify(Arc::clone(&state), username, password).await?,
             // A name alone would be that of a certificate, and there is none: who has no certificate has no name.

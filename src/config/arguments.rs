@@ -9,7 +9,7 @@ use std::str::FromStr;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, value_parser};
 
-use super::choices::{Level, Overlapping, Policy, Strategy};
+use super::choices::{CertIdentity, ClientCert, Level, Overlapping, Policy, Strategy};
 use super::units::{ByteSize, TimeSpan, size, time, time_above_zero};
 use crate::broker::BrokerLimits;
 use crate::connection::ConnectionLimits;
@@ -25,7 +25,7 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("
 /// unit (64KiB, 16MiB, 1GiB). Times are seconds, plain (90) or with units (1m30s, 2h, 7d).
 ///
 /// Exit codes: 0 stopped as asked, 1 failed while starting to listen or running, 2 wrong command line, 78 wrong auth
-/// file.
+/// file, certificate or key.
 #[derive(Debug, Parser)]
 #[command(name = "mqtt-broker", version = VERSION, max_term_width = 100)]
 pub(super) struct Arguments {
@@ -35,6 +35,8 @@ pub(super) struct Arguments {
     pub(super) log: LogArguments,
     #[command(flatten)]
     pub(super) listeners: ListenerArguments,
+    #[command(flatten)]
+    pub(super) tls: TlsArguments,
     #[command(flatten)]
     pub(super) sockets: SocketArguments,
     #[command(flatten)]
@@ -87,15 +89,15 @@ pub(super) struct ListenerArguments {
     /// is no other listener]
     #[arg(long, value_name = "PORT", action = ArgAction::Append)]
     pub(super) tcp_port: Vec<u16>,
-    /// Listen for MQTT over TLS on this port; not in this build yet
-    #[arg(long, value_name = "PORT")]
-    pub(super) tls_port: Option<u16>,
+    /// Listen for MQTT over TLS on this port; 0 takes a free one; may be given several times
+    #[arg(long, value_name = "PORT", action = ArgAction::Append)]
+    pub(super) tls_port: Vec<u16>,
     /// Listen for MQTT over WebSocket on this port; 0 takes a free one; may be given several times
     #[arg(long, value_name = "PORT", action = ArgAction::Append)]
     pub(super) ws_port: Vec<u16>,
-    /// Listen for MQTT over WebSocket over TLS on this port; not in this build yet
-    #[arg(long, value_name = "PORT")]
-    pub(super) ws_tls_port: Option<u16>,
+    /// Listen for MQTT over WebSocket over TLS on this port; 0 takes a free one; may be given several times
+    #[arg(long, value_name = "PORT", action = ArgAction::Append)]
+    pub(super) ws_tls_port: Vec<u16>,
     /// Serve WebSocket at this path; may be given several times [default: /mqtt and /]
     #[arg(long, value_name = "PATH", action = ArgAction::Append, value_parser = RequestPath::from_str)]
     pub(super) ws_path: Vec<RequestPath>,
@@ -116,12 +118,32 @@ pub(super) struct ListenerArguments {
     /// Write the addresses and ports to this file once the broker listens
     #[arg(long, value_name = "FILE")]
     pub(super) ports_file: Option<PathBuf>,
-    /// Show clients the certificate chain in this PEM file; not in this build yet
-    #[arg(long, value_name = "FILE")]
-    pub(super) server_crt: Option<PathBuf>,
-    /// Take the private key for it from this PEM file; not in this build yet
-    #[arg(long, value_name = "FILE")]
-    pub(super) server_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "TLS")]
+pub(super) struct TlsArguments {
+    /// Show clients the certificate in this PEM file, and those behind it, which lead to a root; may be given several
+    /// times: the name by which a client calls the server chooses, and where none fits the first is shown
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(super) server_crt: Vec<PathBuf>,
+    /// Take the private key for it from this PEM file: PKCS#8, PKCS#1 or SEC1, not encrypted; once for each
+    /// --server-crt, in the same order
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(super) server_key: Vec<PathBuf>,
+    /// Ask clients for a certificate [default: optional with --client-ca, otherwise off]
+    #[arg(long, value_name = "WHETHER")]
+    pub(super) client_cert: Option<ClientCert>,
+    /// Take the certificates of clients from the authorities in this PEM file; may be given several times
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(super) client_ca: Vec<PathBuf>,
+    /// Refuse the certificates that are revoked by the list in this file, PEM or DER; may be given several times.
+    /// Those of an authority without a list are taken
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(super) client_crl: Vec<PathBuf>,
+    /// Find the name of the auth file's user of method "client_cert" in this part of the client's certificate
+    #[arg(long, value_name = "PART", default_value = "cn")]
+    pub(super) client_cert_identity: CertIdentity,
 }
 
 #[derive(Debug, Args)]
@@ -355,7 +377,7 @@ fn packet_before_connect() -> ByteSize {
 fn parse_address(text: &str) -> Result<IpAddr, String> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     bare.parse().map_err(|_| {
-        "expected an IP address such as 127.0.0.1 or ::1, without a port: that is named by --tcp-port and its like"
+        "expected an IP address such as 127.0.0.1 or ::1, without a port: that is named by --tcp-port"
             .to_owned()
     })
 }

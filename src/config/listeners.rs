@@ -39,32 +39,48 @@ pub(super) fn listeners(
     if unix.len() > 0 {
         return Err("--unix-socket: this system has no Unix sockets".to_owned());
     }
-    let ListenerArguments { tcp_port, ws_port, bind, .. } = arguments;
-    let is_alone = ws_port.is_empty() && unix.len() == 0;
-    let tcp_ports = if tcp_port.is_empty() && is_alone { &[DEFAULT_PORT] } else { &**tcp_port };
-    if tcp_ports.is_empty() && ws_port.is_empty() && !bind.is_empty() {
-        return Err("--bind names addresses but no option names a port: expected --tcp-port".to_owned());
-    }
+    let ListenerArguments { tcp_port, tls_port, ws_port, ws_tls_port, bind, .. } = arguments;
+    let has_port = [tcp_port, tls_port, ws_port, ws_tls_port].into_iter().any(|ports| !ports.is_empty());
+    let tcp_ports = match &arguments.unix_socket {
+        None if !has_port => &[DEFAULT_PORT],
+        Some(_) if !has_port && !bind.is_empty() => {
+            return Err(
+                "--bind names addresses but no option names a port: expected --tcp-port, --tls-port, \
+                        --ws-port or --ws-tls-port"
+                    .to_owned(),
+            );
+        }
+        Some(_) | None => &**tcp_port,
+    };
     let options = websocket_options(arguments)?;
-    let tcp = sockets(tcp_ports, bind, ipv6)
-        .into_iter()
-        .map(|address| ListenerConfig::Tcp { address, socket: socket.clone() });
-    let websocket = sockets(ws_port, bind, ipv6).into_iter().map(|address| ListenerConfig::WebSocket {
+    let on = |ports: &[u16], config: &dyn Fn(SocketAddr) -> ListenerConfig| {
+        sockets(ports, bind, ipv6).into_iter().map(config).collect::<Vec<_>>()
+    };
+    let socket = || socket.clone();
+    let mut listeners = on(tcp_ports, &|address| ListenerConfig::Tcp { address, socket: socket() });
+    listeners.extend(on(tls_port, &|address| ListenerConfig::Tls { address, socket: socket() }));
+    listeners.extend(on(ws_port, &|address| ListenerConfig::WebSocket {
         address,
-        socket: socket.clone(),
+        socket: socket(),
         options: options.clone(),
-    });
-    Ok(tcp.chain(websocket).chain(unix).collect())
+    }));
+    listeners.extend(on(ws_tls_port, &|address| ListenerConfig::WebSocketTls {
+        address,
+        socket: socket(),
+        options: options.clone(),
+    }));
+    listeners.extend(unix);
+    Ok(listeners)
 }
 
 /// Which requests are taken, where there is a listener for them.
 fn websocket_options(arguments: &ListenerArguments) -> Result<WebSocketOptions, String> {
-    let ListenerArguments { ws_port, ws_path, ws_origin, .. } = arguments;
-    if ws_port.is_empty() {
+    let ListenerArguments { ws_port, ws_tls_port, ws_path, ws_origin, .. } = arguments;
+    if ws_port.is_empty() && ws_tls_port.is_empty() {
         for (option, given) in [("--ws-path", !ws_path.is_empty()), ("--ws-origin", !ws_origin.is_empty())] {
             if given {
                 return Err(format!(
-                    "{option} is about WebSocket, for which there is no listener: expected --ws-port"
+                    "{option} is about WebSocket, for which there is no listener: expected --ws-port or --ws-tls-port"
                 ));
             }
         }
@@ -101,19 +117,10 @@ fn addresses(bind: &[IpAddr], ipv6: Ipv6) -> Vec<IpAddr> {
 }
 
 fn refuse_what_is_not_built(arguments: &ListenerArguments) -> Result<(), String> {
-    let ListenerArguments { tls_port, ws_tls_port, quic_port, server_crt, server_key, .. } = arguments;
-    for (option, given, transport) in [
-        ("--tls-port", tls_port.is_some(), "TLS"),
-        ("--ws-tls-port", ws_tls_port.is_some(), "WebSocket over TLS"),
-        ("--quic-port", quic_port.is_some(), "QUIC"),
-        ("--server-crt", server_crt.is_some(), "TLS"),
-        ("--server-key", server_key.is_some(), "TLS"),
-    ] {
-        if given {
-            return Err(format!(
-                "{option} cannot be used: this build does not have {transport} yet, expected --tcp-port or --unix-socket"
-            ));
-        }
+    if arguments.quic_port.is_some() {
+        return Err("--quic-port cannot be used: this build does not have QUIC yet, expected --tcp-port, --tls-port, \
+                    --ws-port, --ws-tls-port or --unix-socket"
+            .to_owned());
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod arguments;
 mod choices;
 mod listeners;
 mod runtime;
+mod tls;
 mod units;
 
 use std::ffi::OsString;
@@ -75,12 +76,14 @@ impl Config {
         if ipv6 == Ipv6::Absent && arguments.listeners.bind.is_empty() {
             notes.push("this host has no IPv6: the broker listens on IPv4 only".to_owned());
         }
+        let tls = tls::tls_settings(&arguments.tls, &listeners, &mut notes).map_err(wrong)?;
         Ok(Self {
             runtime: runtime_settings(&arguments.runtime),
             log: LogSettings { level: arguments.log.log_level.into() },
             auth: auth_settings(&arguments.authentication).map_err(wrong)?,
             server: ServerConfig {
                 listeners,
+                tls,
                 broker: broker_config(&arguments),
                 connection: connection_limits(&arguments),
                 accept: AcceptLimits {

@@ -4,6 +4,9 @@ use std::path::Path;
 
 use super::*;
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
+use crate::transport::tls::{
+    CertificateFiles, ClientCertificate, ClientSettings, IdentitySource, TlsSettings,
+};
 use crate::transport::{ListenerConfig, SocketOptions, WebSocketOptions};
 
 fn parse_on(ipv6: Ipv6, line: &str) -> Result<Config, clap::Error> {
@@ -50,20 +53,27 @@ fn tcp(address: &str) -> ListenerConfig {
     ListenerConfig::Tcp { address: address.parse().unwrap(), socket: SocketOptions::default() }
 }
 
-fn websocket(address: &str, paths: &[&str], origins: &[&str]) -> ListenerConfig {
+fn websocket_options(paths: &[&str], origins: &[&str]) -> WebSocketOptions {
+    WebSocketOptions {
+        paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
+        origins: origins.iter().map(|origin| origin.parse().unwrap()).collect(),
+    }
+}
+
+fn websocket(address: &str, options: &WebSocketOptions) -> ListenerConfig {
     ListenerConfig::WebSocket {
         address: address.parse().unwrap(),
         socket: SocketOptions::default(),
-        options: WebSocketOptions {
-            paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
-            origins: origins.iter().map(|origin| origin.parse().unwrap()).collect(),
-        },
+        options: options.clone(),
     }
 }
 
 fn sockets(config: &mut Config) -> impl Iterator<Item = &mut SocketOptions> {
     config.server.listeners.iter_mut().filter_map(|listener| match listener {
-        ListenerConfig::Tcp { socket, .. } | ListenerConfig::WebSocket { socket, .. } => Some(socket),
+        ListenerConfig::Tcp { socket, .. }
+        | ListenerConfig::Tls { socket, .. }
+        | ListenerConfig::WebSocket { socket, .. }
+        | ListenerConfig::WebSocketTls { socket, .. } => Some(socket),
         ListenerConfig::Unix { .. } => None,
     })
 }
@@ -150,20 +160,28 @@ fn listeners_follow_from_ports_addresses_and_paths() {
 
 #[test]
 fn websocket_listeners_have_ports_paths_and_origins() {
-    let usual = ["/mqtt", "/"];
+    let usual = websocket_options(&["/mqtt", "/"], &[]);
+    let other = websocket_options(&["/a", "/b"], &["https://a.example", "null"]);
     for (line, listeners) in [
-        ("--ws-port 80", vec![websocket("0.0.0.0:80", &usual, &[]), websocket("[::]:80", &usual, &[])]),
+        ("--ws-port 80", vec![websocket("0.0.0.0:80", &usual), websocket("[::]:80", &usual)]),
         (
             "--bind ::1 --ws-port 0 --ws-port 81 --tcp-port 1",
-            vec![tcp("[::1]:1"), websocket("[::1]:0", &usual, &[]), websocket("[::1]:81", &usual, &[])],
+            vec![tcp("[::1]:1"), websocket("[::1]:0", &usual), websocket("[::1]:81", &usual)],
         ),
         (
             "--bind ::1 --ws-port 80 --ws-path /a --ws-path /b --ws-origin https://a.example --ws-origin null",
-            vec![websocket("[::1]:80", &["/a", "/b"], &["https://a.example", "null"])],
+            vec![websocket("[::1]:80", &other)],
         ),
     ] {
         check!(line, server.listeners = listeners);
     }
+    let config = parsed("--bind ::1 --ws-tls-port 443 --ws-path /a --server-crt a --server-key b");
+    let [ListenerConfig::WebSocketTls { address, options, .. }] = &config.server.listeners[..] else {
+        panic!("{:?}", config.server.listeners)
+    };
+    assert_eq!((*address, options), ("[::1]:443".parse().unwrap(), &websocket_options(&["/a"], &[])));
+    assert!(config.server.tls.is_some());
+    check_refused("--ws-tls-port 443", &["--ws-tls-port", "expected --server-crt and --server-key"]);
     check_refused("--ws-port 80 --ws-path mqtt", &["'mqtt'", "--ws-path", "such as /mqtt"]);
     check_refused(
         "--ws-port 80 --ws-origin a.example",
@@ -185,18 +203,71 @@ fn a_host_without_ipv6_is_served_on_ipv4_unless_asked_otherwise() {
 
 #[test]
 fn transports_that_are_not_built_are_refused_in_a_sentence() {
-    for (option, value, transport) in [
-        ("--tls-port", "8883", "TLS"),
-        ("--ws-tls-port", "443", "WebSocket over TLS"),
-        ("--quic-port", "14567", "QUIC"),
-        ("--server-crt", "server.crt", "TLS"),
-        ("--server-key", "server.key", "TLS"),
-    ] {
-        let sentence =
-            format!("{option} cannot be used: this build does not have {transport} yet, expected --tcp-port");
-        check_refused(&format!("{option} {value}"), &[&sentence]);
-    }
+    check_refused(
+        "--quic-port 14567",
+        &["--quic-port cannot be used: this build does not have QUIC yet, expected --tcp-port"],
+    );
+    check_refused("--ws-port x", &["'x'", "--ws-port"]);
+}
+
+#[test]
+fn tls_listeners_have_certificates() {
+    let tls = |address: &str| ListenerConfig::Tls {
+        address: address.parse().unwrap(),
+        socket: SocketOptions::default(),
+    };
+    let files = |chain: &str, key: &str| CertificateFiles { chain: chain.into(), key: key.into() };
+    let one = "--tls-port 1 --bind ::1 --server-crt a.crt --server-key a.key";
+    let settings =
+        || TlsSettings { certificates: vec![files("a.crt", "a.key")], clients: ClientSettings::default() };
+    check(one, |c| {
+        c.server.listeners = vec![tls("[::1]:1")];
+        c.server.tls = Some(settings());
+    });
+    check(&format!("{one} --tls-port 2 --tcp-port 3 --server-key b.key --server-crt b.crt"), |c| {
+        c.server.listeners = vec![tcp("[::1]:3"), tls("[::1]:1"), tls("[::1]:2")];
+        let certificates = vec![files("a.crt", "a.key"), files("b.crt", "b.key")];
+        c.server.tls = Some(TlsSettings { certificates, ..settings() });
+    });
+    check_refused("--tls-port 1", &["--tls-port", "expected --server-crt and --server-key"]);
+    check_refused("--tls-port 1 --server-crt a", &["--server-crt is given once and --server-key not at all"]);
+    check_refused(&format!("{one} --server-key b"), &["once", "2 times", "one --server-key for each"]);
     check_refused("--tls-port x", &["'x'", "--tls-port"]);
+
+    let useless = parsed("--server-crt a --server-key b");
+    assert_eq!((useless.server.tls, useless.notes.len()), (None, 1));
+}
+
+#[test]
+fn clients_are_asked_for_certificates_of_certain_authorities() {
+    let one = "--tls-port 1 --server-crt a --server-key b";
+    let clients = |line: &str| parsed(&format!("{one} {line}")).server.tls.unwrap().clients;
+    let expected = ClientSettings {
+        certificate: ClientCertificate::Optional,
+        authorities: vec!["ca".into(), "other".into()],
+        revocation_lists: vec!["crl".into()],
+        identity: IdentitySource::CommonName,
+    };
+    assert_eq!(clients("--client-ca ca --client-ca other --client-crl crl"), expected);
+    assert_eq!(clients("--client-cert off"), ClientSettings::default());
+    for (word, certificate) in
+        [("optional", ClientCertificate::Optional), ("required", ClientCertificate::Required)]
+    {
+        assert_eq!(clients(&format!("--client-ca ca --client-cert {word}")).certificate, certificate);
+        check_refused(&format!("{one} --client-cert {word}"), &["--client-cert", "expected --client-ca"]);
+    }
+    for (word, identity) in [
+        ("cn", IdentitySource::CommonName),
+        ("san-dns", IdentitySource::DnsName),
+        ("san-uri", IdentitySource::Uri),
+        ("subject", IdentitySource::Subject),
+    ] {
+        assert_eq!(clients(&format!("--client-cert-identity {word}")).identity, identity);
+    }
+    check_refused(&format!("{one} --client-ca ca --client-cert off"), &["--client-ca", "--client-cert off"]);
+    check_refused(&format!("{one} --client-crl crl"), &["--client-crl", "expected --client-ca"]);
+    check_refused(&format!("{one} --client-cert yes"), &["'yes'", "off, optional, required"]);
+    check_refused(&format!("{one} --client-cert-identity san"), &["'san'", "cn, san-dns, san-uri, subject"]);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Where connections are taken on.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,12 +8,12 @@ use std::time::Duration;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
 
 use super::admission::{Admission, Full, Place, Unfinished};
-use crate::actor::{Endpoint, Newcomer, Surroundings};
+use super::visit::Visit;
+use crate::actor::{Newcomer, Surroundings};
 use crate::broker::ConnectionId;
-use crate::clock::Instant;
 use crate::transport::{Accepted, Handshake, Listener, Peer, Plain};
 
 /// Takes connections on and starts their endpoints.
@@ -59,7 +58,9 @@ impl Reception {
         };
         match accepted {
             Accepted::Tcp(stream, peer) => self.start(stream, peer, Plain, places),
+            Accepted::Tls(stream, peer, layer) => self.start(stream, peer, layer, places),
             Accepted::WebSocket(stream, peer, upgrade) => self.start(stream, peer, upgrade, places),
+            Accepted::WebSocketTls(stream, peer, layers) => self.start(stream, peer, layers, places),
             Accepted::Unix(stream, peer) => self.start(stream, peer, Plain, places),
         }
     }
@@ -71,18 +72,9 @@ impl Reception {
         H: Handshake<S>,
     {
         let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
-        let around = Arc::clone(&self.around);
-        let visit = Visit::begin(id, &peer, Arc::clone(&around), place);
-        self.endpoints.spawn(async move {
-            let accepted = around.clock.now();
-            // In a box, so that its size is given back when it is over.
-            let opened = Box::pin(open(stream, peer, handshake, id, accepted, &around)).await;
-            if let Some((stream, peer)) = opened {
-                let newcomer = Newcomer { peer, id, accepted, unfinished: Box::new(unfinished) };
-                Endpoint::new(stream, newcomer, around).run().await;
-            }
-            drop(visit);
-        });
+        let newcomer =
+            Newcomer { peer, id, accepted: self.around.clock.now(), unfinished: Box::new(unfinished) };
+        self.endpoints.spawn(Visit::begin(stream, handshake, newcomer, place, Arc::clone(&self.around)));
     }
 
     /// Which version of MQTT would be spoken is not known yet, so that nothing can be said: the stream is dropped.
@@ -104,60 +96,6 @@ impl Reception {
         if refused.is_power_of_two() {
             warn!(%peer, refused, "connection refused: {limit}");
         }
-    }
-}
-
-/// Performs the handshake, as long as the time until CONNECT and the server last.
-async fn open<S, H: Handshake<S>>(
-    stream: S,
-    peer: Peer,
-    handshake: H,
-    id: ConnectionId,
-    accepted: Instant,
-    around: &Surroundings,
-) -> Option<(H::Stream, Peer)> {
-    let from = peer.clone();
-    let deadline = around.clock.to_tokio(accepted + around.limits.connect_timeout);
-    let performed = time::timeout_at(deadline, handshake.perform(stream, peer));
-    match around.shutdown.run_until_cancelled(performed).await? {
-        Ok(Ok(opened)) => Some(opened),
-        Ok(Err(error)) => {
-            debug!(connection = %id, peer = %from, %error, "the handshake failed");
-            around.counters.handshakes_failed.increment();
-            None
-        }
-        Err(_) => {
-            debug!(connection = %id, peer = %from, "the handshake was not done in time");
-            around.counters.connect_timeouts.increment();
-            None
-        }
-    }
-}
-
-/// A connection from its beginning to its end, whatever ends it.
-struct Visit {
-    id: ConnectionId,
-    transport: &'static str,
-    address: Option<SocketAddr>,
-    around: Arc<Surroundings>,
-    _place: Place,
-}
-
-impl Visit {
-    fn begin(id: ConnectionId, peer: &Peer, around: Arc<Surroundings>, place: Place) -> Self {
-        around.counters.connections_accepted.increment();
-        Self { id, transport: peer.transport, address: peer.address, around, _place: place }
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.around.counters.panics.increment();
-            let peer = Peer::new(self.transport, self.address);
-            error!(connection = %self.id, %peer, "a fault ended a connection");
-        }
-        self.around.counters.connections_ended.increment();
     }
 }
 

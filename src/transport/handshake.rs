@@ -72,6 +72,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
+    use crate::transport::Transport;
 
     /// Expects one byte, and adds it to what the peer is known as.
     struct Expect(u8);
@@ -93,7 +94,7 @@ mod tests {
     async fn perform(bytes: &[u8]) -> Result<(DuplexStream, Peer), HandshakeError> {
         let (mut theirs, ours) = tokio::io::duplex(16);
         theirs.write_all(bytes).await.unwrap();
-        Then(Expect(b'a'), Then(Plain, Expect(b'b'))).perform(ours, Peer::new("test", None)).await
+        Then(Expect(b'a'), Then(Plain, Expect(b'b'))).perform(ours, Peer::new(Transport::Unix, None)).await
     }
 
     #[tokio::test]

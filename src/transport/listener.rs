@@ -4,12 +4,14 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
+use super::tls::{Application, Tls, TlsLayer};
 use super::unix::OwnedUnixListener;
 use super::websocket::Upgrade;
-use super::{ListenerConfig, Peer, SocketOptions, tcp};
+use super::{ListenerConfig, Peer, SocketOptions, Then, Transport, tcp};
 
 /// Somewhere connections come from.
 #[derive(Debug)]
@@ -21,14 +23,32 @@ pub enum Listener {
         /// How its connections are set up.
         socket: SocketOptions,
     },
-    /// WebSocket over TCP.
-    WebSocket {
-        /// The listener for TCP.
+    /// TLS over TCP.
+    Tls {
+        /// The listener itself.
         listener: TcpListener,
         /// How its connections are set up.
         socket: SocketOptions,
-        /// What makes each a WebSocket.
+        /// What its connections open.
+        layer: TlsLayer,
+    },
+    /// WebSocket over TCP.
+    WebSocket {
+        /// The listener itself.
+        listener: TcpListener,
+        /// How its connections are set up.
+        socket: SocketOptions,
+        /// What its connections begin with.
         upgrade: Upgrade,
+    },
+    /// WebSocket over TLS over TCP.
+    WebSocketTls {
+        /// The listener itself.
+        listener: TcpListener,
+        /// How its connections are set up.
+        socket: SocketOptions,
+        /// What its connections open, and begin with then.
+        layers: Then<TlsLayer, Upgrade>,
     },
     /// A Unix stream socket.
     Unix(OwnedUnixListener),
@@ -40,8 +60,12 @@ pub enum Listener {
 pub enum Accepted {
     /// Plain TCP.
     Tcp(TcpStream, Peer),
-    /// TCP that is still to become a WebSocket.
+    /// TLS over TCP.
+    Tls(TcpStream, Peer, TlsLayer),
+    /// WebSocket over TCP.
     WebSocket(TcpStream, Peer, Upgrade),
+    /// WebSocket over TLS over TCP.
+    WebSocketTls(TcpStream, Peer, Then<TlsLayer, Upgrade>),
     /// A Unix stream socket.
     Unix(UnixStream, Peer),
 }
@@ -53,23 +77,41 @@ pub enum Accepted {
 pub enum BoundAddress {
     /// Plain TCP.
     Tcp(SocketAddr),
+    /// TLS over TCP.
+    Tls(SocketAddr),
     /// WebSocket over TCP.
     WebSocket(SocketAddr),
+    /// WebSocket over TLS over TCP.
+    WebSocketTls(SocketAddr),
     /// A Unix stream socket.
     Unix(PathBuf),
 }
 
 impl Listener {
-    /// Begins to listen. To be called within the runtime.
-    pub fn bind(config: &ListenerConfig) -> io::Result<Self> {
+    /// Begins to listen. To be called within the runtime. A listener for TLS needs `tls`.
+    pub fn bind(config: &ListenerConfig, tls: Option<&Arc<Tls>>) -> io::Result<Self> {
+        let layer = |application| {
+            let tls = tls.ok_or_else(|| io::Error::other("there is no certificate for it"))?;
+            Ok::<_, io::Error>(tls.layer(application))
+        };
         match config {
             ListenerConfig::Tcp { address, socket } => {
                 Ok(Self::Tcp { listener: tcp::bind(*address, socket)?, socket: socket.clone() })
             }
-            ListenerConfig::WebSocket { address, socket, options } => Ok(Self::WebSocket {
+            ListenerConfig::Tls { address, socket } => Ok(Self::Tls {
+                layer: layer(Application::Mqtt)?,
                 listener: tcp::bind(*address, socket)?,
                 socket: socket.clone(),
+            }),
+            ListenerConfig::WebSocket { address, socket, options } => Ok(Self::WebSocket {
                 upgrade: Upgrade::new(options.clone()),
+                listener: tcp::bind(*address, socket)?,
+                socket: socket.clone(),
+            }),
+            ListenerConfig::WebSocketTls { address, socket, options } => Ok(Self::WebSocketTls {
+                layers: Then(layer(Application::Http)?, Upgrade::new(options.clone())),
+                listener: tcp::bind(*address, socket)?,
+                socket: socket.clone(),
             }),
             ListenerConfig::Unix { path } => OwnedUnixListener::bind(path).map(Self::Unix),
         }
@@ -79,7 +121,9 @@ impl Listener {
     pub fn address(&self) -> io::Result<BoundAddress> {
         match self {
             Self::Tcp { listener, .. } => listener.local_addr().map(BoundAddress::Tcp),
+            Self::Tls { listener, .. } => listener.local_addr().map(BoundAddress::Tls),
             Self::WebSocket { listener, .. } => listener.local_addr().map(BoundAddress::WebSocket),
+            Self::WebSocketTls { listener, .. } => listener.local_addr().map(BoundAddress::WebSocketTls),
             Self::Unix(listener) => Ok(BoundAddress::Unix(listener.path().to_owned())),
         }
     }
@@ -88,18 +132,32 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp { listener, socket } => {
-                let (stream, address) = listener.accept().await?;
-                tcp::set_up(&stream, socket)?;
-                Ok(Accepted::Tcp(stream, Peer::new("tcp", Some(address))))
+                let (stream, address) = tcp::accept(listener, socket).await?;
+                Ok(Accepted::Tcp(stream, Peer::new(Transport::Tcp, Some(address))))
+            }
+            Self::Tls { listener, socket, layer } => {
+                let (stream, address) = tcp::accept(listener, socket).await?;
+                Ok(Accepted::Tls(stream, Peer::new(Transport::Tls, Some(address)), layer.clone()))
             }
             Self::WebSocket { listener, socket, upgrade } => {
-                let (stream, address) = listener.accept().await?;
-                tcp::set_up(&stream, socket)?;
-                Ok(Accepted::WebSocket(stream, Peer::new("ws", Some(address)), upgrade.clone()))
+                let (stream, address) = tcp::accept(listener, socket).await?;
+                Ok(Accepted::WebSocket(
+                    stream,
+                    Peer::new(Transport::WebSocket, Some(address)),
+                    upgrade.clone(),
+                ))
+            }
+            Self::WebSocketTls { listener, socket, layers } => {
+                let (stream, address) = tcp::accept(listener, socket).await?;
+                Ok(Accepted::WebSocketTls(
+                    stream,
+                    Peer::new(Transport::WebSocketTls, Some(address)),
+                    layers.clone(),
+                ))
             }
             Self::Unix(listener) => {
                 let stream = listener.accept().await?;
-                Ok(Accepted::Unix(stream, Peer::new("unix", None)))
+                Ok(Accepted::Unix(stream, Peer::new(Transport::Unix, None)))
             }
         }
     }
@@ -109,7 +167,11 @@ impl Accepted {
     /// The other end, as far as it is known before the handshake.
     pub fn peer(&self) -> &Peer {
         match self {
-            Self::Tcp(_, peer) | Self::WebSocket(_, peer, _) | Self::Unix(_, peer) => peer,
+            Self::Tcp(_, peer)
+            | Self::Tls(_, peer, _)
+            | Self::WebSocket(_, peer, _)
+            | Self::WebSocketTls(_, peer, _)
+            | Self::Unix(_, peer) => peer,
         }
     }
 }
@@ -118,7 +180,9 @@ impl fmt::Display for BoundAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "tcp {address}"),
+            Self::Tls(address) => write!(f, "tls {address}"),
             Self::WebSocket(address) => write!(f, "ws {address}"),
+            Self::WebSocketTls(address) => write!(f, "wss {address}"),
             Self::Unix(path) => write!(f, "unix {}", path.display()),
         }
     }

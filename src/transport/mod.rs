@@ -3,6 +3,7 @@
 mod handshake;
 mod listener;
 mod tcp;
+pub mod tls;
 mod unix;
 pub mod websocket;
 
@@ -30,8 +31,24 @@ pub enum ListenerConfig {
         /// How its sockets are set up.
         socket: SocketOptions,
     },
+    /// TLS over TCP.
+    Tls {
+        /// Address and port; port 0 takes a free one.
+        address: SocketAddr,
+        /// How its sockets are set up.
+        socket: SocketOptions,
+    },
     /// WebSocket over TCP.
     WebSocket {
+        /// Address and port; port 0 takes a free one.
+        address: SocketAddr,
+        /// How its sockets are set up.
+        socket: SocketOptions,
+        /// Which requests are taken.
+        options: WebSocketOptions,
+    },
+    /// WebSocket over TLS over TCP.
+    WebSocketTls {
         /// Address and port; port 0 takes a free one.
         address: SocketAddr,
         /// How its sockets are set up.
@@ -71,7 +88,9 @@ impl fmt::Display for ListenerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { address, .. } => write!(f, "tcp {address}"),
+            Self::Tls { address, .. } => write!(f, "tls {address}"),
             Self::WebSocket { address, .. } => write!(f, "ws {address}"),
+            Self::WebSocketTls { address, .. } => write!(f, "wss {address}"),
             Self::Unix { path } => write!(f, "unix {}", path.display()),
         }
     }
@@ -80,8 +99,8 @@ impl fmt::Display for ListenerConfig {
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// How it is connected: `tcp`, `ws`, `unix`.
-    pub transport: &'static str,
+    /// How it is connected.
+    pub transport: Transport,
     /// Its address, where it has one.
     pub address: Option<SocketAddr>,
     /// Who it is according to its certificate, where it has shown one that was verified and that says so.
@@ -92,16 +111,38 @@ pub struct Peer {
 
 impl Peer {
     /// A peer of which no more is known.
-    pub const fn new(transport: &'static str, address: Option<SocketAddr>) -> Self {
+    pub const fn new(transport: Transport, address: Option<SocketAddr>) -> Self {
         Self { transport, address, certificate: None, server_name: None }
     }
 }
 
+/// What carries a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// WebSocket over TCP.
+    WebSocket,
+    /// WebSocket over TLS over TCP.
+    WebSocketTls,
+    /// A Unix stream socket.
+    Unix,
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.transport {
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+            Transport::WebSocket => "ws",
+            Transport::WebSocketTls => "wss",
+            Transport::Unix => "unix",
+        };
         match self.address {
-            Some(address) => write!(f, "{}:{address}", self.transport),
-            None => f.write_str(self.transport),
+            Some(address) => write!(f, "{transport}:{address}"),
+            None => f.write_str(transport),
         }
     }
 }

@@ -331,7 +331,7 @@ fn packets_with_errors_in_them_end_the_connection() {
                 frame(first ^ 0x02, &[0, 1]),
                 frame(first | 0x01, &[0, 1]),
             ] {
-                // [MQTT-2.2.2-2] came with 3.1.1, and older clients may repeat a PUBREL with DUP.
+                // [MQTT3-2.2.2-2] came with 3.1.1, and older clients may repeat a PUBREL with DUP.
                 let mut client = Client::connect(&broker, connect().version(version));
                 client.send(packet);
                 client.expect_disconnect_for(&[0x81, 0x82]);

@@ -226,6 +226,8 @@ impl Client {
                 self.received.extend_from_slice(&buffer[..count]);
                 count > 0
             }
+            // Nothing was read: the caller asks again. It happens where the whole process is stopped for a while.
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
             // Linux resets a connection that is closed before all that was sent has been read.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => false,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
@@ -432,7 +434,9 @@ impl Client {
                 self.received.extend_from_slice(&byte[..count]);
                 count == 0
             }
-            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            Err(error) => {
+                !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+            }
         }
     }
 

@@ -43,6 +43,7 @@ impl Arrival {
     pub(super) fn authenticate(&mut self, connect: Box<Connect>, peer: &Peer, auth: Arc<Authenticator>) {
         let attempt = Attempt {
             origin: peer.address.map_or(Origin::Unix, |address| Origin::Ip(address.ip())),
+            certificate: peer.certificate.clone(),
             username: connect.username.clone(),
             password: connect.password.clone(),
         };

@@ -11,15 +11,16 @@ mod outflow;
 use std::any::Any;
 use std::io;
 use std::mem;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::{self, Sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::handle::{BrokerHandle, Letter};
 use super::mailbox::{Mailbox, Overflowed};
@@ -67,7 +68,11 @@ pub struct Newcomer {
     pub unfinished: Box<dyn Any + Send>,
 }
 
-/// One connection: its stream, its protocol, and its way to and from the broker.
+/// One connection: its stream, its protocol, and its way to and from the broker. As a future it is complete when the
+/// connection has ended.
+///
+/// Written as a future by hand: there is one for each connection, and an `async` block would hold it several times
+/// over, once for each move.
 #[derive(Debug)]
 pub struct Endpoint<S> {
     stream: S,
@@ -81,6 +86,8 @@ pub struct Endpoint<S> {
     stage: Stage,
     /// Whether the broker knows about it, and does not know that it has ended.
     attached: bool,
+    /// Only where something is to happen in time.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -91,9 +98,9 @@ enum Stage {
     Attached,
     /// The client is to be told why it is closed. What it sent before is answered first, so that what it gets does
     /// not depend on how its bytes were cut.
-    Dismissed(Dismissal),
+    Dismissed(Box<Dismissal>),
     /// The last word has been said, or is being written.
-    Closing(Closing),
+    Closing(Box<Closing>),
     /// Nothing is left to be done.
     Ended,
 }
@@ -129,17 +136,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             outflow: Outflow::default(),
             stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone(), unfinished))),
             attached: false,
+            timer: None,
             around,
         }
     }
 
-    /// Serves the connection until it ends.
-    pub async fn run(mut self) {
-        let mut timer = pin!(time::sleep_until(self.around.clock.to_tokio(Instant::START)));
-        std::future::poll_fn(|cx| self.poll(cx, timer.as_mut())).await;
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<()> {
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = self.around.clock.now();
             // That there is no room yet is noticed where it matters.
@@ -148,13 +150,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             let progress = self.arrive(cx, now)
                 | self.read(cx, now)
                 | self.dismiss(cx, now)
-                | self.close(cx)
+                | self.close(cx, now)
                 | self.expire(now);
             if matches!(self.stage, Stage::Ended) && self.outbox.is_empty() {
                 return Poll::Ready(());
             }
             if !progress {
-                self.arm(timer, cx);
+                self.arm(cx);
                 return Poll::Pending;
             }
         }
@@ -214,7 +216,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         }
         let mut packets = Vec::new();
         let (stream, connection) = (Pin::new(&mut self.stream), &mut self.connection);
-        let read = scratch::with_read_buffer(|buffer| {
+        let read = scratch::with_read_buffer(self.around.limits.receive_buffer, |buffer| {
             let mut buffer = ReadBuf::new(buffer);
             stream.poll_read(cx, &mut buffer).map_ok(|()| {
                 let bytes = buffer.filled();
@@ -270,9 +272,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     fn misbehave(&mut self, error: ProtocolError) {
         debug!(connection = %self.id, peer = %self.peer, reason = %error.reason, detail = error.detail,
             "the client broke the protocol");
-        self.around.counters.protocol_errors.increment();
+        let counters = &self.around.counters;
+        counters.protocol_errors.increment();
+        if error.reason == ReasonCode::QuotaExceeded {
+            counters.refused_packet_parts.increment();
+        } else if error.reason == ReasonCode::PacketTooLarge {
+            counters.refused_packet_size.increment();
+        } else if error.reason == ReasonCode::ReceiveMaximumExceeded {
+            counters.refused_receive_maximum.increment();
+        }
         let ProtocolError { reason, detail } = error;
-        self.stage = Stage::Dismissed(Dismissal { how: Closure::Misbehaved(reason), reason, detail });
+        self.stage =
+            Stage::Dismissed(Box::new(Dismissal { how: Closure::Misbehaved(reason), reason, detail }));
     }
 
     /// The client broke the protocol that carries MQTT. There may still be a way to tell it: shutting the stream down
@@ -285,7 +296,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
 
     /// Closes the connection of a client that is to be told why, once all it sent before is answered.
     fn dismiss(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Stage::Dismissed(Dismissal { how, reason, detail }) = self.stage else { return false };
+        let Stage::Dismissed(dismissal) = &self.stage else { return false };
+        let Dismissal { how, reason, detail } = **dismissal;
         if !self.outbox.is_empty() || self.mailbox.has_unanswered_beyond(0) {
             return false;
         }
@@ -319,11 +331,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     fn begin_closing(&mut self, how: Closure, now: Instant) {
         self.report_end(how);
         let until = now + self.around.limits.close_timeout;
-        self.stage = Stage::Closing(Closing { until, is_shut: false, discarded: 0 });
+        self.stage = Stage::Closing(Box::new(Closing { until, is_shut: false, discarded: 0 }));
     }
 
     /// Goes on closing.
-    fn close(&mut self, cx: &mut Context<'_>) -> bool {
+    fn close(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        /// How long a client has to notice that we have closed, once it has been sent.
+        const LINGER: Duration = Duration::from_secs(1);
         /// As much as a client may still have under way when it is told to stop.
         const DISCARDED: usize = 16 << 20;
         let Stage::Closing(closing) = &mut self.stage else { return false };
@@ -331,14 +345,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         if !closing.is_shut && self.outflow.is_empty() {
             match stream.as_mut().poll_shutdown(cx) {
                 Poll::Pending => {}
-                Poll::Ready(Ok(())) => closing.is_shut = true,
+                Poll::Ready(Ok(())) => {
+                    closing.is_shut = true;
+                    closing.until = closing.until.min(now + LINGER);
+                }
                 Poll::Ready(Err(_)) => {
                     self.stage = Stage::Ended;
                     return true;
                 }
             }
         }
-        let read = scratch::with_read_buffer(|buffer| {
+        let read = scratch::with_read_buffer(self.around.limits.receive_buffer, |buffer| {
             let mut buffer = ReadBuf::new(buffer);
             stream.poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
         });
@@ -378,7 +395,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
 
     /// When something that should have happened will not have happened.
     fn deadline(&self) -> Option<Instant> {
-        match self.stage {
+        match &self.stage {
             Stage::Arriving(_) | Stage::Attached | Stage::Dismissed(_) => {
                 let stall = self.outflow.stuck_since().map(|since| since + self.around.limits.write_timeout);
                 [self.connection.deadline(), stall].into_iter().flatten().min()
@@ -414,11 +431,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
                 Some(Expired::KeepAlive) if self.attached && self.may_read() => {
                     debug!(connection = %self.id, peer = %self.peer, "nothing came for 1.5 times the keep-alive");
                     counters.keep_alive_timeouts.increment();
-                    self.stage = Stage::Dismissed(Dismissal {
+                    self.stage = Stage::Dismissed(Box::new(Dismissal {
                         how: Closure::KeepAlive,
                         reason: ReasonCode::KeepAliveTimeout,
                         detail: "nothing came for one and a half times the keep-alive",
-                    });
+                    }));
                 }
                 Some(Expired::KeepAlive) | None => self.connection.excuse_silence(now),
             }
@@ -428,8 +445,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
 
     /// Sets the timer. It is left alone when the deadline has only moved away, which it does with all that is read:
     /// it is cheaper to look again when it fires.
-    fn arm(&self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) {
+    fn arm(&mut self, cx: &mut Context<'_>) {
         let Some(at) = self.deadline().map(|at| self.around.clock.to_tokio(at)) else { return };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(time::sleep_until(at)));
         if at < timer.deadline() || timer.as_mut().poll(cx).is_ready() {
             timer.as_mut().reset(at);
             if timer.as_mut().poll(cx).is_ready() {
@@ -439,9 +457,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     }
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Endpoint<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.get_mut().turn(cx)
+    }
+}
+
 impl<S> Drop for Endpoint<S> {
     /// Sees to it that the broker hears of the end, however it came.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.around.counters.panics.increment();
+            error!(connection = %self.id, peer = %self.peer, "a fault ended a connection");
+        }
         if !self.attached {
             return;
         }

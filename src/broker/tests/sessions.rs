@@ -175,6 +175,11 @@ fn a_delayed_will_is_published_when_the_session_ends() {
     rig.connect(Connect { clean_start: true, ..v5("c") });
     rig.expect(watcher, &["will/x gone q0"]);
 
+    // A session that ends with its connection ends when it is taken over.
+    let _taken_over = rig.connect(with_will(0));
+    rig.connect(v5("c"));
+    rig.expect(watcher, &["will/x gone q0"]);
+
     // A connection that goes on with the session in time keeps the will from being published [MQTT-3.1.3-9].
     let _taken_over = rig.connect(with_will(1_000));
     rig.connect(v5("c"));

@@ -124,7 +124,7 @@ const OPTION_RESERVED: u8 = 0b1100_0000;
 
 impl SubscriptionOptions {
     fn decode(bits: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        // [MQTT-3.8.3-5], [MQTT3-3-8.3-4]
+        // [MQTT-3.8.3-5], [MQTT3-3.8.3-4]
         let reserved = if version.is_v5() { OPTION_RESERVED } else { !OPTION_QOS };
         if bits & reserved != 0 {
             return Err(DecodeError::malformed("subscription options have reserved bits"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time;
+use tokio::{task, time};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -39,6 +39,9 @@ impl Reception {
                 Ok(accepted) => {
                     trouble.is_over();
                     self.take_on(accepted);
+                    // The runtime runs first what was spawned last: let it begin, so that connections are heard in
+                    // the order in which they came, as far as that depends on us.
+                    task::yield_now().await;
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {

@@ -209,3 +209,82 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
         Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    /// A WebSocket over a pipe that takes so many bytes at once, and the client's end of the pipe.
+    fn pair(capacity: usize) -> (WebSocket<DuplexStream>, DuplexStream) {
+        let (ours, theirs) = duplex(capacity);
+        (WebSocket::new(ours, Bytes::new()), theirs)
+    }
+
+    #[test]
+    fn a_connection_that_is_idle_owns_little_beyond_its_stream() {
+        assert!(size_of::<WebSocket<()>>() <= 256, "{}", size_of::<WebSocket<()>>());
+    }
+
+    #[tokio::test]
+    async fn a_write_that_is_taken_in_parts_is_one_frame() {
+        let (mut socket, mut client) = pair(7);
+        let payload: Vec<u8> = (0..=250).cycle().take(1_000).collect();
+        let expected = [&[0x82, 126, 3, 232][..], &payload].concat();
+        let mut received = vec![0; expected.len()];
+        let (written, read) = tokio::join!(socket.write_all(&payload), client.read_exact(&mut received));
+        written.unwrap();
+        read.unwrap();
+        assert_eq!(received, expected);
+    }
+
+    #[tokio::test]
+    async fn a_pong_waits_for_the_end_of_the_frame_under_way() {
+        let (mut socket, mut client) = pair(8);
+        let begun = socket.write(&[1; 20]).await.unwrap();
+        assert_eq!(begun, 6);
+        // A ping with the mask zero, and a byte to be read behind it.
+        let mut received = vec![0; 22 + 2];
+        let (_, _, read) = tokio::join!(
+            async {
+                let mut byte = [0];
+                socket.read_exact(&mut byte).await.unwrap();
+                socket.write_all(&[1; 14]).await.unwrap();
+                socket.flush().await.unwrap();
+            },
+            async { tokio::task::yield_now().await },
+            async {
+                client.write_all(&[0x89, 0x80, 0, 0, 0, 0]).await.unwrap();
+                client.write_all(&[0x82, 0x81, 0, 0, 0, 0, 9]).await.unwrap();
+                client.read_exact(&mut received).await
+            }
+        );
+        read.unwrap();
+        assert_eq!(received, [&[0x82, 20][..], &[1; 20], &[0x8A, 0]].concat());
+    }
+
+    #[tokio::test]
+    async fn what_came_with_the_request_is_read_first() {
+        let (ours, mut client) = duplex(64);
+        let early = Bytes::from_static(&[0x82, 0x83, 0, 0, 0, 0, 1, 2]);
+        let mut socket = WebSocket::new(ours, early);
+        client.write_all(&[3]).await.unwrap();
+        let mut bytes = [0; 3];
+        socket.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(bytes, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_breach_is_reported_behind_what_came_before_it_and_told_at_the_end() {
+        let (mut socket, mut client) = pair(64);
+        client.write_all(&[0x82, 0x81, 0, 0, 0, 0, 7, 0x81, 0x80]).await.unwrap();
+        assert_eq!(socket.read_u8().await.unwrap(), 7);
+        assert_eq!(socket.read_u8().await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        socket.write_all(&[8]).await.unwrap();
+        socket.shutdown().await.unwrap();
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, [0x82, 1, 8, 0x88, 2, 0x03, 0xEB]);
+    }
+}

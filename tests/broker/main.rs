@@ -38,6 +38,7 @@ mod size_limits;
 mod slow_subscriber;
 mod subscribe;
 mod takeover;
+mod tls;
 mod topic_alias;
 mod transports;
 mod unsubscribe;

@@ -19,6 +19,7 @@
 mod support;
 
 mod browser;
+mod certificates;
 mod mosquitto;
 mod mqttjs;
 mod paho;
@@ -119,18 +120,16 @@ fn main() -> ExitCode {
         for version in client.versions.iter().copied() {
             for scenario in Scenario::of(version) {
                 let name = format!("{}::{}::{}", client.name, version_name(version), scenario.name());
-                let missing = missing.clone();
-                trials.push(Trial::ignorable_test(name, move || match missing {
-                    Some(reason) if required => Err(reason.into()),
-                    Some(reason) => Ok(Completion::ignored_with(reason)),
-                    None => {
-                        let seen = play(client, scenario, version);
-                        scenario.check(version, &seen);
-                        Ok(Completion::Completed)
-                    }
+                trials.push(trial(name, missing.clone(), required, move || {
+                    let seen = play(client, scenario, version);
+                    scenario.check(version, &seen);
                 }));
             }
         }
+    }
+    for policy in ["optional", "required"] {
+        let name = format!("mosquitto::certificates::{policy}");
+        trials.push(trial(name, mosquitto::missing(), required, move || certificates::play(policy)));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -143,6 +142,23 @@ fn play(client: Client, scenario: Scenario, version: Version) -> Vec<String> {
         Play::AtPort(play) => play(scenario, version, port),
         Play::AtUrl(play) => play(scenario, version, &format!("{}://127.0.0.1:{port}", client.door.scheme())),
     }
+}
+
+/// A test, if nothing is missing for it.
+fn trial(
+    name: String,
+    missing: Option<String>,
+    required: bool,
+    play: impl FnOnce() + Send + 'static,
+) -> Trial {
+    Trial::ignorable_test(name, move || match missing {
+        Some(reason) if required => Err(reason.into()),
+        Some(reason) => Ok(Completion::ignored_with(reason)),
+        None => {
+            play();
+            Ok(Completion::Completed)
+        }
+    })
 }
 
 const fn version_name(version: Version) -> &'static str {

@@ -154,13 +154,13 @@ impl Tls {
             let file = certificate.file.display();
             match Validity::at(now, certificate.not_before, certificate.not_after) {
                 Validity::Past => {
-                    warn!(%file, "the server's certificate has expired: clients will refuse it")
+                    warn!(%file, "the server's certificate has expired: clients will refuse it");
                 }
                 Validity::Future => {
-                    warn!(%file, "the server's certificate is not valid yet: clients will refuse it")
+                    warn!(%file, "the server's certificate is not valid yet: clients will refuse it");
                 }
                 Validity::Ending { days_left } => {
-                    warn!(%file, days_left, "the server's certificate expires soon")
+                    warn!(%file, days_left, "the server's certificate expires soon");
                 }
                 Validity::Lasting { days_left } if report == Report::All => {
                     info!(%file, days_left, "the server's certificate is valid");

@@ -21,7 +21,7 @@ fn replay(target: &str, check: fn(&[u8])) {
     files.sort();
     assert!(!files.is_empty(), "{} is empty", folder.display());
     for file in files {
-        println!("{}", file.display()); // Shown if it fails.
+        eprintln!("{}", file.display()); // Shown if it fails.
         check(&fs::read(&file).unwrap());
     }
 }

@@ -50,7 +50,8 @@ impl Both {
     }
 
     fn subscribe(&mut self, filter: &SubscriptionFilter, session: SessionKey) {
-        let subscription = Subscription { session, options: SubscriptionOptions::default(), identifier: None };
+        let subscription =
+            Subscription { session, options: SubscriptionOptions::default(), identifier: None };
         let known = self.all_subscribed.iter().any(|there| *there == (filter.clone(), session));
         let key = match self.subscriptions.subscribe(filter, subscription) {
             Subscribed::New(key) => {
@@ -72,7 +73,8 @@ impl Both {
             return;
         }
         let (filter, session) = self.all_subscribed.swap_remove(choices.below(self.all_subscribed.len()));
-        let key = self.subscriptions.find(&filter, session).unwrap_or_else(|| panic!("{filter} is not there"));
+        let key =
+            self.subscriptions.find(&filter, session).unwrap_or_else(|| panic!("{filter} is not there"));
         self.subscriptions.unsubscribe(key, session);
         assert_eq!(self.subscriptions.find(&filter, session), None, "{filter} is still there");
     }
@@ -94,7 +96,8 @@ impl Both {
         }
         expected_sessions.sort_unstable();
         assert_eq!(sessions, expected_sessions, "{name} among {:?}", self.all_subscribed);
-        let filters = groups.iter().filter_map(|group| self.subscriptions.filter(SubscriptionKey::Shared(*group)));
+        let filters =
+            groups.iter().filter_map(|group| self.subscriptions.filter(SubscriptionKey::Shared(*group)));
         let found: BTreeSet<SubscriptionFilter> = filters.collect();
         assert_eq!(found, expected_groups, "{name} among {:?}", self.all_subscribed);
         assert_eq!(groups.len(), found.len(), "each group once");
@@ -142,7 +145,11 @@ impl Both {
 
     fn check_counts(&self) {
         assert_eq!(self.subscriptions.count(), self.all_subscribed.len());
-        assert_eq!(self.subscriptions.nodes() == 0, self.all_subscribed.is_empty(), "no more nodes than needed");
+        assert_eq!(
+            self.subscriptions.nodes() == 0,
+            self.all_subscribed.is_empty(),
+            "no more nodes than needed"
+        );
         assert_eq!(self.retained.len(), self.all_retained.len());
         let bytes: usize = self.retained.iter().map(|entry| entry.message.footprint()).sum();
         assert_eq!(self.retained.bytes(), bytes);

@@ -67,9 +67,9 @@ fn a_wrong_command_line_ends_with_2() {
         "error: invalid value '0' for '--worker-threads <THREADS>'",
     );
     directory.check_refused(
-        &["--ws-port", "1"],
+        &["--quic-port", "1"],
         2,
-        "error: --ws-port cannot be used: this build does not have",
+        "error: --tls-port, --ws-tls-port and --quic-port need a certificate and its private key",
     );
 }
 

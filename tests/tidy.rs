@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const IMPORTS: &[(&str, &[&str])] = &[
     ("mqtt", &["clock"]),
     ("clock", &[]),
-    ("transport", &[]),
+    ("transport", &["mqtt"]),
     ("connection", &["mqtt", "clock"]),
     ("broker", &["mqtt", "clock"]),
     ("auth", &["mqtt", "broker"]),

@@ -25,20 +25,24 @@ pub(super) fn tls_settings(
         return Err("--client-crl revokes what no authority has issued: expected --client-ca".to_owned());
     }
     let is_needed = listeners.iter().any(|listener| match listener {
-        ListenerConfig::Tls { .. } | ListenerConfig::Quic { .. } => true,
-        ListenerConfig::Tcp { .. } | ListenerConfig::Unix { .. } => false,
+        ListenerConfig::Tls { .. } | ListenerConfig::WebSocketTls { .. } | ListenerConfig::Quic { .. } => {
+            true
+        }
+        ListenerConfig::Tcp { .. } | ListenerConfig::WebSocket { .. } | ListenerConfig::Unix { .. } => false,
     });
     if !is_needed {
         if !server_crt.is_empty() || !client_ca.is_empty() {
             notes.push(
-                "the certificates are of no use: no listener has TLS (--tls-port, --quic-port)".to_owned(),
+                "the certificates are of no use: no listener has TLS (--tls-port, --ws-tls-port, --quic-port)"
+                    .to_owned(),
             );
         }
         return Ok(None);
     }
     if server_crt.is_empty() {
         return Err(
-            "--tls-port and --quic-port need a certificate and its private key: expected --server-crt and --server-key"
+            "--tls-port, --ws-tls-port and --quic-port need a certificate and its private key: expected --server-crt and \
+             --server-key"
                 .to_owned(),
         );
     }

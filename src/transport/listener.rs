@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use super::quic::{self, QuicLayer, QuicListener};
 use super::tls::{Application, Tls, TlsLayer};
 use super::unix::OwnedUnixListener;
-use super::{ListenerConfig, Peer, SocketOptions, Transport, tcp};
+use super::websocket::Upgrade;
+use super::{ListenerConfig, Peer, SocketOptions, Then, Transport, tcp};
 
 /// Somewhere connections come from.
 #[derive(Debug)]
@@ -33,6 +34,24 @@ pub enum Listener {
         /// What its connections open.
         layer: TlsLayer,
     },
+    /// WebSocket over TCP.
+    WebSocket {
+        /// The listener itself.
+        listener: TcpListener,
+        /// How its connections are set up.
+        socket: SocketOptions,
+        /// What its connections begin with.
+        upgrade: Upgrade,
+    },
+    /// WebSocket over TLS over TCP.
+    WebSocketTls {
+        /// The listener itself.
+        listener: TcpListener,
+        /// How its connections are set up.
+        socket: SocketOptions,
+        /// What its connections open, and begin with then.
+        layers: Then<TlsLayer, Upgrade>,
+    },
     /// QUIC over UDP.
     Quic(QuicListener),
     /// A Unix stream socket.
@@ -47,6 +66,10 @@ pub enum Accepted {
     Tcp(TcpStream, Peer),
     /// TLS over TCP.
     Tls(TcpStream, Peer, TlsLayer),
+    /// WebSocket over TCP.
+    WebSocket(TcpStream, Peer, Upgrade),
+    /// WebSocket over TLS over TCP.
+    WebSocketTls(TcpStream, Peer, Then<TlsLayer, Upgrade>),
     /// QUIC over UDP.
     Quic(Box<Incoming>, Peer, QuicLayer),
     /// A Unix stream socket.
@@ -62,6 +85,10 @@ pub enum BoundAddress {
     Tcp(SocketAddr),
     /// TLS over TCP.
     Tls(SocketAddr),
+    /// WebSocket over TCP.
+    WebSocket(SocketAddr),
+    /// WebSocket over TLS over TCP.
+    WebSocketTls(SocketAddr),
     /// QUIC over UDP.
     Quic(SocketAddr),
     /// A Unix stream socket.
@@ -81,6 +108,16 @@ impl Listener {
                 listener: tcp::bind(*address, socket)?,
                 socket: socket.clone(),
             }),
+            ListenerConfig::WebSocket { address, socket, options } => Ok(Self::WebSocket {
+                upgrade: Upgrade::new(options.clone()),
+                listener: tcp::bind(*address, socket)?,
+                socket: socket.clone(),
+            }),
+            ListenerConfig::WebSocketTls { address, socket, options } => Ok(Self::WebSocketTls {
+                layers: Then(tls()?.layer(Application::Http), Upgrade::new(options.clone())),
+                listener: tcp::bind(*address, socket)?,
+                socket: socket.clone(),
+            }),
             ListenerConfig::Quic { address, socket, settings } => {
                 QuicListener::bind(*address, socket, settings, tls()?).map(Self::Quic)
             }
@@ -93,6 +130,8 @@ impl Listener {
         match self {
             Self::Tcp { listener, .. } => listener.local_addr().map(BoundAddress::Tcp),
             Self::Tls { listener, .. } => listener.local_addr().map(BoundAddress::Tls),
+            Self::WebSocket { listener, .. } => listener.local_addr().map(BoundAddress::WebSocket),
+            Self::WebSocketTls { listener, .. } => listener.local_addr().map(BoundAddress::WebSocketTls),
             Self::Quic(listener) => listener.address().map(BoundAddress::Quic),
             Self::Unix(listener) => Ok(BoundAddress::Unix(listener.path().to_owned())),
         }
@@ -108,6 +147,22 @@ impl Listener {
             Self::Tls { listener, socket, layer } => {
                 let (stream, address) = tcp::accept(listener, socket).await?;
                 Ok(Accepted::Tls(stream, Peer::new(Transport::Tls, Some(address)), layer.clone()))
+            }
+            Self::WebSocket { listener, socket, upgrade } => {
+                let (stream, address) = tcp::accept(listener, socket).await?;
+                Ok(Accepted::WebSocket(
+                    stream,
+                    Peer::new(Transport::WebSocket, Some(address)),
+                    upgrade.clone(),
+                ))
+            }
+            Self::WebSocketTls { listener, socket, layers } => {
+                let (stream, address) = tcp::accept(listener, socket).await?;
+                Ok(Accepted::WebSocketTls(
+                    stream,
+                    Peer::new(Transport::WebSocketTls, Some(address)),
+                    layers.clone(),
+                ))
             }
             Self::Quic(listener) => {
                 let (incoming, layer) = listener.accept().await?;
@@ -126,7 +181,11 @@ impl Listener {
     pub fn idle(&self) -> impl Future<Output = ()> + Send + use<> {
         let idle = match self {
             Self::Quic(listener) => Some(listener.idle()),
-            Self::Tcp { .. } | Self::Tls { .. } | Self::Unix(_) => None,
+            Self::Tcp { .. }
+            | Self::Tls { .. }
+            | Self::WebSocket { .. }
+            | Self::WebSocketTls { .. }
+            | Self::Unix(_) => None,
         };
         async {
             if let Some(idle) = idle {
@@ -144,14 +203,21 @@ impl Accepted {
             Self::Quic(incoming, peer, layer) => {
                 quic::ask_for_address(incoming).map(|incoming| Self::Quic(incoming, peer, layer))
             }
-            Self::Tcp(..) | Self::Tls(..) | Self::Unix(..) => Some(self),
+            Self::Tcp(..) | Self::Tls(..) | Self::WebSocket(..) | Self::WebSocketTls(..) | Self::Unix(..) => {
+                Some(self)
+            }
         }
     }
 
     /// The other end, as far as it is known before the handshake.
     pub fn peer(&self) -> &Peer {
         match self {
-            Self::Tcp(_, peer) | Self::Tls(_, peer, _) | Self::Quic(_, peer, _) | Self::Unix(_, peer) => peer,
+            Self::Tcp(_, peer)
+            | Self::Tls(_, peer, _)
+            | Self::WebSocket(_, peer, _)
+            | Self::WebSocketTls(_, peer, _)
+            | Self::Quic(_, peer, _)
+            | Self::Unix(_, peer) => peer,
         }
     }
 }
@@ -161,6 +227,8 @@ impl fmt::Display for BoundAddress {
         match self {
             Self::Tcp(address) => write!(f, "tcp {address}"),
             Self::Tls(address) => write!(f, "tls {address}"),
+            Self::WebSocket(address) => write!(f, "ws {address}"),
+            Self::WebSocketTls(address) => write!(f, "wss {address}"),
             Self::Quic(address) => write!(f, "quic {address}"),
             Self::Unix(path) => write!(f, "unix {}", path.display()),
         }

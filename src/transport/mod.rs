@@ -6,6 +6,7 @@ pub mod quic;
 mod tcp;
 pub mod tls;
 mod unix;
+pub mod websocket;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use handshake::{Handshake, HandshakeError, Plain, Then};
 pub use listener::{Accepted, BoundAddress, Listener};
 pub use unix::OwnedUnixListener;
+pub use websocket::WebSocketOptions;
 
 use quic::QuicSettings;
 
@@ -38,6 +40,24 @@ pub enum ListenerConfig {
         address: SocketAddr,
         /// How its sockets are set up.
         socket: SocketOptions,
+    },
+    /// WebSocket over TCP.
+    WebSocket {
+        /// Address and port; port 0 takes a free one.
+        address: SocketAddr,
+        /// How its sockets are set up.
+        socket: SocketOptions,
+        /// Which requests are taken.
+        options: WebSocketOptions,
+    },
+    /// WebSocket over TLS over TCP.
+    WebSocketTls {
+        /// Address and port; port 0 takes a free one.
+        address: SocketAddr,
+        /// How its sockets are set up.
+        socket: SocketOptions,
+        /// Which requests are taken.
+        options: WebSocketOptions,
     },
     /// QUIC over UDP.
     Quic {
@@ -81,6 +101,8 @@ impl fmt::Display for ListenerConfig {
         match self {
             Self::Tcp { address, .. } => write!(f, "tcp {address}"),
             Self::Tls { address, .. } => write!(f, "tls {address}"),
+            Self::WebSocket { address, .. } => write!(f, "ws {address}"),
+            Self::WebSocketTls { address, .. } => write!(f, "wss {address}"),
             Self::Quic { address, .. } => write!(f, "quic {address}"),
             Self::Unix { path } => write!(f, "unix {}", path.display()),
         }
@@ -114,6 +136,10 @@ pub enum Transport {
     Tcp,
     /// TLS over TCP.
     Tls,
+    /// WebSocket over TCP.
+    WebSocket,
+    /// WebSocket over TLS over TCP.
+    WebSocketTls,
     /// QUIC over UDP.
     Quic,
     /// A Unix stream socket.
@@ -125,6 +151,8 @@ impl fmt::Display for Peer {
         let transport = match self.transport {
             Transport::Tcp => "tcp",
             Transport::Tls => "tls",
+            Transport::WebSocket => "ws",
+            Transport::WebSocketTls => "wss",
             Transport::Quic => "quic",
             Transport::Unix => "unix",
         };

@@ -23,6 +23,7 @@ mod property;
 mod quic;
 mod server;
 mod tls;
+mod websocket;
 mod wire;
 
 pub(crate) use client::{Client, Layered};
@@ -36,4 +37,7 @@ pub(crate) use property::Property;
 pub(crate) use quic::{Quic, QuicConnection, QuicStream};
 pub(crate) use server::{Broker, Finished, PATIENCE, Setup, run};
 pub(crate) use tls::{Tls, TlsStream, certificate, certs, server_certificate};
+pub(crate) use websocket::{
+    BINARY, CLOSE, PING, PONG, REQUEST, TEXT, WebSocket, WebSocketFrame, websocket_frame,
+};
 pub(crate) use wire::{Encode, Frame, Version, frame};

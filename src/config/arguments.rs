@@ -152,6 +152,7 @@ pub(super) struct TlsArguments {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "QUIC")]
+#[expect(clippy::struct_field_names, reason = "each is an option of its own name")]
 pub(super) struct QuicArguments {
     /// Let clients that come again send with their first packet (0-RTT). It is read once they have shown that they are
     /// there: what was recorded and is sent once more is not

@@ -107,7 +107,7 @@ fn quic_settings(arguments: &QuicArguments, largest_packet: Option<usize>) -> Qu
         early_data: arguments.quic_early_data,
         data_streams: arguments.quic_max_streams,
         stream_timeout: arguments.quic_stream_timeout.0,
-        read_budget: largest_packet.unwrap_or(QuicSettings::default().read_budget),
+        read_budget: largest_packet.unwrap_or_else(|| QuicSettings::default().read_budget),
     }
 }
 

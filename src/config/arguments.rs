@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, value_parser};
 
-use super::choices::{CertIdentity, ClientCert, Level, Overlapping, Policy, Strategy};
+use super::choices::{CertIdentity, ClientCert, Delivery, Level, Overlapping, Policy, Strategy};
 use super::units::{ByteSize, TimeSpan, size, time, time_above_zero};
 use crate::broker::BrokerLimits;
 use crate::connection::ConnectionLimits;
@@ -164,6 +164,9 @@ pub(super) struct QuicArguments {
     #[arg(long, value_name = "TIME", value_parser = time_for_quic,
           default_value_t = TimeSpan(QuicSettings::default().idle_timeout))]
     pub(super) quic_idle_timeout: TimeSpan,
+    /// Send messages to clients
+    #[arg(long, value_name = "STREAMS", default_value = "control-only")]
+    pub(super) quic_delivery: Delivery,
     /// Let a client have at most so many streams open in each direction beside its first: 0 to 1000
     #[arg(long, value_name = "STREAMS", value_parser = value_parser!(u16).range(0..=1_000),
           default_value_t = QuicSettings::default().data_streams)]

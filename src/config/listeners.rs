@@ -106,6 +106,7 @@ fn quic_settings(arguments: &QuicArguments, largest_packet: Option<usize>) -> Qu
         idle_timeout: arguments.quic_idle_timeout.0,
         early_data: arguments.quic_early_data,
         data_streams: arguments.quic_max_streams,
+        delivery: arguments.quic_delivery.into(),
         stream_timeout: arguments.quic_stream_timeout.0,
         read_budget: largest_packet.unwrap_or_else(|| QuicSettings::default().read_budget),
     }

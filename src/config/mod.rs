@@ -24,6 +24,7 @@ pub use arguments::VERSION;
 pub use runtime::RuntimeSettings;
 
 use arguments::{Arguments, AuthenticationArguments, MqttArguments, RuntimeArguments};
+use choices::Delivery;
 use listeners::Ipv6;
 use units::{ByteSize, TimeSpan};
 
@@ -82,6 +83,13 @@ impl Config {
         let mut notes = Vec::new();
         if ipv6 == Ipv6::Absent && arguments.listeners.bind.is_empty() {
             notes.push("this host has no IPv6: the broker listens on IPv4 only".to_owned());
+        }
+        if arguments.mqtt.mqtt_auto_map_topic_alias && arguments.quic.quic_delivery != Delivery::ControlOnly {
+            return Err(wrong(
+                "--mqtt-auto-map-topic-alias needs messages to come in order and --quic-delivery sends them on streams \
+                 that overtake each other: expected one of them"
+                    .to_owned(),
+            ));
         }
         let tls = tls::tls_settings(&arguments.tls, &listeners, &mut notes).map_err(wrong)?;
         Ok(Self {

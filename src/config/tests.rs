@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
-use crate::transport::quic::QuicSettings;
+use crate::transport::quic::{QuicDelivery, QuicSettings};
 use crate::transport::tls::{
     CertificateFiles, ClientCertificate, ClientSettings, IdentitySource, TlsSettings,
 };
@@ -249,9 +249,11 @@ fn quic_listeners_have_certificates_and_settings() {
         early_data: true,
         data_streams: 7,
         stream_timeout: Duration::from_secs(5),
+        delivery: QuicDelivery::PerTopic,
         read_budget: 1_000,
     };
     let options = "--quic-idle-timeout 1m30s --quic-early-data --quic-max-streams 7 --quic-stream-timeout 5 \
+                   --quic-delivery per-topic \
                    --mqtt-maximum-packet-size 1000";
     assert_eq!(listeners(options), [quic("[::1]:1", settings)]);
     check_refused(&format!("{one} --quic-max-streams 1001"), &["1001 is not in 0..=1000"]);

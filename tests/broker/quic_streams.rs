@@ -1,5 +1,6 @@
 //! MQTT on several QUIC streams, and in datagrams.
 
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 use crate::support::*;
@@ -346,4 +347,110 @@ fn other_streams_are_served_while_one_sends_much() {
     }
     assert!(start.elapsed() < PATIENCE, "slowest: {slowest:?}");
     control.expect_nothing();
+}
+
+/// A stream that the broker has opened for a topic, behind its header.
+fn topic_stream(connection: &QuicConnection, number: u8) -> Client {
+    let mut stream = connection.accept_bi();
+    let mut header = [0; 12];
+    stream.read_exact(&mut header).unwrap();
+    assert_eq!(header, [0x13, 0xC0, 0, 0, 0, 0, 0, 0, number, 0x41, 0x2C, 0], "300 seconds");
+    stream.client()
+}
+
+#[test]
+fn each_topic_may_have_a_stream() {
+    let broker = start(&["--quic-delivery=per-topic"]);
+    let (connection, mut control) = connected(&broker);
+    control.subscribe("#", 2);
+    let mut publisher = Client::connect(&broker, connect());
+    publisher.publish(publish("a").qos(1).payload("1"));
+    let mut a = topic_stream(&connection, 1);
+    a.expect(publish("a").qos(1).payload("1"));
+    a.send(puback(1));
+    publisher.publish(publish("b").qos(2).payload("2"));
+    let mut b = topic_stream(&connection, 3);
+    let id = b.receive_publish().id;
+    b.send(pubrec(id));
+    b.expect(pubrel(id));
+    b.send(pubcomp(id));
+    publisher.publish(publish("a").payload("3"));
+    a.expect(publish("a").payload("3"));
+    let large = "large".repeat(100_000);
+    publisher.publish(publish("b").payload(&large));
+    b.expect(publish("b").payload(&large));
+    control.expect_nothing();
+}
+
+#[test]
+fn streams_for_topics_have_a_bound() {
+    let broker = start(&["--quic-delivery=per-topic"]);
+    let (connection, mut control) = connected(&broker);
+    control.subscribe("#", 0);
+    let mut publisher = Client::connect(&broker, connect());
+    let mut streams: Vec<Client> = Vec::new();
+    for number in 0..100_u8 {
+        publisher.publish(publish(&format!("{number}")));
+        streams.push(topic_stream(&connection, 2 * number + 1));
+        streams.last_mut().unwrap().receive_publish();
+    }
+    // The stream of the topic that was used longest ago ends, and when it has there is a place again.
+    publisher.publish(publish("more"));
+    control.expect(publish("more"));
+    streams[0].expect_closed();
+    streams[0].shutdown_write();
+    control.expect_nothing();
+    publisher.publish(publish("99"));
+    streams[99].expect(publish("99"));
+}
+
+#[test]
+fn each_message_may_have_a_stream() {
+    let broker = start(&["--quic-delivery=per-publish"]);
+    let (connection, mut control) = connected(&broker);
+    control.subscribe("#", 2);
+    let mut publisher = Client::connect(&broker, connect());
+    for payload in ["1", "2"] {
+        publisher.publish(publish("a").payload(payload));
+        let mut stream = connection.accept_uni().client();
+        stream.expect(publish("a").payload(payload));
+        stream.expect_closed();
+    }
+    for _ in 0..2 {
+        publisher.publish(publish("a").qos(1));
+        let mut stream = connection.accept_bi().client();
+        let id = stream.receive_publish().id;
+        stream.send(puback(id));
+        stream.expect_closed();
+        publisher.publish(publish("a").qos(2));
+        let mut stream = connection.accept_bi().client();
+        let id = stream.receive_publish().id;
+        stream.send(pubrec(id));
+        stream.expect(pubrel(id));
+        stream.send(pubcomp(id));
+        stream.expect_closed();
+    }
+    control.expect_nothing();
+}
+
+#[test]
+fn messages_come_on_the_control_stream_where_the_broker_may_open_no_others() {
+    for how in ["--quic-delivery=per-topic", "--quic-delivery=per-publish"] {
+        let broker = start(&[how]);
+        let mut control = Quic::without_streams().connect(broker.addresses()[1]);
+        control.attach(connect());
+        control.subscribe("#", 2);
+        let mut publisher = Client::connect(&broker, connect());
+        for qos in 0..=2 {
+            publisher.publish(publish("a").qos(qos));
+        }
+        assert_eq!(control.receive_messages(3).len(), 3);
+    }
+}
+
+#[test]
+fn aliases_and_streams_that_overtake_each_other_exclude_each_other() {
+    let finished = run(&["--quic-delivery=per-topic", "--mqtt-auto-map-topic-alias"]);
+    assert_eq!(finished.code, Some(2));
+    assert!(finished.stderr.contains("--quic-delivery"), "{}", finished.stderr);
 }

@@ -51,6 +51,17 @@ impl Quic {
         Self { endpoint: Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap(), config }
     }
 
+    /// Lets the broker open no streams.
+    pub(crate) fn without_streams() -> Self {
+        let mut quic = Self::new();
+        let mut transport = quinn::TransportConfig::default();
+        transport
+            .max_concurrent_bidi_streams(VarInt::from_u32(0))
+            .max_concurrent_uni_streams(VarInt::from_u32(0));
+        quic.config.transport_config(Arc::new(transport));
+        quic
+    }
+
     /// Opens a connection; it fails where the server, or the client, breaks the handshake off.
     pub(crate) fn open(&self, address: SocketAddr) -> Result<QuicConnection, ConnectionError> {
         let connecting = self.begin(address);
@@ -155,6 +166,18 @@ impl QuicConnection {
             ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
             other => panic!("the connection ended with {other}"),
         }
+    }
+
+    /// Waits for a bidirectional stream that the broker opens.
+    pub(crate) fn accept_bi(&self) -> QuicStream {
+        let (send, receive) = wait(self.connection.accept_bi()).expect("no stream is opened").unwrap();
+        QuicStream::new(self, Some(send), Some(receive))
+    }
+
+    /// Waits for a stream that the broker opens, on which only it sends.
+    pub(crate) fn accept_uni(&self) -> QuicStream {
+        let receive = wait(self.connection.accept_uni()).expect("no stream is opened").unwrap();
+        QuicStream::new(self, None, Some(receive))
     }
 
     /// Opens a stream on which only the client sends.

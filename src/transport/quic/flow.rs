@@ -26,6 +26,12 @@ pub(super) struct Flow {
     unsent: Vec<u8>,
     /// Answers that are still to come.
     pub(super) unanswered: usize,
+    /// Whether we opened it.
+    pub(super) is_ours: bool,
+    /// Whether more may be sent on it although the client has said all.
+    pub(super) is_lasting: bool,
+    /// Whether nothing is to be sent behind what waits to be.
+    ends: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,15 +73,27 @@ pub(super) struct Question {
 }
 
 impl Flow {
+    /// What may wait for a client to take it, beyond one part of a packet that is as long.
+    pub(super) const UNSENT: usize = 64 << 10;
+
+    /// One that the client has opened.
     pub(super) fn new(receive: RecvStream, send: Option<SendStream>) -> Self {
+        Self { is_ours: false, ..Self::ours(Some(receive), send) }
+    }
+
+    /// One that we have opened.
+    pub(super) fn ours(receive: Option<RecvStream>, send: Option<SendStream>) -> Self {
         Self {
-            receive: Some(receive),
+            receive,
             send,
             beginning: Beginning::Awaited,
             partial: Vec::new(),
             stuck_since: None,
             unsent: Vec::new(),
             unanswered: 0,
+            is_ours: true,
+            is_lasting: false,
+            ends: false,
         }
     }
 
@@ -104,7 +122,8 @@ impl Flow {
 
     /// Whether nothing can come of it any more.
     pub(super) fn is_over(&self) -> bool {
-        self.receive.is_none() && (self.send.is_none() || self.unanswered == 0 && self.unsent.is_empty())
+        let says_no_more = self.unanswered == 0 && self.unsent.is_empty() && !self.is_lasting;
+        self.receive.is_none() && (self.send.is_none() || says_no_more)
     }
 
     /// Reads once. Packets that are whole are added to `packets`, and those of them that want an answer reported to
@@ -179,17 +198,20 @@ impl Flow {
         Ok(Progress::Read)
     }
 
-    /// Adds an answer behind those that the client has not taken. The caller has made room before.
-    pub(super) fn answer(&mut self, bytes: &[u8]) {
+    /// Adds a part of a packet of ours behind those that the client has not taken. The caller has made room before.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
         if self.send.is_some() {
             self.unsent.extend_from_slice(bytes);
         }
     }
 
+    /// Nothing is to be sent behind what waits to be.
+    pub(super) fn end(&mut self) {
+        self.ends = true;
+    }
+
     /// Sends what waits, as far as the client takes it. Pending: more waits than should.
     pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        /// Answers that may wait for a client to take them.
-        const UNSENT: usize = 64 << 10;
         while let (Some(send), false) = (&mut self.send, self.unsent.is_empty()) {
             match AsyncWrite::poll_write(Pin::new(send), cx, &self.unsent) {
                 Poll::Ready(Ok(sent)) => drop(self.unsent.drain(..sent)),
@@ -201,7 +223,11 @@ impl Flow {
                 Poll::Pending => break,
             }
         }
-        if self.unsent.len() < UNSENT { Poll::Ready(()) } else { Poll::Pending }
+        if self.ends && self.unsent.is_empty() {
+            // That finishes it.
+            self.send = None;
+        }
+        if self.unsent.len() < Self::UNSENT { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Sends what waits, all of it.
@@ -292,6 +318,31 @@ pub(super) fn answer_id(packet: &[u8]) -> Option<(u16, bool)> {
     Some((integer_at(body, 0)?, is_last))
 }
 
+/// A message of ours, or the release of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Message<'a> {
+    Publish { topic: &'a [u8], qos: u8, packet_id: u16 },
+    Release { packet_id: u16 },
+}
+
+/// The message that begins here, if it is one and its topic is there.
+pub(super) fn message_in(packet: &[u8]) -> Option<Message<'_>> {
+    const PUBLISH: u8 = 3;
+    const PUBREL: u8 = 6;
+    let header = frame_header(packet).ok()??;
+    let body = packet.get(header.header_len..)?;
+    match header.first >> 4 {
+        PUBLISH => {
+            let len = usize::from(integer_at(body, 0)?);
+            let (topic, qos) = (body.get(2..2 + len)?, header.first >> 1 & 0x03);
+            let packet_id = if qos == 0 { 0 } else { integer_at(body, 2 + len)? };
+            Some(Message::Publish { topic, qos, packet_id })
+        }
+        PUBREL => Some(Message::Release { packet_id: integer_at(body, 0)? }),
+        _ => None,
+    }
+}
+
 fn integer_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|integer| u16::from_be_bytes(*integer))
 }
@@ -328,6 +379,20 @@ mod tests {
         assert_eq!(taken(&[0x30, 0xFF, 0x7F, 0, 1]), (5, vec![]));
         // A topic that is longer than its packet.
         assert_eq!(taken(&[0x32, 4, 0xFF, 0xFF, 0, 0]), (6, vec![]));
+    }
+
+    #[test]
+    fn messages_are_known_by_topic_and_identifier() {
+        for (packet, expected) in [
+            (&[0x30, 4, 0, 1, b'a', 0][..], Some(Message::Publish { topic: b"a", qos: 0, packet_id: 0 })),
+            (&[0x34, 9, 0, 1, b'a', 1, 2], Some(Message::Publish { topic: b"a", qos: 2, packet_id: 0x0102 })),
+            (&[0x62, 2, 0, 7], Some(Message::Release { packet_id: 7 })),
+            (&[0x34, 9, 0, 1, b'a', 1], None),
+            (&[0x30, 9, 0, 5, b'a', 1], None),
+            (&[0x40, 2, 0, 7], None),
+        ] {
+            assert_eq!(message_in(packet), expected, "{packet:02x?}");
+        }
     }
 
     #[test]

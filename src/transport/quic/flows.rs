@@ -15,6 +15,7 @@ use tokio::io::ReadBuf;
 use tokio::time::{self, Instant, Sleep};
 use tracing::debug;
 
+use super::delivery::{Deliveries, LastPacket, QuicDelivery};
 use super::flow::{End, Flow, Progress, Question, answer_id};
 use super::header::{FlowError, FlowHeader, FlowKind};
 use super::stream::close_code;
@@ -28,6 +29,8 @@ pub(super) struct FlowLimits {
     pub(super) partial: usize,
     /// How long a packet may take without getting on.
     pub(super) stall: Duration,
+    /// On which streams messages go to the client.
+    pub(super) delivery: QuicDelivery,
 }
 
 /// How many flows are known of one connection, open or remembered.
@@ -38,9 +41,8 @@ pub(super) struct Flows {
     connection: Connection,
     limits: Arc<FlowLimits>,
     arriving: Option<Arriving>,
-    /// In the order in which they get their turn.
-    open: Vec<(Key, Flow)>,
-    next: u64,
+    open: Streams,
+    deliveries: Deliveries,
     /// On which stream a question came to which there are answers to come.
     questions: HashMap<u16, Key>,
     /// What is known of flows with a number.
@@ -64,6 +66,32 @@ enum Known {
     Until(Instant),
 }
 
+/// The streams that are open beside the control stream.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    /// In the order in which they get their turn.
+    flows: Vec<(Key, Flow)>,
+    next: u64,
+}
+
+impl Streams {
+    pub(super) fn add(&mut self, flow: Flow) -> Key {
+        let key = Key(self.next);
+        self.next += 1;
+        self.flows.push((key, flow));
+        key
+    }
+
+    pub(super) fn find(&mut self, key: Key) -> Option<&mut Flow> {
+        self.flows.iter_mut().find(|(open, _)| *open == key).map(|(_, flow)| flow)
+    }
+
+    /// How many of them we opened.
+    pub(super) fn ours(&self) -> usize {
+        self.flows.iter().filter(|(_, flow)| flow.is_ours).count()
+    }
+}
+
 type Arriving = Pin<Box<dyn Future<Output = Result<Arrival, ConnectionError>> + Send>>;
 
 enum Arrival {
@@ -85,15 +113,15 @@ impl Flows {
         Self {
             arriving: Some(Box::pin(arrival(connection.clone()))),
             connection,
-            limits,
-            open: Vec::new(),
-            next: 0,
+            open: Streams::default(),
+            deliveries: Deliveries::new(limits.delivery),
             questions: HashMap::new(),
             known: HashMap::new(),
             lacked_state: false,
             packets: Vec::new(),
             read: 0,
             timer: None,
+            limits,
         }
     }
 
@@ -121,40 +149,46 @@ impl Flows {
         self.read > 0
     }
 
-    /// Whether an answer may be for another stream than the control stream.
-    pub(super) fn has_questions(&self) -> bool {
-        !self.questions.is_empty()
+    /// Whether a packet of ours may be for another stream than the control stream.
+    pub(super) fn has_choice(&self) -> bool {
+        !self.questions.is_empty() || self.deliveries.has_choice()
     }
 
-    /// The stream to which the packet of ours belongs that begins here, if it is not the control stream.
-    pub(super) fn route(&self, packet: &[u8]) -> Option<Key> {
-        if !self.has_questions() {
-            return None;
+    /// The stream for the packet of ours that begins here, if it is not the control stream. To be asked once for each
+    /// packet.
+    pub(super) fn route(&mut self, cx: &mut Context<'_>, packet: &[u8]) -> Option<(Key, LastPacket)> {
+        let Some((packet_id, is_last)) = answer_id(packet) else {
+            return self.deliveries.stream_for(cx, packet, &self.connection, &mut self.open);
+        };
+        let Entry::Occupied(question) = self.questions.entry(packet_id) else { return None };
+        let key = *question.get();
+        if is_last {
+            question.remove();
         }
-        let (packet_id, _) = answer_id(packet)?;
-        let key = *self.questions.get(&packet_id)?;
-        let (_, flow) = self.open.iter().find(|(open, _)| *open == key)?;
-        flow.takes_answers().then_some(key)
+        let flow = self.open.find(key)?;
+        flow.unanswered -= usize::from(is_last);
+        flow.takes_answers().then_some((key, LastPacket::No))
     }
 
-    /// The packet of ours that begins here has been taken. If it is an answer there may be no more to come.
-    pub(super) fn answered(&mut self, packet: &[u8]) {
-        let last = answer_id(packet).filter(|(_, is_last)| *is_last && self.has_questions());
-        let question = last.and_then(|(packet_id, _)| self.questions.remove(&packet_id));
-        if let Some(flow) = question.and_then(|key| flow(&mut self.open, key)) {
-            flow.unanswered -= 1;
-        }
-    }
-
-    /// Takes a part of an answer. Pending: the client does not take those before.
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>, key: Key, part: &[u8]) -> Poll<()> {
+    /// Takes a part of a packet of ours, and tells how long that was. Pending: the client does not take what was
+    /// before.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, key: Key, bytes: &[u8]) -> Poll<usize> {
+        let part = bytes.get(..Flow::UNSENT).unwrap_or(bytes);
         // What belongs to a stream that has ended in the meantime is nobody's.
-        if let Some(flow) = flow(&mut self.open, key) {
+        if let Some(flow) = self.open.find(key) {
             ready!(flow.poll_room(cx));
-            flow.answer(part);
+            flow.append(part);
             let _ = flow.poll_room(cx);
         }
-        Poll::Ready(())
+        Poll::Ready(part.len())
+    }
+
+    /// Nothing more is to be sent on this stream.
+    pub(super) fn end_stream(&mut self, cx: &mut Context<'_>, key: Key) {
+        if let Some(flow) = self.open.find(key) {
+            flow.end();
+            let _ = flow.poll_room(cx);
+        }
     }
 
     /// Sends all answers and finishes the streams; what it returns is complete when the client has them.
@@ -162,24 +196,24 @@ impl Flows {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Vec<impl Future<Output = io::Result<()>> + Send + use<>>> {
-        for (_, flow) in &mut self.open {
+        for (_, flow) in &mut self.open.flows {
             ready!(flow.poll_flush(cx));
         }
-        Poll::Ready(self.open.iter_mut().filter_map(|(_, flow)| flow.finish()).collect())
+        Poll::Ready(self.open.flows.iter_mut().filter_map(|(_, flow)| flow.finish()).collect())
     }
 
     /// Does what can be done until there are packets.
     fn advance(&mut self, cx: &mut Context<'_>) {
         self.accept(cx);
         let now = Instant::now();
-        let waiting: usize = self.open.iter().map(|(_, flow)| flow.waiting()).sum();
+        let waiting: usize = self.open.flows.iter().map(|(_, flow)| flow.waiting()).sum();
         // Where too much waits, only what has waited longest gets on.
-        let oldest = self.open.iter().filter(|(_, flow)| flow.waiting() > 0);
+        let oldest = self.open.flows.iter().filter(|(_, flow)| flow.waiting() > 0);
         let oldest = oldest.min_by_key(|(_, flow)| flow.stuck_since()).map(|(key, _)| *key);
         let only = oldest.filter(|_| waiting >= self.limits.partial);
         let mut index = 0;
-        while self.packets.is_empty() && index < self.open.len() {
-            let Some((key, flow)) = self.open.get_mut(index) else { return };
+        while self.packets.is_empty() && index < self.open.flows.len() {
+            let Some((key, flow)) = self.open.flows.get_mut(index) else { return };
             let key = *key;
             let _ = flow.poll_room(cx);
             if only.is_none_or(|only| only == key) {
@@ -190,8 +224,8 @@ impl Flows {
             index += 1;
         }
         // Whoever was served goes behind those who were not.
-        self.open.rotate_left(index);
-        self.open.retain(|(_, flow)| !flow.is_over());
+        self.open.flows.rotate_left(index);
+        self.open.flows.retain(|(_, flow)| !flow.is_over());
         self.arm(cx);
     }
 
@@ -203,8 +237,7 @@ impl Flows {
                 arrived.is_ok().then(|| -> Arriving { Box::pin(arrival(self.connection.clone())) });
             match arrived {
                 Ok(Arrival::Stream(receive, send)) => {
-                    self.open.push((Key(self.next), Flow::new(receive, send)));
-                    self.next += 1;
+                    self.open.add(Flow::new(receive, send));
                 }
                 Ok(Arrival::Datagram(datagram)) if is_publish_at_most_once(&datagram) => {
                     self.packets.extend_from_slice(&datagram);
@@ -225,7 +258,7 @@ impl Flows {
 
     /// Reads once from a stream. Tells whether that brought anything, but no end.
     fn poll_flow(&mut self, cx: &mut Context<'_>, index: usize) -> bool {
-        let Some((key, flow)) = self.open.get_mut(index) else { return false };
+        let Some((key, flow)) = self.open.flows.get_mut(index) else { return false };
         let (key, questions, packets) = (*key, &mut self.questions, &mut self.packets);
         let (largest, takes_answers) = (self.limits.partial, flow.takes_answers());
         let (mut asked, mut displaced) = (0, Vec::new());
@@ -251,7 +284,7 @@ impl Flows {
         }
         flow.unanswered += asked;
         for key in displaced {
-            if let Some(flow) = self::flow(&mut self.open, key) {
+            if let Some(flow) = self.open.find(key) {
                 flow.unanswered -= 1;
             }
         }
@@ -271,7 +304,7 @@ impl Flows {
 
     /// Nothing more comes on this stream.
     fn end(&mut self, key: Key, end: End) {
-        let Some(flow) = flow(&mut self.open, key) else { return };
+        let Some(flow) = self.open.find(key) else { return };
         let Some(FlowHeader { kind: FlowKind::ClientData { flow: number, expires }, .. }) = flow.header()
         else {
             return;
@@ -287,7 +320,7 @@ impl Flows {
     }
 
     fn refuse_if_stuck(&mut self, key: Key, now: Instant) {
-        let flow = flow(&mut self.open, key);
+        let flow = self.open.find(key);
         let since = flow.and_then(|flow| flow.stuck_since());
         if since.is_some_and(|since| since + self.limits.stall <= now) {
             self.refuse(key, FlowError::Incomplete);
@@ -303,14 +336,14 @@ impl Flows {
         if error == FlowError::Incomplete {
             self.end(key, End::Broken);
         }
-        if let Some(flow) = flow(&mut self.open, key) {
+        if let Some(flow) = self.open.find(key) {
             flow.refuse(error.code());
         }
     }
 
     /// Sees to it that it is noticed when a packet does not get on.
     fn arm(&mut self, cx: &mut Context<'_>) {
-        let Some(since) = self.open.iter().filter_map(|(_, flow)| flow.stuck_since()).min() else {
+        let Some(since) = self.open.flows.iter().filter_map(|(_, flow)| flow.stuck_since()).min() else {
             self.timer = None;
             return;
         };
@@ -346,10 +379,6 @@ fn judge(
     }
     known.insert(flow, Known::Open);
     Ok(())
-}
-
-fn flow(open: &mut [(Key, Flow)], key: Key) -> Option<&mut Flow> {
-    open.iter_mut().find(|(open, _)| *open == key).map(|(_, flow)| flow)
 }
 
 /// Whether a datagram is what it may be: one whole PUBLISH of QoS 0.

@@ -4,6 +4,7 @@
 //! all the rest. Clients may send packets on more streams and in datagrams: see `docs/decisions`. QUIC acknowledges, encrypts and closes
 //! by itself, in the process: what the system does for TCP has to be waited for here before a connection is let go.
 
+mod delivery;
 mod flow;
 mod flows;
 pub mod header;
@@ -23,6 +24,7 @@ use quinn::{
 use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub use delivery::QuicDelivery;
 use flows::FlowLimits;
 use header::{FlowError, FlowKind};
 pub use stream::QuicStream;
@@ -47,6 +49,8 @@ pub struct QuicSettings {
     /// How many bytes may wait on all such streams of a connection for the rest of their packets, and so how large a
     /// packet may be there.
     pub read_budget: usize,
+    /// On which streams messages go to clients.
+    pub delivery: QuicDelivery,
 }
 
 impl Default for QuicSettings {
@@ -59,6 +63,7 @@ impl Default for QuicSettings {
             data_streams: 100,
             stream_timeout: Duration::from_secs(30),
             read_budget: LARGEST_PACKET,
+            delivery: QuicDelivery::ControlOnly,
         }
     }
 }
@@ -99,6 +104,7 @@ impl QuicListener {
             flow_limits: Arc::new(FlowLimits {
                 partial: settings.read_budget,
                 stall: settings.stream_timeout,
+                delivery: settings.delivery,
             }),
         };
         Ok(Self { endpoint, layer })

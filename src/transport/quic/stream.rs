@@ -11,6 +11,7 @@ use quinn::{Connection, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
 
+use super::delivery::LastPacket;
 use super::flows::{FlowLimits, Flows, Key};
 use super::walk::Walk;
 use crate::mqtt::codec::frame_header;
@@ -32,7 +33,7 @@ pub(super) mod close_code {
 /// The packets of all streams of a connection, in one sequence; and the connection, which ends with it.
 ///
 /// The control stream is the first bidirectional one. What is written goes there, but for answers to what came on
-/// another bidirectional stream. Packets of other streams are read, whole, when the client has been accepted.
+/// another bidirectional stream, and for messages where each topic or each message has a stream of its own. Packets of other streams are read, whole, when the client has been accepted.
 pub struct QuicStream {
     connection: Connection,
     send: SendStream,
@@ -43,8 +44,8 @@ pub struct QuicStream {
     inbound: Walk,
     /// Follows the packets that are written.
     outbound: Walk,
-    /// To which stream the packet belongs that is being written, if not to the control stream.
-    answering: Option<Key>,
+    /// Where the packet goes that is being written, or is to be written next.
+    target: Option<Target>,
     flow_limits: Arc<FlowLimits>,
     /// The other streams, once the client has been accepted.
     flows: Option<Box<Flows>>,
@@ -53,6 +54,13 @@ pub struct QuicStream {
     finish: Finish,
     /// Where the client was last.
     address: SocketAddr,
+}
+
+/// Where a packet goes.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    Control,
+    Stream(Key, LastPacket),
 }
 
 /// How far our direction is from its end.
@@ -81,7 +89,7 @@ impl QuicStream {
             first,
             inbound: Walk::default(),
             outbound: Walk::default(),
-            answering: None,
+            target: None,
             flow_limits,
             flows: None,
             flows_first: false,
@@ -133,19 +141,23 @@ impl QuicStream {
         }
     }
 
-    /// Which of these bytes go to one stream in one piece; sets to which.
-    fn route<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let Some(flows) = &self.flows else { return bytes };
+    /// Where these bytes go, and which of them go there in one piece.
+    fn route<'a>(&mut self, cx: &mut Context<'_>, bytes: &'a [u8]) -> (Target, &'a [u8]) {
+        let Some(flows) = self.flows.as_mut().filter(|flows| self.target.is_some() || flows.has_choice())
+        else {
+            return (Target::Control, bytes);
+        };
         let len = if self.outbound.is_between_packets() {
-            self.answering = flows.route(bytes);
-            if !flows.has_questions() {
-                return bytes;
-            }
             frame_header(bytes).ok().flatten().map_or(1, |header| header.header_len + header.body_len)
         } else {
             self.outbound.room()
         };
-        bytes.get(..len).unwrap_or(bytes)
+        let target = *self.target.get_or_insert_with(|| {
+            // What has been begun on the control stream is continued there.
+            let stream = if self.outbound.is_between_packets() { flows.route(cx, bytes) } else { None };
+            stream.map_or(Target::Control, |(key, last)| Target::Stream(key, last))
+        });
+        (target, bytes.get(..len).unwrap_or(bytes))
     }
 
     /// The other streams are heard from when the client has been told that it is accepted.
@@ -185,20 +197,21 @@ impl AsyncRead for QuicStream {
 impl AsyncWrite for QuicStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let part = this.route(bytes);
-        let written = match (this.answering, &mut this.flows) {
-            (Some(key), Some(flows)) => {
-                ready!(flows.poll_answer(cx, key, part));
-                part.len()
+        let (target, part) = this.route(cx, bytes);
+        let written = match (target, &mut this.flows) {
+            (Target::Stream(key, _), Some(flows)) => ready!(flows.poll_write(cx, key, part)),
+            (Target::Stream(..), None) | (Target::Control, _) => {
+                ready!(AsyncWrite::poll_write(Pin::new(&mut this.send), cx, part))?
             }
-            (_, None) | (None, _) => ready!(AsyncWrite::poll_write(Pin::new(&mut this.send), cx, part))?,
         };
-        let written_part = part.get(..written).unwrap_or(part);
         this.notice_acceptance(part);
-        if let Some(flows) = this.flows.as_mut().filter(|_| this.outbound.is_between_packets()) {
-            flows.answered(part);
+        this.outbound.pass(part.get(..written).unwrap_or(part));
+        if this.outbound.is_between_packets() {
+            this.target = None;
+            if let (Target::Stream(key, LastPacket::Yes), Some(flows)) = (target, &mut this.flows) {
+                flows.end_stream(cx, key);
+            }
         }
-        this.outbound.pass(written_part);
         Poll::Ready(Ok(written))
     }
 

@@ -150,7 +150,7 @@ fn open(cx: &mut Context<'_>, connection: &Connection, streams: &mut Streams) ->
 
 /// The header of a flow of ours, that is kept for five minutes if its stream breaks.
 fn server_flow(number: u64) -> Vec<u8> {
-    const EXPIRES: u16 = 0x4000 | 300;
+    const EXPIRES: u16 = 0x4000 + 300;
     let mut header = vec![0x13];
     // An integer of eight bytes says so in its highest bits.
     header.extend_from_slice(&(number & u64::MAX >> 2 | 0b11 << 62).to_be_bytes());

@@ -11,6 +11,7 @@
 //! `will`. What is kept has one too: `session`, `subscriptions`, `retained`, `timers`.
 
 mod acknowledge;
+mod backlog;
 mod connect;
 pub mod counters;
 mod deliver;
@@ -48,6 +49,8 @@ pub use output::{Output, ToClient};
 pub use permissions::{Identity, Permissions, Policy};
 pub use session::SessionKey;
 
+use self::backlog::Backlog;
+use self::disconnect::Leaving;
 use self::response::ResponseTopics;
 use self::retained::RetainedStore;
 use self::session::Sessions;
@@ -63,6 +66,9 @@ const EXPIRED_AT_A_TIME: usize = 1_000;
 /// Searches for retained messages that go on at a time, so that no client waits for all of them.
 const SEARCHES_AT_A_TIME: usize = 8;
 
+/// Timers that fall due at a time, so that no client waits for the end of a million sessions.
+const TIMERS_AT_A_TIME: usize = 500;
+
 /// The whole broker, as a value.
 #[derive(Debug)]
 pub struct Broker {
@@ -74,6 +80,9 @@ pub struct Broker {
     subscriptions: Subscriptions,
     retained: RetainedStore,
     timers: TimerQueue,
+    backlog: Backlog,
+    /// What has been done since the broker was made, in steps that cost about the same.
+    work: usize,
     response_topics: ResponseTopics,
     random: Random,
     counters: Counters,
@@ -83,6 +92,8 @@ pub struct Broker {
     consequences: VecDeque<Consequence>,
     /// Sessions whose search for retained messages has paused to let others have a turn.
     searching: VecDeque<SessionKey>,
+    /// Sessions that have ended and had too many subscriptions for these to be ended at once.
+    leaving: VecDeque<Leaving>,
     /// What is done for connections that are no longer anybody's.
     outputs: VecDeque<Output>,
     /// Sessions that have something in their outbox.
@@ -117,12 +128,15 @@ impl Broker {
             subscriptions: Subscriptions::new(seed),
             retained: RetainedStore::default(),
             timers: TimerQueue::default(),
+            backlog: Backlog::default(),
+            work: 0,
             response_topics: ResponseTopics::new(seed),
             random: Random::new(seed),
             counters: Counters::default(),
             queued_bytes: 0,
             consequences: VecDeque::new(),
             searching: VecDeque::new(),
+            leaving: VecDeque::new(),
             outputs: VecDeque::new(),
             dirty: VecDeque::new(),
             matches: Matches::default(),
@@ -169,7 +183,7 @@ impl Broker {
 
     /// When it wants to be told the time, at the latest; [`Instant::START`]: as soon as others have had their turn.
     pub fn deadline(&self) -> Option<Instant> {
-        if !self.searching.is_empty() {
+        if !self.searching.is_empty() || !self.backlog.is_empty() || !self.leaving.is_empty() {
             return Some(Instant::START);
         }
         [self.timers.deadline(), self.retained.deadline()].into_iter().flatten().min()
@@ -209,36 +223,30 @@ impl Broker {
         lossy
     }
 
-    fn received(&mut self, connection: ConnectionId, packets: Vec<Packet>, now: Instant) {
-        let Some(key) = self.sessions.of_connection(connection) else {
-            return;
-        };
-        for packet in packets {
-            let flow = match packet {
-                Packet::Publish(publish) => self.publish(key, publish, now),
-                Packet::Acknowledgement(acknowledgement) => self.acknowledgement(key, &acknowledgement, now),
-                Packet::Subscribe(subscribe) => self.subscribe(key, &subscribe, now),
-                Packet::Unsubscribe(unsubscribe) => self.unsubscribe(key, &unsubscribe),
-                Packet::PingReq => {
-                    // [MQTT-3.12.4-1]
-                    self.send(key, ToClient::PingResp);
-                    ControlFlow::Continue(())
-                }
-                Packet::Disconnect(disconnect) => self.disconnected(key, &disconnect, now),
-                Packet::Connect(_)
-                | Packet::ConnAck(_)
-                | Packet::SubAck(_)
-                | Packet::UnsubAck(_)
-                | Packet::PingResp
-                | Packet::Auth(_) => self.refuse(key, ReasonCode::ProtocolError, "unexpected packet", now),
-            };
-            if flow.is_break() {
-                return;
+    fn packet(&mut self, key: SessionKey, packet: Packet, now: Instant) -> ControlFlow<()> {
+        match packet {
+            Packet::Publish(publish) => self.publish(key, publish, now),
+            Packet::Acknowledgement(acknowledgement) => self.acknowledgement(key, &acknowledgement, now),
+            Packet::Subscribe(subscribe) => self.subscribe(key, &subscribe, now),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(key, &unsubscribe),
+            Packet::PingReq => {
+                // [MQTT-3.12.4-1]
+                self.send(key, ToClient::PingResp);
+                ControlFlow::Continue(())
             }
+            Packet::Disconnect(disconnect) => self.disconnected(key, &disconnect, now),
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp
+            | Packet::Auth(_) => self.refuse(key, ReasonCode::ProtocolError, "unexpected packet", now),
         }
     }
 
     fn tick(&mut self, now: Instant) {
+        self.catch_up(now);
+        self.take_leave();
         for _ in 0..SEARCHES_AT_A_TIME.min(self.searching.len()) {
             let Some(key) = self.searching.pop_front() else {
                 break;
@@ -248,15 +256,16 @@ impl Broker {
                 self.pump(key, now);
             }
         }
-        while let Some(timer) = self.timers.pop_due(now) {
-            match timer {
-                Timer::SessionExpiry(key) => {
+        for _ in 0..TIMERS_AT_A_TIME {
+            match self.timers.pop_due(now) {
+                Some(Timer::SessionExpiry(key)) => {
                     if let Some(session) = self.sessions.get_mut(key) {
                         session.expiry_timer = None;
                         self.end_session(key, now);
                     }
                 }
-                Timer::WillDelay(key) => self.will_is_due(key),
+                Some(Timer::WillDelay(key)) => self.will_is_due(key),
+                None => break,
             }
         }
         self.counters.expired_retained += count(self.retained.expire(now, EXPIRED_AT_A_TIME));

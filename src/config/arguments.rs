@@ -319,6 +319,10 @@ pub(super) struct SessionArguments {
     /// Keep at most so many subscriptions of one client
     #[arg(long, value_name = "SUBSCRIPTIONS", default_value_t = BrokerLimits::default().subscriptions_per_client)]
     pub(super) max_subscriptions_per_client: usize,
+    /// Keep subscriptions of at most so many bytes of one client
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
+          default_value_t = ByteSize(BrokerLimits::default().subscription_bytes_per_client))]
+    pub(super) max_subscription_bytes_per_client: ByteSize,
     /// Take topic names and filters of at most so many levels
     #[arg(long, value_name = "LEVELS", value_parser = at_least_one(65_536),
           default_value_t = BrokerLimits::default().topic_levels)]

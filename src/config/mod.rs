@@ -131,6 +131,7 @@ fn broker_config(arguments: &Arguments) -> BrokerConfig {
         limits: BrokerLimits {
             sessions: sessions.max_sessions,
             subscriptions_per_client: sessions.max_subscriptions_per_client,
+            subscription_bytes_per_client: sessions.max_subscription_bytes_per_client.0,
             topic_levels: sessions.max_topic_levels,
             topic_length: sessions.max_topic_length.0,
             queued_messages: sessions.max_queued_messages,

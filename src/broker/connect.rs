@@ -125,7 +125,7 @@ impl Broker {
         let (key, session_present) = if let Some(key) = self.sessions.find(client_id) {
             (key, true)
         } else {
-            let permissions = self.permissions_of(&identity);
+            let permissions = self.permissions_of(&identity, client_id);
             (self.sessions.insert(Session::new(client_id.clone(), identity, permissions)), false)
         };
         let answer = self.answer(&connect, client_id, key, session_present, expiry_seconds);

@@ -55,7 +55,7 @@ use self::subscriptions::{GroupKey, Subscription, Subscriptions};
 use self::timers::{Timer, TimerQueue};
 use self::will::DueWill;
 use crate::clock::Instant;
-use crate::mqtt::{Packet, ReasonCode};
+use crate::mqtt::{ClientId, Packet, ReasonCode};
 
 /// Expired retained messages that are cleared away at a time, so that no client waits for a million of them.
 const EXPIRED_AT_A_TIME: usize = 1_000;
@@ -68,8 +68,11 @@ const SEARCHES_AT_A_TIME: usize = 8;
 pub struct Broker {
     config: BrokerConfig,
     policy: Arc<Policy>,
-    /// What the policy says, for each identity that has come; as many as it knows.
+    /// What the policy says, for each identity that has come; as many as it knows. Not used where the policy asks for
+    /// more than the identity.
     permissions: HashMap<Identity, Arc<Permissions>, FixedState>,
+    /// Whether the policy asks for client identifiers.
+    permissions_by_client: bool,
     sessions: Sessions,
     subscriptions: Subscriptions,
     retained: RetainedStore,
@@ -111,6 +114,7 @@ impl Broker {
     pub fn new(config: BrokerConfig, policy: Arc<Policy>, seed: u64) -> Self {
         Self {
             config,
+            permissions_by_client: policy.depends_on_client_id(),
             policy,
             permissions: HashMap::with_hasher(FixedState::with_seed(seed)),
             sessions: Sessions::new(seed),
@@ -263,15 +267,18 @@ impl Broker {
     }
 
     fn policy_changed(&mut self, policy: Arc<Policy>, now: Instant) {
+        self.permissions_by_client = policy.depends_on_client_id();
         self.policy = policy;
         self.permissions.clear();
         let keys: Vec<SessionKey> = self.sessions.keys().collect();
         for key in keys {
-            let Some(identity) = self.sessions.get(key).map(|session| session.identity.clone()) else {
+            let Some((identity, client_id)) =
+                self.sessions.get(key).map(|session| (session.identity.clone(), session.client_id.clone()))
+            else {
                 continue;
             };
             let known = self.policy.knows(&identity);
-            let permissions = self.permissions_of(&identity);
+            let permissions = self.permissions_of(&identity, &client_id);
             let Some(session) = self.sessions.get_mut(key) else {
                 continue;
             };
@@ -283,11 +290,14 @@ impl Broker {
         }
     }
 
-    fn permissions_of(&mut self, identity: &Identity) -> Arc<Permissions> {
+    fn permissions_of(&mut self, identity: &Identity, client_id: &ClientId) -> Arc<Permissions> {
+        if self.permissions_by_client {
+            return Arc::new(self.policy.permissions(identity, client_id));
+        }
         if let Some(permissions) = self.permissions.get(identity) {
             return Arc::clone(permissions);
         }
-        let permissions = Arc::new(self.policy.permissions(identity));
+        let permissions = Arc::new(self.policy.permissions(identity, client_id));
         if self.policy.knows(identity) {
             self.permissions.insert(identity.clone(), Arc::clone(&permissions));
         }

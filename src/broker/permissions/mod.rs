@@ -1,12 +1,18 @@
 //! Who may publish, subscribe to and receive what.
 //!
-//! A [`Policy`] is the rules for everybody; [`Permissions`] is what of them concerns one identity. The last rule
-//! that applies decides; where none does, the answer is no.
+//! A [`Policy`] is the rules for everybody; [`Permissions`] is what of them concerns one client. The last rule that
+//! applies decides; where none does, the answer is no. `topic` has the topics of rules, which can name the client.
+
+#[cfg(test)]
+mod tests;
+mod topic;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::mqtt::{TopicFilter, TopicName};
+pub use topic::{RuleTopic, RuleTopicError};
+
+use crate::mqtt::{ClientId, TopicFilter, TopicName};
 
 /// Who a client is, as found by authentication. Sessions belong to identities.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,11 +71,13 @@ impl Verdicts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// The topics it is about. `$` has no special meaning here: `#` is every topic.
-    pub filter: TopicFilter,
+    pub topic: RuleTopic,
     /// Who may publish.
     pub publish: Verdicts,
-    /// Who may subscribe, and receive.
+    /// Who may subscribe.
     pub subscribe: Verdicts,
+    /// To whom messages may be delivered.
+    pub receive: Verdicts,
 }
 
 /// The rules for everybody.
@@ -87,27 +95,42 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// What of the rules concerns `identity`.
-    pub fn permissions(&self, identity: &Identity) -> Permissions {
+    /// What of the rules concerns the client of this identity and client identifier.
+    pub fn permissions(&self, identity: &Identity, client_id: &ClientId) -> Permissions {
         let Self::Rules { rules, .. } = self else {
-            return Permissions { publish: Verb::All, subscribe: Verb::All };
+            let all = || Verb::All { rule: None };
+            return Permissions { publish: all(), subscribe: all(), receive: all() };
         };
         let decisions = |verdicts: fn(&Rule) -> &Verdicts| {
             let mut decisions: Vec<Decision> = Vec::new();
-            for rule in rules {
-                if let Some(allow) = verdicts(rule).about(identity) {
-                    if rule.filter.as_str() == "#" {
-                        decisions.clear(); // What stands before a rule for every topic never decides.
-                    }
-                    decisions.push(Decision { filter: rule.filter.clone(), allow });
+            for (index, rule) in rules.iter().enumerate() {
+                let Some(allow) = verdicts(rule).about(identity) else { continue };
+                let Some(filter) = rule.topic.filter_for(identity, client_id) else { continue };
+                if filter.as_str() == "#" {
+                    decisions.clear(); // What stands before a rule for every topic never decides.
                 }
+                decisions.push(Decision { filter, allow, rule: index });
             }
             match decisions.as_slice() {
-                [Decision { filter, allow: true }] if filter.as_str() == "#" => Verb::All,
+                [Decision { filter, allow: true, rule }] if filter.as_str() == "#" => {
+                    Verb::All { rule: Some(*rule) }
+                }
                 _ => Verb::Decisions(decisions.into()),
             }
         };
-        Permissions { publish: decisions(|rule| &rule.publish), subscribe: decisions(|rule| &rule.subscribe) }
+        Permissions {
+            publish: decisions(|rule| &rule.publish),
+            subscribe: decisions(|rule| &rule.subscribe),
+            receive: decisions(|rule| &rule.receive),
+        }
+    }
+
+    /// Whether two clients of the same identity may be allowed different things.
+    pub fn depends_on_client_id(&self) -> bool {
+        match self {
+            Self::AllowAll => false,
+            Self::Rules { rules, .. } => rules.iter().any(|rule| rule.topic.names_the_client()),
+        }
     }
 
     /// Whether such a client could still log in.
@@ -120,16 +143,27 @@ impl Policy {
     }
 }
 
-/// What one identity may do.
+/// What one client may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permissions {
     publish: Verb,
     subscribe: Verb,
+    receive: Verb,
+}
+
+/// An answer of the rules, and which of them gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ruling {
+    /// Whether the answer is yes.
+    pub allowed: bool,
+    /// The index of the rule that decided, in the order of the file; `None`: there was none, and the answer follows
+    /// from that.
+    pub rule: Option<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Verb {
-    All,
+    All { rule: Option<usize> },
     Decisions(Box<[Decision]>),
 }
 
@@ -137,45 +171,63 @@ enum Verb {
 struct Decision {
     filter: TopicFilter,
     allow: bool,
+    rule: usize,
 }
 
 impl Verb {
-    fn allows(&self, topic: &TopicName) -> bool {
-        match self {
-            Self::All => true,
-            Self::Decisions(decisions) => decisions
-                .iter()
-                .rev()
-                .find(|decision| decision.filter.matches_any(topic.as_str()))
-                .is_some_and(|decision| decision.allow),
-        }
+    fn about(&self, topic: &TopicName) -> Ruling {
+        let decisions = match self {
+            Self::All { rule } => return Ruling { allowed: true, rule: *rule },
+            Self::Decisions(decisions) => decisions,
+        };
+        decisions.iter().rev().find(|decision| decision.filter.matches_any(topic.as_str())).map_or(
+            Ruling { allowed: false, rule: None },
+            |decision| Ruling { allowed: decision.allow, rule: Some(decision.rule) },
+        )
     }
 }
 
 impl Permissions {
     /// Whether a message may be published to `topic`.
     pub fn may_publish(&self, topic: &TopicName) -> bool {
-        self.publish.allows(topic)
+        self.rule_on_publishing(topic).allowed
     }
 
     /// Whether a message published to `topic` may be delivered.
     pub fn may_receive(&self, topic: &TopicName) -> bool {
-        self.subscribe.allows(topic)
+        self.rule_on_receiving(topic).allowed
     }
 
-    /// Whether `filter` may be subscribed to: whether there is a topic under it that may be received, as far as the
-    /// rules one by one can tell. A rule that denies only a part of the topics leaves the subscription standing; the
-    /// messages of that part are withheld at delivery.
+    /// Whether `filter` may be subscribed to: whether there is a topic under it that may be subscribed to, as far as
+    /// the rules one by one can tell. A rule that denies only a part of the topics leaves the subscription standing;
+    /// the messages of that part are withheld at delivery.
     pub fn may_subscribe(&self, filter: &TopicFilter) -> bool {
-        let Verb::Decisions(decisions) = &self.subscribe else {
-            return true;
+        self.rule_on_subscribing(filter).allowed
+    }
+
+    /// As [`may_publish`](Self::may_publish), with the rule that decides.
+    pub fn rule_on_publishing(&self, topic: &TopicName) -> Ruling {
+        self.publish.about(topic)
+    }
+
+    /// As [`may_receive`](Self::may_receive), with the rule that decides.
+    pub fn rule_on_receiving(&self, topic: &TopicName) -> Ruling {
+        self.receive.about(topic)
+    }
+
+    /// As [`may_subscribe`](Self::may_subscribe), with the rule that decides.
+    pub fn rule_on_subscribing(&self, filter: &TopicFilter) -> Ruling {
+        let decisions = match &self.subscribe {
+            Verb::All { rule } => return Ruling { allowed: true, rule: *rule },
+            Verb::Decisions(decisions) => decisions,
         };
-        decisions.iter().fold(false, |granted, decision| {
-            if decision.allow {
-                granted || overlaps(&decision.filter, filter)
+        decisions.iter().fold(Ruling { allowed: false, rule: None }, |before, decision| {
+            let decides = if decision.allow {
+                overlaps(&decision.filter, filter)
             } else {
-                granted && !covers(&decision.filter, filter)
-            }
+                covers(&decision.filter, filter)
+            };
+            if decides { Ruling { allowed: decision.allow, rule: Some(decision.rule) } } else { before }
         })
     }
 }
@@ -202,127 +254,6 @@ fn covers(outer: &TopicFilter, inner: &TopicFilter) -> bool {
             (Some("+"), Some(level)) if level != "#" => {}
             (Some(level), Some(other)) if level == other => {}
             _ => return false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(users: &[&str]) -> Names {
-        Names { any: users.contains(&"@any"), users: users.iter().copied().map(Arc::from).collect() }
-    }
-
-    /// Rules of one verb for both publishing and subscribing: `+u1,u2 filter` allows, `-u1 filter` denies.
-    fn policy(lines: &[&str]) -> Policy {
-        let rules = lines
-            .iter()
-            .map(|line| {
-                let (who, filter) = line.split_once(' ').unwrap();
-                let (sign, who) = who.split_at(1);
-                let who = names(&who.split(',').collect::<Vec<_>>());
-                let verdicts = if sign == "+" {
-                    Verdicts { allow: who, deny: Names::default() }
-                } else {
-                    Verdicts { allow: Names::default(), deny: who }
-                };
-                Rule {
-                    filter: TopicFilter::parse(filter).unwrap(),
-                    publish: verdicts.clone(),
-                    subscribe: verdicts,
-                }
-            })
-            .collect();
-        Policy::Rules { rules, users: ["u1", "u2"].into_iter().map(Arc::from).collect() }
-    }
-
-    fn of(policy: &Policy, user: &str) -> Permissions {
-        policy.permissions(&Identity::User(Arc::from(user)))
-    }
-
-    #[track_caller]
-    fn check(lines: &[&str], user: &str, publish: &[(&str, bool)], subscribe: &[(&str, bool)]) {
-        let permissions = of(&policy(lines), user);
-        for (topic, expected) in publish {
-            assert_eq!(
-                permissions.may_publish(&TopicName::parse(topic).unwrap()),
-                *expected,
-                "publish {topic}"
-            );
-        }
-        for (filter, expected) in subscribe {
-            assert_eq!(
-                permissions.may_subscribe(&TopicFilter::parse(filter).unwrap()),
-                *expected,
-                "subscribe {filter}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_last_applying_rule_decides() {
-        check(
-            &["+u1 t1", "-u1 #", "+u1 t2"],
-            "u1",
-            &[("t1", false), ("t2", true), ("t3", false)],
-            &[("t1", false), ("t2", true), ("t3", false), ("+", true)],
-        );
-        check(
-            &["-u1 #", "+u1 1/#", "-u1 1/2/#"],
-            "u1",
-            &[("1", true), ("1/2", false), ("1/2/3", false), ("1/3", true)],
-            &[("1/2", false), ("1/2/3", false), ("1/2/", false), ("1/#", true), ("1/+", true)],
-        );
-    }
-
-    #[test]
-    fn a_rule_concerns_only_those_it_names() {
-        let rules = ["-@any #", "+u1,u2 sub/#", "-u2 sub/x"];
-        check(&rules, "u1", &[("sub/x", true), ("other", false)], &[("sub/x", true)]);
-        check(&rules, "u2", &[("sub/x", false), ("sub/y", true)], &[("sub/x", false), ("sub/#", true)]);
-        check(&["+u1 #"], "u2", &[("a", false)], &[("a", false)]);
-        check(&[], "u1", &[("a", false)], &[("#", false)]);
-    }
-
-    #[test]
-    fn a_partly_denied_subscription_stands_and_its_denied_topics_are_withheld() {
-        check(&["+u1 #", "-u1 secret/#"], "u1", &[("secret/x", false)], &[("#", true), ("secret/x", false)]);
-        let permissions = of(&policy(&["+u1 #", "-u1 secret/#"]), "u1");
-        assert!(permissions.may_receive(&TopicName::parse("open").unwrap()));
-        assert!(!permissions.may_receive(&TopicName::parse("secret").unwrap()));
-    }
-
-    #[test]
-    fn one_rule_may_allow_some_and_deny_others() {
-        let verdicts = Verdicts { allow: names(&["u1"]), deny: names(&["u2"]) };
-        let rule = Rule {
-            filter: TopicFilter::parse("a").unwrap(),
-            publish: verdicts,
-            subscribe: Verdicts::default(),
-        };
-        let policy = Policy::Rules { rules: vec![rule], users: BTreeSet::new() };
-        let topic = TopicName::parse("a").unwrap();
-        assert!(of(&policy, "u1").may_publish(&topic));
-        assert!(!of(&policy, "u2").may_publish(&topic));
-        assert!(!of(&policy, "u1").may_receive(&topic));
-    }
-
-    #[test]
-    fn covering_knows_wildcards() {
-        for (outer, inner, expected) in [
-            ("#", "a/b", true),
-            ("a/#", "a", true),
-            ("a/#", "a/#", true),
-            ("a/+", "a/b", true),
-            ("a/+", "a/+", true),
-            ("a/+", "a/#", false),
-            ("a/b", "a/+", false),
-            ("+", "a/b", false),
-            ("+/#", "#", false),
-        ] {
-            let (outer, inner) = (TopicFilter::parse(outer).unwrap(), TopicFilter::parse(inner).unwrap());
-            assert_eq!(covers(&outer, &inner), expected, "{outer} {inner}");
         }
     }
 }

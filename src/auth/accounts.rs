@@ -7,12 +7,15 @@ use std::sync::Arc;
 use super::file::{Fault, Method, User};
 use super::locate::Step::{Index, Key};
 use super::password::Verifier;
-use crate::mqtt::packet::Password;
+use super::password_hash::PasswordHash;
 
 /// Who there is.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Accounts {
     users: BTreeMap<Arc<str>, Account>,
+    /// What a password is verified with where there is no user to whom it could belong: as much work as for the user
+    /// whose password takes most.
+    decoy: Verifier,
     anonymous: Option<Arc<str>>,
     unauthenticated: Option<Arc<str>>,
 }
@@ -32,6 +35,12 @@ enum Account {
     Anonymous,
     /// Something else, and wrongly.
     Unauthenticated,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self { users: BTreeMap::new(), decoy: Verifier::refusing(), anonymous: None, unauthenticated: None }
+    }
 }
 
 impl Accounts {
@@ -57,6 +66,11 @@ impl Accounts {
             }
             warnings.extend(unused_keys(entry));
             let account = accounts.account(entry, index, &name, &declared)?;
+            if let Account::Password { verifier, .. } = &account
+                && verifier.cost() > accounts.decoy.cost()
+            {
+                accounts.decoy = verifier.decoy();
+            }
             accounts.users.insert(name, account);
         }
         if !unsalted.is_empty() {
@@ -78,6 +92,7 @@ impl Accounts {
         let single = match entry.method {
             Method::Sha256 => return sha256(entry, index),
             Method::PlainPassword => return plain_password(entry, index),
+            Method::PasswordHash => return password_hash(entry, index),
             Method::ClientCert => return Ok(Account::Certificate),
             Method::Anonymous => &mut self.anonymous,
             Method::Unauthenticated => &mut self.unauthenticated,
@@ -128,18 +143,14 @@ impl Accounts {
         self.unauthenticated.as_ref()
     }
 
-    /// The user of this name, if it has this password. Takes no less time for a user that is not there.
-    ///
-    /// It computes: not for the threads of the runtime.
-    pub(super) fn verify(&self, name: &str, password: &Password) -> Option<Arc<str>> {
+    /// The name of this user, and what its password is verified with. For a user that is not there, or has no
+    /// password, there is a verifier too: it refuses all, and takes no less time.
+    pub(super) fn password_of(&self, name: &str) -> (Option<&Arc<str>>, &Verifier) {
         match self.users.get_key_value(name) {
-            Some((name, Account::Password { verifier, .. })) => {
-                verifier.verifies(password).then(|| Arc::clone(name))
-            }
+            Some((name, Account::Password { verifier, .. })) => (Some(name), verifier),
             // A certificate speaks for itself: a user who has one is never somebody with a password.
             Some((_, Account::Certificate | Account::Anonymous | Account::Unauthenticated)) | None => {
-                std::hint::black_box(Verifier::refusing().verifies(password));
-                None
+                (None, &self.decoy)
             }
         }
     }
@@ -168,6 +179,17 @@ fn sha256(entry: &User, index: usize) -> Result<Account, Fault> {
     Ok(Account::Password { verifier, plain: false })
 }
 
+fn password_hash(entry: &User, index: usize) -> Result<Account, Fault> {
+    let Some(hash) = &entry.hash else {
+        let message =
+            format!("the user {:?} of method \"password_hash\" has no `hash`, expected one", entry.name);
+        return Err(Fault::at(&[Key("authentication"), Index(index)], message));
+    };
+    let hash = PasswordHash::parse(hash)
+        .map_err(|message| Fault::at(&[Key("authentication"), Index(index), Key("hash")], message))?;
+    Ok(Account::Password { verifier: Verifier::Slow(Box::new(hash)), plain: false })
+}
+
 fn plain_password(entry: &User, index: usize) -> Result<Account, Fault> {
     let password = entry.password.as_ref().or(entry.digest.as_ref()).ok_or_else(|| {
         let message =
@@ -178,19 +200,17 @@ fn plain_password(entry: &User, index: usize) -> Result<Account, Fault> {
 }
 
 /// A warning about keys that have no meaning for the user's method.
-fn unused_keys(User { name, method, digest, password, salt }: &User) -> Option<String> {
-    let (uses_digest, uses_password, uses_salt) = match method {
-        Method::Sha256 => (true, false, true),
-        Method::PlainPassword => (password.is_none(), true, false),
-        Method::ClientCert | Method::Anonymous | Method::Unauthenticated => (false, false, false),
+fn unused_keys(User { name, method, digest, password, salt, hash }: &User) -> Option<String> {
+    let used: &[&str] = match method {
+        Method::Sha256 => &["digest", "salt"],
+        Method::PlainPassword if password.is_none() => &["digest"],
+        Method::PlainPassword => &["password"],
+        Method::PasswordHash => &["hash"],
+        Method::ClientCert | Method::Anonymous | Method::Unauthenticated => &[],
     };
-    let unused: Vec<_> = [
-        ("digest", digest.is_some() && !uses_digest),
-        ("password", password.is_some() && !uses_password),
-        ("salt", salt.is_some() && !uses_salt),
-    ]
-    .into_iter()
-    .filter_map(|(key, unused)| unused.then_some(key))
-    .collect();
+    let unused: Vec<_> = [("digest", digest), ("password", password), ("salt", salt), ("hash", hash)]
+        .into_iter()
+        .filter_map(|(key, value)| (value.is_some() && !used.contains(&key)).then_some(key))
+        .collect();
     (!unused.is_empty()).then(|| format!("not used by the method of user {name:?}: {}", unused.join(", ")))
 }

@@ -80,6 +80,7 @@ pub(super) struct User {
     pub(super) digest: Option<String>,
     pub(super) password: Option<String>,
     pub(super) salt: Option<String>,
+    pub(super) hash: Option<String>,
 }
 
 /// How a client shows that it is the user.
@@ -90,6 +91,8 @@ pub(super) enum Method {
     Sha256,
     /// A password that stands in the file.
     PlainPassword,
+    /// A password with a given hash of a kind that takes time.
+    PasswordHash,
     /// A certificate.
     ClientCert,
     /// By saying nothing about itself.
@@ -124,6 +127,8 @@ pub(super) struct Named {
     pub(super) subscribe: Vec<String>,
     #[serde(default, rename = "pub")]
     pub(super) publish: Vec<String>,
+    /// As `sub`, where it is not given.
+    pub(super) receive: Option<Vec<String>>,
 }
 
 /// A value that cannot be, in a file that can be parsed.

@@ -11,16 +11,15 @@ mod error;
 mod file;
 mod locate;
 mod password;
+mod password_hash;
+mod pool;
 mod reload;
 mod rules;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once, PoisonError, RwLock};
-use std::thread;
 
-use tokio::sync::Semaphore;
-use tokio::task;
 use tracing::{debug, warn};
 
 pub use error::AuthError;
@@ -28,6 +27,7 @@ pub use reload::ReloadReport;
 
 use accounts::Accounts;
 use file::AuthFile;
+use pool::{HashingPool, NotComputed};
 
 use crate::broker::{Identity, Policy};
 use crate::mqtt::ReasonCode;
@@ -91,8 +91,7 @@ pub struct Refusal {
 pub struct Authenticator {
     settings: AuthSettings,
     state: RwLock<Arc<State>>,
-    /// How many passwords may be verified at a time; the others wait.
-    verifications: Arc<Semaphore>,
+    pool: HashingPool,
     /// The first client turned away for want of an auth file is worth a warning; the others could flood the log.
     turned_away: Once,
 }
@@ -101,11 +100,10 @@ impl Authenticator {
     /// Reads what `settings` name.
     pub fn open(settings: AuthSettings) -> Result<Self, AuthError> {
         let state = State::load(&settings)?;
-        let verifications = thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             settings,
             state: RwLock::new(Arc::new(state)),
-            verifications: Arc::new(Semaphore::new(verifications)),
+            pool: HashingPool::new(),
             turned_away: Once::new(),
         })
     }
@@ -149,25 +147,20 @@ impl Authenticator {
         username: Arc<str>,
         password: Password,
     ) -> Result<Option<Arc<str>>, Refusal> {
-        let unavailable =
-            |detail: &str| Refusal { reason: ReasonCode::UnspecifiedError, detail: detail.to_owned() };
-        let permit = Arc::clone(&self.verifications)
-            .acquire_owned()
-            .await
-            .map_err(|_| unavailable("the broker verifies no more passwords"))?;
-        let verified = task::spawn_blocking(move || {
-            // Goes with the work and not with its future: that may be dropped before.
-            let _permit = permit;
-            let Doors::Guarded { accounts, .. } = &state.doors else {
-                return None;
-            };
-            let user = accounts.verify(&username, &password);
-            if user.is_none() {
+        let Some(accounts) = state.accounts() else { return Ok(None) };
+        let (user, verifier) = accounts.password_of(&username);
+        let (user, verifier) = (user.cloned(), verifier.clone());
+        let verified = self.pool.compute(verifier.memory(), move || verifier.verifies(&password)).await;
+        let (reason, detail) = match verified {
+            Ok(true) if user.is_some() => return Ok(user),
+            Ok(_) => {
                 debug!(username = ?shortened(&username), "wrong user name or password");
+                return Ok(None);
             }
-            user
-        });
-        verified.await.map_err(|_| unavailable("the password could not be verified"))
+            Err(NotComputed::Busy) => (ReasonCode::ServerBusy, "too many passwords wait to be verified"),
+            Err(NotComputed::Failed) => (ReasonCode::UnspecifiedError, "the password could not be verified"),
+        };
+        Err(Refusal { reason, detail: detail.to_owned() })
     }
 
     /// Who may do what, as of now.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 
 use super::*;
-use crate::mqtt::{TopicFilter, TopicName};
+use crate::mqtt::{ClientId, TopicFilter, TopicName};
 
 const DIGEST: &str = "38ea2e5e88fcd692fe177c6cada15e9b2db6e70bee0a0d6678c8d3b2a9aae2ad";
 const AFAR: Origin = Origin::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
@@ -62,6 +62,7 @@ const EVERY_METHOD: &str = r#"
     { name: "hashed", method: "sha256", salt: "salt", digest: "38EA2E5E88FCD692FE177C6CADA15E9B2DB6E70BEE0A0D6678C8D3B2A9AAE2AD" },
     { name: "plain", method: "plain_password", password: "pässword", digest: "not this" },
     { name: "odd", method: "plain_password", digest: "in the digest" },
+    { name: "slow", method: "password_hash", hash: "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4" },
     { name: "certified", method: "client_cert" },
 "#;
 const ANONYMOUS: &str = r#"{ name: "nobody", method: "anonymous" },"#;
@@ -79,6 +80,9 @@ const ATTEMPTS: &[Row] = &[
     (Some("plain"), Some("pässword".as_bytes()), Some("plain")),
     (Some("plain"), Some(b"not this"), None),
     (Some("odd"), Some(b"in the digest"), Some("odd")),
+    (Some("slow"), Some(b"password"), Some("slow")),
+    (Some("slow"), Some(b"passwore"), None),
+    (Some("slow"), None, None),
     (Some("certified"), None, None),
     (Some("certified"), Some(b""), None),
     (Some("nobody"), Some(b""), None),
@@ -185,12 +189,12 @@ async fn the_example_lets_the_readme_s_trial_work() {
         assert_eq!(attempt(&auth, AFAR, Some(name), Some(b"mypassword")).await, Ok(user(name)));
     }
     let topic = |name| TopicName::parse(name).unwrap();
-    let guest = auth.policy().permissions(&guest);
+    let guest = auth.policy().permissions(&guest, &ClientId::new("c"));
     assert!(guest.may_publish(&topic("hello")) && guest.may_receive(&topic("hello")));
     assert!(guest.may_subscribe(&TopicFilter::parse("#").unwrap()));
     assert!(!guest.may_publish(&topic("staff/news")) && guest.may_receive(&topic("staff/news")));
     assert!(!guest.may_receive(&topic("staff/bob/private")));
-    let bob = auth.policy().permissions(&user("bob"));
+    let bob = auth.policy().permissions(&user("bob"), &ClientId::new("c"));
     assert!(bob.may_publish(&topic("staff/news")) && bob.may_receive(&topic("staff/bob/private")));
 }
 
@@ -210,7 +214,7 @@ fn policy_of(rules: &str) -> Policy {
 fn check_rules(rules: &str, expected: &[(&str, &str, &str, bool)]) {
     let policy = policy_of(rules);
     for (name, verb, topic, expected) in expected {
-        let permissions = policy.permissions(&user(name));
+        let permissions = policy.permissions(&user(name), &ClientId::new("c"));
         let found = match *verb {
             "pub" => permissions.may_publish(&TopicName::parse(topic).unwrap()),
             "sub" => permissions.may_subscribe(&TopicFilter::parse(topic).unwrap()),
@@ -283,6 +287,37 @@ fn a_wide_subscription_stands_and_what_is_denied_is_withheld() {
 }
 
 #[test]
+fn receiving_is_as_subscribing_unless_it_is_said() {
+    check_rules(
+        r##"{ topic: "#", allow: { sub: ["u1", "u2"] } },
+            { topic: "a", deny: { receive: ["u1"] } },
+            { topic: "b", deny: { sub: ["u1"], receive: [] } }"##,
+        &[
+            ("u1", "sub", "a", true),
+            ("u1", "get", "a", false),
+            ("u2", "get", "a", true),
+            ("u1", "sub", "b", false),
+            ("u1", "get", "b", true),
+        ],
+    );
+}
+
+#[test]
+fn rules_may_name_the_user_and_the_client() {
+    check_rules(
+        r##"{ topic: "%u/#", allow: { sub: ["@any"], pub: ["@any"] } },
+            { topic: "by/%c", allow: { sub: ["@any"] } }"##,
+        &[
+            ("u1", "pub", "u1/x", true),
+            ("u1", "pub", "u2/x", false),
+            ("u2", "get", "u2", true),
+            ("u1", "sub", "by/c", true),
+            ("u1", "sub", "by/d", false),
+        ],
+    );
+}
+
+#[test]
 fn rules_that_name_nobody_decide_nothing() {
     check_rules("", &[("u1", "pub", "t", false), ("u1", "sub", "t", false)]);
     check_rules(
@@ -348,12 +383,12 @@ fn keys_that_have_no_meaning_and_keys_that_are_missing_are_errors() {
     check_error(&users("{ name: 'a' }"), "1:20: missing field `method`");
     check_error(
         &users("{ name: 'a', method: 'md5' }"),
-        "1:41: unknown variant `md5`, expected one of `sha256`, `plain_password`, `client_cert`, `anonymous`, \
-         `unauthenticated`",
+        "1:41: unknown variant `md5`, expected one of `sha256`, `plain_password`, `password_hash`, `client_cert`, \
+         `anonymous`, `unauthenticated`",
     );
     check_error(
         "{ authentication: [], authorization: [{ topic: 'a', allow: { publish: [] } }] }",
-        "1:62: unknown field `publish`, expected `sub` or `pub`",
+        "1:62: unknown field `publish`, expected one of `sub`, `pub`, `receive`",
     );
 }
 
@@ -390,6 +425,14 @@ fn users_are_checked() {
     check_error(
         &users("{ name: 'a', method: 'plain_password' }"),
         r#"1:20: the user "a" of method "plain_password" has no `password`, expected one"#,
+    );
+    check_error(
+        &users("{ name: 'a', method: 'password_hash' }"),
+        r#"1:20: the user "a" of method "password_hash" has no `hash`, expected one"#,
+    );
+    check_error(
+        &users("{ name: 'a', method: 'password_hash', hash: '$7$10000001$AAAA$AAAAAAAAAAAAAAAAAAAAAAAA' }"),
+        "1:64: a hash that takes 10000001 iterations, expected at most 10000000",
     );
 }
 

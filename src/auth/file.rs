@@ -27,13 +27,9 @@ pub(super) struct AuthFile {
 impl AuthFile {
     /// Reads the file at `path`; a link is followed.
     pub(super) fn read(path: &Path) -> Result<Self, AuthError> {
-        let unreadable = |source| AuthError::Unreadable { path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(unreadable)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(unreadable)?;
-
+        let (bytes, readable_by_all) = read(path)?;
         let mut auth = Self::parse(&bytes, path)?;
-        if auth.accounts.has_plain_passwords() && is_readable_by_all(&file).map_err(unreadable)? {
+        if auth.accounts.has_plain_passwords() && readable_by_all {
             auth.warnings
                 .push("it holds plain passwords, and every user of this host may read it".to_owned());
         }
@@ -42,22 +38,42 @@ impl AuthFile {
 
     /// Reads what stands in a file; `path` only names it in errors.
     pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Self, AuthError> {
-        let invalid = |(Place { line, column }, message)| AuthError::Invalid {
-            path: path.to_owned(),
-            line,
-            column,
-            message,
-        };
-        let text =
-            std::str::from_utf8(bytes).map_err(|error| invalid(not_utf8(bytes, error.valid_up_to())))?;
-        let document: Document = json5::from_str(text).map_err(|error| invalid(malformed(text, &error)))?;
-        let at_its_place = |fault: Fault| invalid((locate(text, &fault.path), fault.describe(text)));
+        let (text, document) = Document::parse(bytes, path)?;
+        Self::build(text, &document, path)
+    }
 
+    /// Takes what a file says apart; `path` only names it in errors.
+    pub(super) fn build(text: &str, document: &Document, path: &Path) -> Result<Self, AuthError> {
+        let at_its_place = |fault: Fault| invalid(path, (locate(text, &fault.path), fault.describe(text)));
         let mut warnings = Vec::new();
         let accounts = Accounts::build(&document.authentication, &mut warnings).map_err(at_its_place)?;
-        let rules = rules::build(&document, &accounts).map_err(at_its_place)?;
+        let rules = rules::build(document, &accounts).map_err(at_its_place)?;
         let policy = Policy::Rules { rules, users: accounts.names() };
         Ok(Self { accounts, policy, groups: document.group.len(), warnings })
+    }
+}
+
+/// The bytes of a file, and whether every user of this host may read them.
+pub(super) fn read(path: &Path) -> Result<(Vec<u8>, bool), AuthError> {
+    let unreadable = |source| AuthError::Unreadable { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    let readable_by_all = is_readable_by_all(&file).map_err(unreadable)?;
+    Ok((bytes, readable_by_all))
+}
+
+fn invalid(path: &Path, (Place { line, column }, message): (Place, String)) -> AuthError {
+    AuthError::Invalid { path: path.to_owned(), line, column, message }
+}
+
+impl Document {
+    /// The text of a file, and what stands in it.
+    pub(super) fn parse<'t>(bytes: &'t [u8], path: &Path) -> Result<(&'t str, Self), AuthError> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| invalid(path, not_utf8(bytes, error.valid_up_to())))?;
+        let document = json5::from_str(text).map_err(|error| invalid(path, malformed(text, &error)))?;
+        Ok((text, document))
     }
 }
 

@@ -4,9 +4,11 @@
 //! who a client is; what that one may do is in its [`Policy`], which the broker applies. It knows neither
 //! connections nor sessions.
 //!
-//! Start with [`Authenticator::authenticate`]; `file` has the format, `accounts` the users, `rules` the rules.
+//! Start with [`Authenticator::authenticate`]; `file` has the format, `accounts` the users, `rules` the rules, `command`
+//! what operators can ask and have made.
 
 mod accounts;
+pub mod command;
 mod error;
 mod file;
 mod locate;
@@ -150,8 +152,8 @@ impl Authenticator {
         let Some(accounts) = state.accounts() else { return Ok(None) };
         let (user, verifier) = accounts.password_of(&username);
         let (user, verifier) = (user.cloned(), verifier.clone());
-        let verified = self.pool.compute(verifier.memory(), move || verifier.verifies(&password)).await;
-        let (reason, detail) = match verified {
+        let outcome = self.pool.compute(verifier.memory(), move || verifier.verifies(&password)).await;
+        let (reason, detail) = match outcome {
             Ok(true) if user.is_some() => return Ok(user),
             Ok(_) => {
                 debug!(username = ?shortened(&username), "wrong user name or password");

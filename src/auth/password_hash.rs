@@ -82,7 +82,7 @@ impl HashAlgorithm {
     }
 
     /// Whether it takes neither too long nor too much memory; if not, what is too much.
-    fn check(self) -> Result<Self, String> {
+    pub(super) fn check(self) -> Result<Self, String> {
         match self {
             Self::Argon2id { memory, passes, lanes } => {
                 if memory > MEMORY {

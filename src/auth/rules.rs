@@ -9,7 +9,7 @@ use super::locate::Step::{self, Index, Key};
 use crate::broker::permissions::{Names, Rule, RuleTopic, Verdicts};
 
 /// The group that holds everybody, and needs no declaration.
-const ANY: &str = "@any";
+pub(super) const ANY: &str = "@any";
 
 /// The rules, in their order.
 pub(super) fn build(document: &Document, accounts: &Accounts) -> Result<Vec<Rule>, Fault> {
@@ -92,7 +92,7 @@ impl Directory<'_> {
         let publish = self.resolve([one, two, three, Key("pub")], &named.publish)?;
         let subscribe = self.resolve([one, two, three, Key("sub")], &named.subscribe)?;
         let receive = match &named.receive {
-            Some(names) => self.resolve([one, two, three, Key("receive")], names)?,
+            Some(receivers) => self.resolve([one, two, three, Key("receive")], receivers)?,
             None => subscribe.clone(),
         };
         Ok(Resolved { publish, subscribe, receive })

@@ -17,11 +17,14 @@ mod password_hash;
 mod pool;
 mod reload;
 mod rules;
+mod throttle;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once, PoisonError, RwLock};
+use std::time::Instant;
 
+use tokio::time;
 use tracing::{debug, warn};
 
 pub use error::AuthError;
@@ -30,6 +33,7 @@ pub use reload::ReloadReport;
 use accounts::Accounts;
 use file::AuthFile;
 use pool::{HashingPool, NotComputed};
+use throttle::{Guess, Throttle, TooMany};
 
 use crate::broker::{Identity, Policy};
 use crate::mqtt::ReasonCode;
@@ -94,6 +98,7 @@ pub struct Authenticator {
     settings: AuthSettings,
     state: RwLock<Arc<State>>,
     pool: HashingPool,
+    throttle: Throttle,
     /// The first client turned away for want of an auth file is worth a warning; the others could flood the log.
     turned_away: Once,
 }
@@ -106,6 +111,7 @@ impl Authenticator {
             settings,
             state: RwLock::new(Arc::new(state)),
             pool: HashingPool::new(),
+            throttle: Throttle::new(),
             turned_away: Once::new(),
         })
     }
@@ -123,7 +129,9 @@ impl Authenticator {
         };
         let user = match (attempt.username, attempt.password) {
             (None, None) => accounts.anonymous().cloned(),
-            (Some(username), Some(password)) => self.verify(Arc::clone(&state), username, password).await?,
+            (Some(username), Some(password)) => {
+                self.verify(Arc::clone(&state), attempt.origin, username, password).await?
+            }
             // A name alone would be that of a certificate, and there is none: who has no certificate has no name.
             (Some(_), None) | (None, Some(_)) => None,
         };
@@ -146,23 +154,50 @@ impl Authenticator {
     async fn verify(
         &self,
         state: Arc<State>,
+        origin: Origin,
         username: Arc<str>,
         password: Password,
     ) -> Result<Option<Arc<str>>, Refusal> {
         let Some(accounts) = state.accounts() else { return Ok(None) };
+        let guess = self.throttle.guess(origin, &username);
+        self.wait_for_turn(guess).await?;
         let (user, verifier) = accounts.password_of(&username);
         let (user, verifier) = (user.cloned(), verifier.clone());
         let outcome = self.pool.compute(verifier.memory(), move || verifier.verifies(&password)).await;
         let (reason, detail) = match outcome {
-            Ok(true) if user.is_some() => return Ok(user),
+            Ok(true) if user.is_some() => {
+                self.throttle.succeeded(guess);
+                return Ok(user);
+            }
             Ok(_) => {
                 debug!(username = ?shortened(&username), "wrong user name or password");
+                self.throttle.failed(guess, Instant::now());
                 return Ok(None);
             }
             Err(NotComputed::Busy) => (ReasonCode::ServerBusy, "too many passwords wait to be verified"),
             Err(NotComputed::Failed) => (ReasonCode::UnspecifiedError, "the password could not be verified"),
         };
         Err(Refusal { reason, detail: detail.to_owned() })
+    }
+
+    /// Has whoever failed before wait.
+    async fn wait_for_turn(&self, guess: Guess) -> Result<(), Refusal> {
+        match self.throttle.admit(guess, Instant::now()) {
+            Ok(wait) if wait.is_zero() => Ok(()),
+            Ok(wait) => {
+                time::sleep(wait).await;
+                Ok(())
+            }
+            Err(TooMany) => Err(Refusal {
+                reason: ReasonCode::ConnectionRateExceeded,
+                detail: "too many attempts have failed; try again later".to_owned(),
+            }),
+        }
+    }
+
+    /// What happened how often, by name.
+    pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.throttle.counters().into_iter()
     }
 
     /// Who may do what, as of now.

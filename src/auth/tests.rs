@@ -602,3 +602,31 @@ async fn more_verifications_than_permits_wait_for_each_other() {
         assert_eq!(attempt.await.unwrap(), Ok(user("hashed")));
     }
 }
+
+#[tokio::test]
+async fn a_thousand_wrong_guesses_leave_the_user_s_login_elsewhere_immediate() {
+    let directory = Directory::new();
+    let auth = Authenticator::open(directory.write(&users(EVERY_METHOD))).unwrap();
+    let guesser = Origin::Ip(Ipv4Addr::new(127, 0, 0, 2).into());
+    let mut refused = 0;
+    for _ in 0..1_000 {
+        // The few that are made to wait do so with a wait that nobody sees the end of.
+        let guess = attempt(&auth, guesser, Some("hashed"), Some(b"wrong"));
+        match time::timeout(std::time::Duration::from_millis(1), guess).await {
+            Ok(Err(Refusal { reason: ReasonCode::ConnectionRateExceeded, .. })) => refused += 1,
+            Ok(Err(_)) | Err(_) => {}
+            Ok(Ok(identity)) => panic!("{identity:?}"),
+        }
+    }
+    assert!(refused > 900, "{refused}");
+    // The password is right, and not looked at.
+    let refusal = attempt(&auth, guesser, Some("hashed"), Some(b"mypassword")).await.unwrap_err();
+    assert_eq!(refusal.reason, ReasonCode::ConnectionRateExceeded);
+
+    let delayed = || auth.counters().find(|(name, _)| *name == "logins_delayed");
+    let before = delayed();
+    let here = Origin::Ip(Ipv4Addr::LOCALHOST.into());
+    assert_eq!(attempt(&auth, here, Some("hashed"), Some(b"mypassword")).await, Ok(user("hashed")));
+    assert_eq!(attempt(&auth, guesser, Some("plain"), Some("pässword".as_bytes())).await, Ok(user("plain")));
+    assert_eq!(delayed(), before);
+}

@@ -201,7 +201,7 @@ impl Server {
             () = ended => return Ok(()),
             counters = &mut broker => counters.map_err(|_| ServeError::BrokerFailed)?,
         };
-        log_counters(&counters, &self.controls.counters);
+        log_counters(&counters, &self.controls.counters, &self.controls.auth);
         info!("stopped");
         Ok(())
     }
@@ -231,7 +231,7 @@ impl Controls {
 
     /// Logs all counters, the broker's and those of what is around it, in one line.
     pub async fn log_counters(&self) {
-        log_counters(&self.broker.counters().await, &self.counters);
+        log_counters(&self.broker.counters().await, &self.counters, &self.auth);
     }
 
     /// What happened around the connections.
@@ -269,9 +269,9 @@ async fn end_connections(reception: &Reception, grace: Duration) {
 }
 
 /// One line: the names and values of all counters.
-fn log_counters(broker: &[(&'static str, u64)], shell: &ShellCounters) {
+fn log_counters(broker: &[(&'static str, u64)], shell: &ShellCounters, auth: &Authenticator) {
     let mut line = String::new();
-    for (name, value) in broker.iter().copied().chain(shell.iter()) {
+    for (name, value) in broker.iter().copied().chain(shell.iter()).chain(auth.counters()) {
         // A String takes whatever is written.
         let _ = write!(line, " {name}={value}");
     }

@@ -2,12 +2,17 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 use super::file::{Fault, Method, User};
 use super::locate::Step::{Index, Key};
 use super::password::Verifier;
 use super::password_hash::PasswordHash;
+use super::scram::ScramKeys;
 
 /// Who there is.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,6 +34,8 @@ enum Account {
         /// Whether it can be read in the file.
         plain: bool,
     },
+    /// A proof that it knows a password.
+    Scram(ScramKeys),
     /// A certificate.
     Certificate,
     /// Nothing: neither user name nor password.
@@ -93,6 +100,7 @@ impl Accounts {
             Method::Sha256 => return sha256(entry, index),
             Method::PlainPassword => return plain_password(entry, index),
             Method::PasswordHash => return password_hash(entry, index),
+            Method::ScramSha256 => return scram_sha_256(entry, index),
             Method::ClientCert => return Ok(Account::Certificate),
             Method::Anonymous => &mut self.anonymous,
             Method::Unauthenticated => &mut self.unauthenticated,
@@ -149,10 +157,32 @@ impl Accounts {
         match self.users.get_key_value(name) {
             Some((name, Account::Password { verifier, .. })) => (Some(name), verifier),
             // A certificate speaks for itself: a user who has one is never somebody with a password.
-            Some((_, Account::Certificate | Account::Anonymous | Account::Unauthenticated)) | None => {
-                (None, &self.decoy)
-            }
+            Some((
+                _,
+                Account::Scram(_) | Account::Certificate | Account::Anonymous | Account::Unauthenticated,
+            ))
+            | None => (None, &self.decoy),
         }
+    }
+
+    /// What this user proves to know a password with; if there is no such user, keys that hide that, made with
+    /// `secret`. `None` if no user has any.
+    pub(super) fn scram_keys_of(
+        &self,
+        name: &str,
+        secret: &[u8; 32],
+    ) -> Option<Result<ScramKeys, ScramKeys>> {
+        if let Some(Account::Scram(keys)) = self.users.get(name) {
+            return Some(Ok(keys.clone()));
+        }
+        let of_any = self.users.values().find_map(|account| match account {
+            Account::Scram(keys) => Some(keys),
+            Account::Password { .. }
+            | Account::Certificate
+            | Account::Anonymous
+            | Account::Unauthenticated => None,
+        })?;
+        Some(Err(ScramKeys::made_up(name, of_any.iterations(), secret)))
     }
 }
 
@@ -199,18 +229,60 @@ fn plain_password(entry: &User, index: usize) -> Result<Account, Fault> {
     Ok(Account::Password { verifier: Verifier::from_password(password), plain: true })
 }
 
+fn scram_sha_256(entry: &User, index: usize) -> Result<Account, Fault> {
+    let here = [Key("authentication"), Index(index)];
+    let missing = |key| {
+        let message =
+            format!("the user {:?} of method \"scram_sha_256\" has no `{key}`, expected one", entry.name);
+        Fault::at(&here, message)
+    };
+    let decode = |key, value: &Option<String>| {
+        let value = value.as_ref().ok_or_else(|| missing(key))?;
+        STANDARD.decode(value).ok().filter(|bytes| !bytes.is_empty()).ok_or_else(|| {
+            Fault::at(&[here[0], here[1], Key(key)], "not base64, expected some bytes in base64".to_owned())
+        })
+    };
+    let key = |key, value| {
+        <[u8; 32]>::try_from(decode(key, value)?).map_err(|bytes| {
+            let message = format!("a key of {} bytes, expected 32", bytes.len());
+            Fault::at(&[here[0], here[1], Key(key)], message)
+        })
+    };
+    let iterations =
+        NonZeroU32::new(entry.iterations.ok_or_else(|| missing("iterations"))?).ok_or_else(|| {
+            let message = "0 iterations, expected at least 1".to_owned();
+            Fault::at(&[here[0], here[1], Key("iterations")], message)
+        })?;
+    Ok(Account::Scram(ScramKeys::new(
+        decode("salt", &entry.salt)?,
+        iterations,
+        key("stored_key", &entry.stored_key)?,
+        key("server_key", &entry.server_key)?,
+    )))
+}
+
 /// A warning about keys that have no meaning for the user's method.
-fn unused_keys(User { name, method, digest, password, salt, hash }: &User) -> Option<String> {
+fn unused_keys(user: &User) -> Option<String> {
+    let User { name, method, digest, password, salt, hash, iterations, stored_key, server_key } = user;
     let used: &[&str] = match method {
         Method::Sha256 => &["digest", "salt"],
         Method::PlainPassword if password.is_none() => &["digest"],
         Method::PlainPassword => &["password"],
         Method::PasswordHash => &["hash"],
+        Method::ScramSha256 => &["salt", "iterations", "stored_key", "server_key"],
         Method::ClientCert | Method::Anonymous | Method::Unauthenticated => &[],
     };
-    let unused: Vec<_> = [("digest", digest), ("password", password), ("salt", salt), ("hash", hash)]
-        .into_iter()
-        .filter_map(|(key, value)| (value.is_some() && !used.contains(&key)).then_some(key))
-        .collect();
+    let unused: Vec<_> = [
+        ("digest", digest.is_some()),
+        ("password", password.is_some()),
+        ("salt", salt.is_some()),
+        ("hash", hash.is_some()),
+        ("iterations", iterations.is_some()),
+        ("stored_key", stored_key.is_some()),
+        ("server_key", server_key.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(key, is_there)| (is_there && !used.contains(&key)).then_some(key))
+    .collect();
     (!unused.is_empty()).then(|| format!("not used by the method of user {name:?}: {}", unused.join(", ")))
 }

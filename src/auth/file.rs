@@ -97,6 +97,9 @@ pub(super) struct User {
     pub(super) password: Option<String>,
     pub(super) salt: Option<String>,
     pub(super) hash: Option<String>,
+    pub(super) iterations: Option<u32>,
+    pub(super) stored_key: Option<String>,
+    pub(super) server_key: Option<String>,
 }
 
 /// How a client shows that it is the user.
@@ -109,6 +112,9 @@ pub(super) enum Method {
     PlainPassword,
     /// A password with a given hash of a kind that takes time.
     PasswordHash,
+    /// A proof that it knows a password, without telling it.
+    #[serde(rename = "scram_sha_256")]
+    ScramSha256,
     /// A certificate.
     ClientCert,
     /// By saying nothing about itself.

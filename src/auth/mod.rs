@@ -17,6 +17,7 @@ mod password_hash;
 mod pool;
 mod reload;
 mod rules;
+mod scram;
 mod throttle;
 
 use std::net::IpAddr;

@@ -383,7 +383,7 @@ fn keys_that_have_no_meaning_and_keys_that_are_missing_are_errors() {
     check_error(&users("{ name: 'a' }"), "1:20: missing field `method`");
     check_error(
         &users("{ name: 'a', method: 'md5' }"),
-        "1:41: unknown variant `md5`, expected one of `sha256`, `plain_password`, `password_hash`, `client_cert`, \
+        "1:41: unknown variant `md5`, expected one of `sha256`, `plain_password`, `password_hash`, `scram_sha_256`, `client_cert`, \
          `anonymous`, `unauthenticated`",
     );
     check_error(

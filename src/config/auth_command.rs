@@ -59,7 +59,7 @@ pub(super) struct HashArguments {
     /// How the password is kept
     #[arg(long, value_name = "METHOD", default_value = "argon2id")]
     method: Method,
-    /// Iterations of PBKDF2 [default: 600000 with SHA-256, 210000 with SHA-512]
+    /// Iterations of PBKDF2 [default: 600000 with pbkdf2-sha256, 210000 with pbkdf2-sha512, 15000 with scram-sha-256]
     #[arg(long, value_name = "ITERATIONS")]
     iterations: Option<NonZeroU32>,
 }
@@ -72,6 +72,9 @@ enum Method {
     Pbkdf2Sha256,
     /// takes time to guess
     Pbkdf2Sha512,
+    /// for MQTT 5.0 clients that prove to know the password without telling it
+    #[value(name = "scram-sha-256")]
+    ScramSha256,
 }
 
 impl From<AuthArguments> for AuthCommand {
@@ -98,6 +101,7 @@ impl From<AuthArguments> for AuthCommand {
                     Method::Argon2id => HashMethod::Argon2id,
                     Method::Pbkdf2Sha256 => HashMethod::Pbkdf2Sha256,
                     Method::Pbkdf2Sha512 => HashMethod::Pbkdf2Sha512,
+                    Method::ScramSha256 => HashMethod::ScramSha256,
                 };
                 Self::Hash(Hash { user, method, iterations })
             }

@@ -342,6 +342,7 @@ fn commands_are_told_from_options() {
         "auth hash --method pbkdf2-sha256 --iterations 7",
         hash("user", HashMethod::Pbkdf2Sha256, 7),
     );
+    check_command("auth hash --method scram-sha-256", hash("user", HashMethod::ScramSha256, 0));
     check_command("auth hash --method pbkdf2-sha512", hash("user", HashMethod::Pbkdf2Sha512, 0));
 
     check_refused("auth explain f --user u", &["--publish", "--subscribe", "--receive"]);

@@ -20,7 +20,7 @@ use mqtt_broker::mqtt::{
     ClientId, Delivery, Message, Packet, PacketId, ProtocolVersion, QoS, TopicName, UserProperties,
 };
 
-const LIMITS: DecodeLimits = DecodeLimits { user_properties: 64 };
+const LIMITS: DecodeLimits = DecodeLimits { user_properties: 64, filters: 64 };
 const TOPIC: &str = "site/7/line/3/temperature";
 
 fn main() {

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use mqtt_broker::mqtt::codec::{Body, DecodeLimits, answer_version, decode, encode, frame_header};
 use mqtt_broker::mqtt::{Packet, ProtocolVersion};
 
-const LIMITS: DecodeLimits = DecodeLimits { user_properties: 16 };
+const LIMITS: DecodeLimits = DecodeLimits { user_properties: 16, filters: 16 };
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&choice, packet)) = bytes.split_first() else {

@@ -34,7 +34,7 @@ shell_counters! {
     connect_timeouts,
     /// Clients that authentication refused.
     authentications_refused,
-    /// Connections that ended because the client broke the protocol.
+    /// Connections that ended because the client broke the protocol, as far as that can be told without the broker.
     protocol_errors,
     /// Connections on which nothing came for one and a half times the keep-alive.
     keep_alive_timeouts,

@@ -31,7 +31,7 @@ pub struct BrokerHandle {
 impl BrokerHandle {
     /// Letters that may wait for the broker. Each holds what one read has brought, at most, so that this bounds what
     /// waits to some megabytes; a busy broker empties it in one go.
-    const CAPACITY: usize = 1_024;
+    pub(super) const CAPACITY: usize = 1_024;
 
     pub(super) fn channel() -> (Self, mpsc::Receiver<Letter>) {
         let (letters, received) = mpsc::channel(Self::CAPACITY);
@@ -68,5 +68,11 @@ impl BrokerHandle {
     /// Waits for room for one letter; `None` if the broker has ended.
     pub(super) async fn reserve(self) -> Option<OwnedPermit<Letter>> {
         self.letters.reserve_owned().await.ok()
+    }
+
+    /// How many letters find room now.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.letters.capacity()
     }
 }

@@ -4,19 +4,19 @@ use std::cell::RefCell;
 
 use crate::connection::Transmit;
 
-/// As much as one read takes.
-pub(super) const READ_LEN: usize = 64 << 10;
-
 thread_local! {
     static READ: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static TRANSMIT: RefCell<Transmit> = const { RefCell::new(Transmit::new()) };
 }
 
-/// Lends a buffer of [`READ_LEN`] bytes to read into.
-pub(super) fn with_read_buffer<R>(read: impl FnOnce(&mut [u8]) -> R) -> R {
+/// Lends a buffer of `len` bytes, at least one, to read into.
+pub(super) fn with_read_buffer<R>(len: usize, read: impl FnOnce(&mut [u8]) -> R) -> R {
     READ.with_borrow_mut(|buffer| {
-        buffer.resize(READ_LEN, 0);
-        read(buffer)
+        let len = len.max(1);
+        if buffer.len() < len {
+            buffer.resize(len, 0);
+        }
+        read(buffer.get_mut(..len).unwrap_or_default())
     })
 }
 

@@ -101,7 +101,12 @@ impl Broker {
             (WillFate::Discard, _) => session.will = None, // [MQTT-3.1.2-10]
             (_, None) => {}
             (WillFate::PublishUnlessDelayed | WillFate::Publish, Some(0)) => self.will_is_due(key),
-            (WillFate::PublishUnlessDelayed, Some(_)) => session.will = None, // [MQTT-3.1.3-9]
+            (WillFate::PublishUnlessDelayed, Some(_)) => {
+                // [MQTT-3.1.3-9], but a session that ends with its connection ends here (section 3.1.4).
+                if expiry != Expiry::WithConnection {
+                    session.will = None;
+                }
+            }
             (WillFate::Publish, Some(delay)) => {
                 // The end of the session publishes it if that comes first.
                 let at = now + std::time::Duration::from_secs(u64::from(delay));

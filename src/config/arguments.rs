@@ -251,6 +251,9 @@ pub(super) struct ConnectionArguments {
     /// Take at most so many user properties in a packet
     #[arg(long, value_name = "PROPERTIES", default_value_t = ConnectionLimits::default().user_properties)]
     pub(super) max_user_properties: usize,
+    /// Take at most so many topic filters in one SUBSCRIBE or UNSUBSCRIBE
+    #[arg(long, value_name = "FILTERS", default_value_t = ConnectionLimits::default().filters_per_packet)]
+    pub(super) max_filters_per_packet: usize,
     /// Use at most so many topic aliases in what is sent to one client, with --mqtt-auto-map-topic-alias
     #[arg(long, value_name = "ALIASES", default_value_t = ConnectionLimits::default().outbound_topic_aliases)]
     pub(super) max_outbound_topic_aliases: u16,

@@ -195,6 +195,7 @@ fn connection_limits(arguments: &Arguments) -> ConnectionLimits {
         server_keep_alive: mqtt.mqtt_server_keep_alive,
         receive_buffer: sockets.ep_recv_buf_size.0,
         user_properties: connections.max_user_properties,
+        filters_per_packet: connections.max_filters_per_packet,
         write_timeout: connections.write_timeout.0,
         close_timeout: connections.close_timeout.0,
     }

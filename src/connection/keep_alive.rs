@@ -12,9 +12,19 @@ pub(super) struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// A client that promises to send something every so many seconds; with 0 it promises nothing.
-    pub(super) const fn new(seconds: u16, now: Instant) -> Self {
-        Self { seconds, last_heard: now }
+    /// A client that has promised nothing.
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { seconds: 0, last_heard: now }
+    }
+
+    /// The client promises to send something every so many seconds; with 0 it promises nothing.
+    pub(super) fn agree(&mut self, seconds: u16) {
+        self.seconds = seconds;
+    }
+
+    /// When the client last sent something.
+    pub(super) const fn last_heard(&self) -> Instant {
+        self.last_heard
     }
 
     /// The client has sent something.
@@ -41,7 +51,8 @@ mod tests {
 
     #[test]
     fn the_deadline_is_one_and_a_half_times_the_keep_alive_after_the_last_word() {
-        let mut keep_alive = KeepAlive::new(10, at(0));
+        let mut keep_alive = KeepAlive::new(at(0));
+        keep_alive.agree(10);
         assert_eq!(keep_alive.deadline(), Some(at(15)));
         keep_alive.heard(at(7));
         assert_eq!(keep_alive.deadline(), Some(at(22)));
@@ -49,6 +60,6 @@ mod tests {
 
     #[test]
     fn a_keep_alive_of_zero_has_no_deadline() {
-        assert_eq!(KeepAlive::new(0, at(0)).deadline(), None);
+        assert_eq!(KeepAlive::new(at(0)).deadline(), None);
     }
 }

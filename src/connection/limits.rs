@@ -26,6 +26,8 @@ pub struct ConnectionLimits {
     pub receive_buffer: usize,
     /// User properties of one packet.
     pub user_properties: usize,
+    /// Topic filters of one SUBSCRIBE or UNSUBSCRIBE: in memory each is many times as long as on the wire.
+    pub filters_per_packet: usize,
     /// A write that makes no progress for so long ends the connection.
     pub write_timeout: Duration,
     /// How long the last words may take to be written before the connection is cut.
@@ -45,6 +47,7 @@ impl Default for ConnectionLimits {
             server_keep_alive: None,
             receive_buffer: 64 << 10,
             user_properties: 256,
+            filters_per_packet: 16_384,
             write_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(5),
         }

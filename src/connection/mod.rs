@@ -54,10 +54,11 @@ pub struct Connection {
     problem_information: bool,
     /// The largest packet that the client takes.
     client_maximum_packet_size: u32,
-    connect_by: Instant,
+    /// Before the client is accepted: since when it has been here.
     keep_alive: KeepAlive,
     partial: Partial,
-    quota: ReceiveQuota,
+    /// Only where there is something to count.
+    quota: Option<Box<ReceiveQuota>>,
     inbound_aliases: Option<Box<InboundAliases>>,
     outbound_aliases: Option<Box<OutboundAliases>>,
 }
@@ -82,10 +83,9 @@ impl Connection {
             version: None,
             problem_information: true,
             client_maximum_packet_size: LARGEST_PACKET,
-            connect_by: now + limits.connect_timeout,
-            keep_alive: KeepAlive::new(0, now),
+            keep_alive: KeepAlive::new(now),
             partial: Partial::default(),
-            quota: ReceiveQuota::new(u16::MAX),
+            quota: None,
             inbound_aliases: None,
             outbound_aliases: None,
             limits,
@@ -115,8 +115,9 @@ impl Connection {
         /// A client in the middle of a large packet cannot send anything else: this much of it is a sign of life.
         const SIGN_OF_LIFE: usize = 1_024;
         let before = packets.len();
-        let result = self.decode(bytes, now, packets);
-        if packets.len() > before || bytes.len() >= SIGN_OF_LIFE {
+        let result = self.decode(bytes, packets);
+        let is_accepted = matches!(self.phase, Phase::Accepted | Phase::Connected);
+        if is_accepted && (packets.len() > before || bytes.len() >= SIGN_OF_LIFE) {
             self.keep_alive.heard(now);
         }
         if result.is_err() {
@@ -133,13 +134,15 @@ impl Connection {
         self.phase = Phase::Accepted;
         self.keep_alive.heard(now);
         let waiting = self.partial.take();
-        self.decode(&waiting, now, packets)
+        self.decode(&waiting, packets)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called; `None` while nothing is waited for.
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::AwaitingConnect | Phase::Authenticating => Some(self.connect_by),
+            Phase::AwaitingConnect | Phase::Authenticating => {
+                Some(self.keep_alive.last_heard() + self.limits.connect_timeout)
+            }
             Phase::Accepted | Phase::Connected => self.keep_alive.deadline(),
             Phase::Left | Phase::Closing => None,
         }
@@ -159,17 +162,12 @@ impl Connection {
         self.keep_alive.heard(now);
     }
 
-    fn decode(
-        &mut self,
-        mut bytes: &[u8],
-        now: Instant,
-        packets: &mut Vec<Packet>,
-    ) -> Result<(), ProtocolError> {
+    fn decode(&mut self, mut bytes: &[u8], packets: &mut Vec<Packet>) -> Result<(), ProtocolError> {
         if self.phase.decodes() && !self.partial.is_empty() {
             let Some(packet) = self.complete_partial(&mut bytes)? else {
                 return Ok(());
             };
-            packets.push(self.take(packet, now)?);
+            packets.push(self.take(packet)?);
         }
         while self.phase.decodes() {
             let header = self.admit(bytes)?;
@@ -181,7 +179,7 @@ impl Connection {
             bytes = rest;
             let body = frame.get(header.header_len..).unwrap_or_default();
             let packet = self.decode_packet(header, body, Body::Borrowed(body))?;
-            packets.push(self.take(packet, now)?);
+            packets.push(self.take(packet)?);
         }
         if self.phase == Phase::Authenticating {
             self.partial.extend(bytes, None);
@@ -250,7 +248,10 @@ impl Connection {
         body: &[u8],
         shared: Body<'_>,
     ) -> Result<Packet, ProtocolError> {
-        let limits = DecodeLimits { user_properties: self.limits.user_properties };
+        let limits = DecodeLimits {
+            user_properties: self.limits.user_properties,
+            filters: self.limits.filters_per_packet,
+        };
         codec::decode(header, shared, self.version, limits).map_err(|error| {
             if self.phase == Phase::AwaitingConnect {
                 self.version = refusable_version(body, error.reason);
@@ -260,9 +261,9 @@ impl Connection {
     }
 
     /// What a packet changes for the connection itself.
-    fn take(&mut self, mut packet: Packet, now: Instant) -> Result<Packet, ProtocolError> {
+    fn take(&mut self, mut packet: Packet) -> Result<Packet, ProtocolError> {
         match &mut packet {
-            Packet::Connect(connect) => self.connect(connect, now)?,
+            Packet::Connect(connect) => self.connect(connect)?,
             Packet::Publish(publish) => self.publish(publish)?,
             Packet::Disconnect(_) => self.phase = Phase::Left,
             // No method can have been agreed upon. [MQTT-4.12.0-6]
@@ -275,7 +276,7 @@ impl Connection {
         Ok(packet)
     }
 
-    fn connect(&mut self, connect: &Connect, now: Instant) -> Result<(), ProtocolError> {
+    fn connect(&mut self, connect: &Connect) -> Result<(), ProtocolError> {
         let v5 = connect.version.is_v5();
         self.phase = Phase::Authenticating;
         self.version = Some(connect.version);
@@ -286,14 +287,13 @@ impl Connection {
                 "no authentication method is supported",
             ));
         }
-        // An MQTT 3.x client cannot be told about another keep-alive and goes on keeping its own. [MQTT-3.2.2-21]
-        let keep_alive = self.limits.server_keep_alive.filter(|_| v5).unwrap_or(connect.keep_alive);
-        self.keep_alive = KeepAlive::new(keep_alive, now);
+        // [MQTT-3.2.2-21]. An MQTT 3.x client cannot be told, and is measured by it all the same.
+        let keep_alive = self.limits.server_keep_alive.unwrap_or(connect.keep_alive);
+        self.keep_alive.agree(keep_alive);
         if v5 {
             self.problem_information = connect.properties.request_problem_information;
             self.client_maximum_packet_size =
                 connect.properties.maximum_packet_size.map_or(LARGEST_PACKET, Into::into);
-            self.quota = ReceiveQuota::new(self.limits.receive_maximum.map_or(u16::MAX, Into::into));
             self.inbound_aliases = Some(self.limits.topic_alias_maximum)
                 .filter(|maximum| *maximum > 0)
                 .map(|maximum| Box::new(InboundAliases::new(maximum)));
@@ -321,7 +321,9 @@ impl Connection {
         match publish.packet_id {
             // Receive Maximum is MQTT 5.0's; packet identifiers bound what an MQTT 3.x client has under way.
             Some(packet_id) if self.version.is_some_and(ProtocolVersion::is_v5) => {
-                self.quota.take(packet_id, publish.qos)
+                let maximum = self.limits.receive_maximum.map_or(u16::MAX, Into::into);
+                let quota = self.quota.get_or_insert_with(|| Box::new(ReceiveQuota::new(maximum)));
+                quota.take(packet_id, publish.qos)
             }
             Some(_) | None => Ok(()),
         }

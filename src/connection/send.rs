@@ -57,13 +57,14 @@ impl Connection {
         packet: Acknowledgement,
         out: &mut Transmit,
     ) -> Result<(), SendError> {
-        match packet.kind {
-            AcknowledgementKind::PubAck => self.quota.release(packet.packet_id, QoS::AtLeastOnce),
-            AcknowledgementKind::PubComp => self.quota.release(packet.packet_id, QoS::ExactlyOnce),
-            AcknowledgementKind::PubRec if packet.reason.is_error() => {
-                self.quota.release(packet.packet_id, QoS::ExactlyOnce);
-            }
-            AcknowledgementKind::PubRec | AcknowledgementKind::PubRel => {}
+        let freed = match packet.kind {
+            AcknowledgementKind::PubAck => Some(QoS::AtLeastOnce),
+            AcknowledgementKind::PubComp => Some(QoS::ExactlyOnce),
+            AcknowledgementKind::PubRec if packet.reason.is_error() => Some(QoS::ExactlyOnce),
+            AcknowledgementKind::PubRec | AcknowledgementKind::PubRel => None,
+        };
+        if let (Some(qos), Some(quota)) = (freed, self.quota.as_mut()) {
+            quota.release(packet.packet_id, qos);
         }
         self.send(Packet::Acknowledgement(packet), out)
     }
@@ -117,7 +118,8 @@ impl Connection {
                 let properties = ConnAckProperties { reason_string, ..ConnAckProperties::default() };
                 Some(Packet::ConnAck(Box::new(ConnAck { session_present: false, reason, properties })))
             }
-            (Some(reason), Phase::Connected, Some(ProtocolVersion::V5)) => {
+            // Even a client's DISCONNECT can be one that must not be sent.
+            (Some(reason), Phase::Connected | Phase::Left, Some(ProtocolVersion::V5)) => {
                 Some(Packet::Disconnect(Box::new(Disconnect {
                     reason_string,
                     ..Disconnect::because(reason)

@@ -221,8 +221,9 @@ impl Controls {
         let auth = Arc::clone(&self.auth);
         match tokio::task::spawn_blocking(move || auth.reload()).await {
             Ok(Ok(report)) => {
-                info!("auth reloaded: {report}");
+                // What comes after the line in the log is judged by the new rules.
                 self.broker.change_policy(self.auth.policy()).await;
+                info!("auth reloaded: {report}");
             }
             Ok(Err(error)) => error!(%error, "auth not reloaded; what was in force stays so"),
             Err(error) => error!(%error, "auth not reloaded; what was in force stays so"),
@@ -268,10 +269,17 @@ async fn end_connections(reception: &Reception, grace: Duration) {
     }
 }
 
-/// One line: the names and values of all counters.
+/// One line: the names and values of all counters. What both broker and shell count is added up.
 fn log_counters(broker: &[(&'static str, u64)], shell: &ShellCounters, auth: &Authenticator) {
+    let mut all = broker.to_vec();
+    for (name, count) in shell.iter().chain(auth.counters()) {
+        match all.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, sum)) => *sum += count,
+            None => all.push((name, count)),
+        }
+    }
     let mut line = String::new();
-    for (name, value) in broker.iter().copied().chain(shell.iter()).chain(auth.counters()) {
+    for (name, value) in all {
         // A String takes whatever is written.
         let _ = write!(line, " {name}={value}");
     }

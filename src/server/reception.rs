@@ -1,8 +1,10 @@
 //! Where connections are taken on.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -66,11 +68,8 @@ impl Reception {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
-        let endpoint = Endpoint::new(stream, peer, id, Arc::clone(&self.around)).run();
-        self.endpoints.spawn(async move {
-            endpoint.await;
-            drop(place);
-        });
+        let endpoint = Endpoint::new(stream, peer, id, Arc::clone(&self.around));
+        self.endpoints.spawn(Seated { endpoint, _place: place });
     }
 
     /// Which version of MQTT would be spoken is not known yet, so that nothing can be said: the stream is dropped.
@@ -86,6 +85,20 @@ impl Reception {
         if refused.is_power_of_two() {
             warn!(%peer, refused, "connection refused: {limit}");
         }
+    }
+}
+
+/// An endpoint and its place. Not an `async` block, which would take twice the memory.
+struct Seated<S> {
+    endpoint: Endpoint<S>,
+    _place: Place,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Seated<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.get_mut().endpoint).poll(cx)
     }
 }
 

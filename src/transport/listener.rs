@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::unix::OwnedUnixListener;
-use super::{ListenerConfig, Peer, SocketOptions, tcp};
+use super::{ListenerConfig, Peer, SocketOptions, Transport, tcp};
 
 /// Somewhere connections come from.
 #[derive(Debug)]
@@ -69,11 +69,11 @@ impl Listener {
             Self::Tcp { listener, socket } => {
                 let (stream, address) = listener.accept().await?;
                 tcp::set_up(&stream, socket)?;
-                Ok((Stream::Tcp(stream), Peer { transport: "tcp", address: Some(address) }))
+                Ok((Stream::Tcp(stream), Peer { transport: Transport::Tcp, address: Some(address) }))
             }
             Self::Unix(listener) => {
                 let stream = listener.accept().await?;
-                Ok((Stream::Unix(stream), Peer { transport: "unix", address: None }))
+                Ok((Stream::Unix(stream), Peer { transport: Transport::Unix, address: None }))
             }
         }
     }

@@ -65,17 +65,27 @@ impl fmt::Display for ListenerConfig {
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// How it is connected: `tcp`, `unix`.
-    pub transport: &'static str,
+    /// How it is connected.
+    pub transport: Transport,
     /// Its address, where it has one.
     pub address: Option<SocketAddr>,
 }
 
+/// What carries a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain TCP.
+    Tcp,
+    /// A Unix stream socket.
+    Unix,
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
-            Some(address) => write!(f, "{}:{address}", self.transport),
-            None => f.write_str(self.transport),
+        match (self.transport, self.address) {
+            (Transport::Tcp, Some(address)) => write!(f, "tcp:{address}"),
+            (Transport::Tcp, None) => f.write_str("tcp"),
+            (Transport::Unix, _) => f.write_str("unix"),
         }
     }
 }

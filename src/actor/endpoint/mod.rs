@@ -10,9 +10,10 @@ mod outflow;
 
 use std::io;
 use std::mem;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
@@ -53,7 +54,11 @@ pub struct Surroundings {
     pub shutdown: CancellationToken,
 }
 
-/// One connection: its stream, its protocol, and its way to and from the broker.
+/// One connection: its stream, its protocol, and its way to and from the broker. As a future it is complete when the
+/// connection has ended.
+///
+/// Written as a future by hand: there is one for each connection, and an `async` block would hold it several times
+/// over, once for each move.
 #[derive(Debug)]
 pub struct Endpoint<S> {
     stream: S,
@@ -67,6 +72,8 @@ pub struct Endpoint<S> {
     stage: Stage,
     /// Whether the broker knows about it, and does not know that it has ended.
     attached: bool,
+    /// Only where something is to happen in time.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -77,9 +84,9 @@ enum Stage {
     Attached,
     /// The client is to be told why it is closed. What it sent before is answered first, so that what it gets does
     /// not depend on how its bytes were cut.
-    Dismissed(Dismissal),
+    Dismissed(Box<Dismissal>),
     /// The last word has been said, or is being written.
-    Closing(Closing),
+    Closing(Box<Closing>),
     /// Nothing is left to be done.
     Ended,
 }
@@ -115,17 +122,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             outflow: Outflow::default(),
             stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone()))),
             attached: false,
+            timer: None,
             around,
         }
     }
 
-    /// Serves the connection until it ends.
-    pub async fn run(mut self) {
-        let mut timer = pin!(time::sleep_until(self.around.clock.to_tokio(Instant::START)));
-        std::future::poll_fn(|cx| self.poll(cx, timer.as_mut())).await;
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<()> {
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = self.around.clock.now();
             // That there is no room yet is noticed where it matters.
@@ -134,13 +136,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             let progress = self.arrive(cx, now)
                 | self.read(cx, now)
                 | self.dismiss(cx, now)
-                | self.close(cx)
+                | self.close(cx, now)
                 | self.expire(now);
             if matches!(self.stage, Stage::Ended) && self.outbox.is_empty() {
                 return Poll::Ready(());
             }
             if !progress {
-                self.arm(timer, cx);
+                self.arm(cx);
                 return Poll::Pending;
             }
         }
@@ -200,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         }
         let mut packets = Vec::new();
         let (stream, connection) = (Pin::new(&mut self.stream), &mut self.connection);
-        let read = scratch::with_read_buffer(|buffer| {
+        let read = scratch::with_read_buffer(self.around.limits.receive_buffer, |buffer| {
             let mut buffer = ReadBuf::new(buffer);
             stream.poll_read(cx, &mut buffer).map_ok(|()| {
                 let bytes = buffer.filled();
@@ -257,12 +259,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             "the client broke the protocol");
         self.around.counters.protocol_errors.increment();
         let ProtocolError { reason, detail } = error;
-        self.stage = Stage::Dismissed(Dismissal { how: Closure::Misbehaved(reason), reason, detail });
+        self.stage =
+            Stage::Dismissed(Box::new(Dismissal { how: Closure::Misbehaved(reason), reason, detail }));
     }
 
     /// Closes the connection of a client that is to be told why, once all it sent before is answered.
     fn dismiss(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Stage::Dismissed(Dismissal { how, reason, detail }) = self.stage else { return false };
+        let Stage::Dismissed(dismissal) = &self.stage else { return false };
+        let Dismissal { how, reason, detail } = **dismissal;
         if !self.outbox.is_empty() || self.mailbox.has_unanswered_beyond(0) {
             return false;
         }
@@ -296,11 +300,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     fn begin_closing(&mut self, how: Closure, now: Instant) {
         self.report_end(how);
         let until = now + self.around.limits.close_timeout;
-        self.stage = Stage::Closing(Closing { until, is_shut: false, discarded: 0 });
+        self.stage = Stage::Closing(Box::new(Closing { until, is_shut: false, discarded: 0 }));
     }
 
     /// Goes on closing.
-    fn close(&mut self, cx: &mut Context<'_>) -> bool {
+    fn close(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        /// How long a client has to notice that we have closed, once it has been sent.
+        const LINGER: Duration = Duration::from_secs(1);
         /// As much as a client may still have under way when it is told to stop.
         const DISCARDED: usize = 16 << 20;
         let Stage::Closing(closing) = &mut self.stage else { return false };
@@ -308,14 +314,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         if !closing.is_shut && self.outflow.is_empty() {
             match stream.as_mut().poll_shutdown(cx) {
                 Poll::Pending => {}
-                Poll::Ready(Ok(())) => closing.is_shut = true,
+                Poll::Ready(Ok(())) => {
+                    closing.is_shut = true;
+                    closing.until = closing.until.min(now + LINGER);
+                }
                 Poll::Ready(Err(_)) => {
                     self.stage = Stage::Ended;
                     return true;
                 }
             }
         }
-        let read = scratch::with_read_buffer(|buffer| {
+        let read = scratch::with_read_buffer(self.around.limits.receive_buffer, |buffer| {
             let mut buffer = ReadBuf::new(buffer);
             stream.poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
         });
@@ -355,7 +364,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
 
     /// When something that should have happened will not have happened.
     fn deadline(&self) -> Option<Instant> {
-        match self.stage {
+        match &self.stage {
             Stage::Arriving(_) | Stage::Attached | Stage::Dismissed(_) => {
                 let stall = self.outflow.stuck_since().map(|since| since + self.around.limits.write_timeout);
                 [self.connection.deadline(), stall].into_iter().flatten().min()
@@ -391,11 +400,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
                 Some(Expired::KeepAlive) if self.attached && self.may_read() => {
                     debug!(connection = %self.id, peer = %self.peer, "nothing came for 1.5 times the keep-alive");
                     counters.keep_alive_timeouts.increment();
-                    self.stage = Stage::Dismissed(Dismissal {
+                    self.stage = Stage::Dismissed(Box::new(Dismissal {
                         how: Closure::KeepAlive,
                         reason: ReasonCode::KeepAliveTimeout,
                         detail: "nothing came for one and a half times the keep-alive",
-                    });
+                    }));
                 }
                 Some(Expired::KeepAlive) | None => self.connection.excuse_silence(now),
             }
@@ -405,14 +414,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
 
     /// Sets the timer. It is left alone when the deadline has only moved away, which it does with all that is read:
     /// it is cheaper to look again when it fires.
-    fn arm(&self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) {
+    fn arm(&mut self, cx: &mut Context<'_>) {
         let Some(at) = self.deadline().map(|at| self.around.clock.to_tokio(at)) else { return };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(time::sleep_until(at)));
         if at < timer.deadline() || timer.as_mut().poll(cx).is_ready() {
             timer.as_mut().reset(at);
             if timer.as_mut().poll(cx).is_ready() {
                 cx.waker().wake_by_ref();
             }
         }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Endpoint<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.get_mut().turn(cx)
     }
 }
 

@@ -282,7 +282,7 @@ mod tests {
         for id in &ids[1..] {
             match inflight.resend(true) {
                 Some(Resend::Publish(delivery)) => {
-                    assert_eq!((delivery.packet_id, delivery.dup), (Some(*id), true))
+                    assert_eq!((delivery.packet_id, delivery.dup), (Some(*id), true));
                 }
                 other => panic!("{other:?}"),
             }

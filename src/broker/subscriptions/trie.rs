@@ -1,7 +1,8 @@
 //! All topic filters as one tree of levels, so that a match costs levels and not subscriptions.
 //!
-//! Nodes live in a slab. The literal children of all nodes are in one hash table, keyed by parent and interned
-//! level; the two wildcards have places of their own in the node. Texts of levels are interned: each is kept once.
+//! Nodes live in a slab, each with the text of its level, so that a step down costs one look into the table of edges
+//! and one at the node. The literal children of all nodes are in that one table, found by parent and text; the two
+//! wildcards have places of their own in the node.
 
 use std::hash::BuildHasher;
 
@@ -20,12 +21,21 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug)]
 struct Node<T> {
     parent: u32,
-    level: u32,
-    /// Literal children, and the wildcard ones: a node with none and without a value goes.
+    /// Children of all kinds: a node without any and without a value goes.
     children: u32,
     plus: u32,
     hash: u32,
+    level: Level,
     value: T,
+}
+
+/// What a level of a filter says. Short texts, which most are, need no memory of their own.
+#[derive(Debug, PartialEq, Eq)]
+enum Level {
+    Plus,
+    Hash,
+    Short(u8, [u8; Self::SHORT]),
+    Long(Box<str>),
 }
 
 /// A map from topic filters to values, looked up by topic names.
@@ -35,79 +45,53 @@ struct Node<T> {
 pub struct FilterTree<T> {
     nodes: Vec<Node<T>>,
     free: Vec<u32>,
-    /// Indexes of nodes by parent and level.
+    /// Literal children, by parent and text.
     edges: HashTable<u32>,
-    levels: Levels,
     hasher: FixedState,
-    path: Vec<u32>,
-    pending: Vec<(u32, usize)>,
+    pending: Vec<Pending>,
+}
+
+/// A node that a match has come to, and how much of the topic name is left below it.
+#[derive(Debug)]
+struct Pending {
+    node: u32,
+    /// Where in the topic name the next level begins; `None`: there is none.
+    rest: Option<usize>,
 }
 
 impl<T: Default + Vacant> FilterTree<T> {
-    /// An empty tree whose hash tables are keyed with `seed`, which no client knows.
+    /// An empty tree whose hash table is keyed with `seed`, which no client knows.
     pub fn new(seed: u64) -> Self {
-        let hasher = FixedState::with_seed(seed);
-        let root =
-            Node { parent: NONE, level: NONE, children: 0, plus: NONE, hash: NONE, value: T::default() };
+        let root = Node {
+            parent: NONE,
+            children: 0,
+            plus: NONE,
+            hash: NONE,
+            level: Level::Hash,
+            value: T::default(),
+        };
         Self {
             nodes: vec![root],
             free: Vec::new(),
             edges: HashTable::new(),
-            levels: Levels::default(),
-            hasher,
-            path: Vec::new(),
+            hasher: FixedState::with_seed(seed),
             pending: Vec::new(),
         }
     }
 
     /// Where `filter` ends, if it is in the tree.
     pub fn find(&self, filter: &TopicFilter) -> Option<NodeKey> {
-        let mut node = ROOT;
-        for text in filter.levels() {
-            node = match text {
-                "+" => self.node(node).plus,
-                "#" => self.node(node).hash,
-                text => self.child(node, self.levels.find(text, &self.hasher)?)?,
-            };
-            if node == NONE {
-                return None;
-            }
-        }
-        Some(NodeKey(node))
+        let end = filter.levels().try_fold(ROOT, |node, text| self.child(node, text))?;
+        Some(NodeKey(end))
     }
 
     /// The place of `filter`, made if it is not there. Whoever makes a place and leaves it empty calls
     /// [`prune`](Self::prune).
     pub fn insert(&mut self, filter: &TopicFilter) -> NodeKey {
-        let mut node = ROOT;
-        for text in filter.levels() {
-            node = match text {
-                "+" => match self.node(node).plus {
-                    NONE => {
-                        let made = self.make(node, NONE);
-                        self.node_mut(node).plus = made;
-                        made
-                    }
-                    there => there,
-                },
-                "#" => match self.node(node).hash {
-                    NONE => {
-                        let made = self.make(node, NONE);
-                        self.node_mut(node).hash = made;
-                        made
-                    }
-                    there => there,
-                },
-                text => {
-                    let level = self.levels.find(text, &self.hasher);
-                    match level.and_then(|level| self.child(node, level)) {
-                        Some(there) => there,
-                        None => self.make_literal(node, text),
-                    }
-                }
-            };
-        }
-        NodeKey(node)
+        let end = filter
+            .levels()
+            .fold(ROOT, |node, text| self.child(node, text).unwrap_or_else(|| self.make(node, text)));
+        NodeKey(end)
     }
 
     /// The value at a place.
@@ -128,22 +112,19 @@ impl<T: Default + Vacant> FilterTree<T> {
             if node.children > 0 || !node.value.is_vacant() {
                 return;
             }
-            let (parent, level) = (node.parent, node.level);
-            if level == NONE {
-                let above = self.node_mut(parent);
-                if above.plus == index {
-                    above.plus = NONE;
-                } else {
-                    above.hash = NONE;
+            let parent = node.parent;
+            match &node.level {
+                Level::Plus => self.node_mut(parent).plus = NONE,
+                Level::Hash => self.node_mut(parent).hash = NONE,
+                literal @ (Level::Short(..) | Level::Long(_)) => {
+                    let hash = edge_hash(&self.hasher, parent, literal.text());
+                    if let Ok(entry) = self.edges.find_entry(hash, |&other| other == index) {
+                        entry.remove();
+                    }
                 }
-            } else {
-                let hash = edge_hash(&self.hasher, parent, level);
-                if let Ok(entry) = self.edges.find_entry(hash, |&other| other == index) {
-                    entry.remove();
-                }
-                self.levels.release(level, &self.hasher);
             }
             self.node_mut(parent).children -= 1;
+            self.node_mut(index).level = Level::Hash; // Gives back the memory of a long text.
             self.free.push(index);
             index = parent;
         }
@@ -151,21 +132,15 @@ impl<T: Default + Vacant> FilterTree<T> {
 
     /// The filter that ends at a place.
     pub fn filter_text(&self, key: NodeKey) -> String {
-        let mut texts = Vec::new();
+        let mut levels = Vec::new();
         let mut index = key.0;
         while index != ROOT {
             let node = self.node(index);
-            texts.push(if node.level != NONE {
-                self.levels.text(node.level)
-            } else if self.node(node.parent).plus == index {
-                "+"
-            } else {
-                "#"
-            });
+            levels.push(String::from_utf8_lossy(node.level.text()));
             index = node.parent;
         }
-        texts.reverse();
-        texts.join("/")
+        levels.reverse();
+        levels.join("/")
     }
 
     /// Calls `found` with the value of each filter that matches the topic `name` (MQTT 5.0 section 4.7).
@@ -173,33 +148,36 @@ impl<T: Default + Vacant> FilterTree<T> {
     /// No recursion, so that no name of many levels can exhaust the stack, and no allocation once the scratch space
     /// has grown.
     pub fn matching(&mut self, name: &str, mut found: impl FnMut(NodeKey, &T)) {
-        let mut path = std::mem::take(&mut self.path);
         let mut pending = std::mem::take(&mut self.pending);
-        path.clear();
-        path.extend(name.split('/').map(|text| self.levels.find(text, &self.hasher).unwrap_or(NONE)));
         // [MQTT-4.7.2-1]: a filter that begins with a wildcard does not match a name that begins with $.
         let hidden = name.starts_with('$');
-        pending.push((ROOT, 0));
-        while let Some((index, depth)) = pending.pop() {
+        pending.push(Pending { node: ROOT, rest: Some(0) });
+        while let Some(Pending { node: index, rest }) = pending.pop() {
             let node = self.node(index);
-            if node.hash != NONE && !(hidden && depth == 0) {
+            let takes_wildcards = !(hidden && index == ROOT);
+            if node.hash != NONE && takes_wildcards {
                 // [MQTT-4.7.1-2]: '#' matches its parent level too.
                 found(NodeKey(node.hash), &self.node(node.hash).value);
             }
-            let Some(&level) = path.get(depth) else {
+            let Some(rest) = rest else {
                 found(NodeKey(index), &node.value);
                 continue;
             };
-            if node.plus != NONE && !(hidden && depth == 0) {
-                pending.push((node.plus, depth + 1));
+            if node.children == 0 {
+                continue;
             }
-            if level != NONE
-                && let Some(child) = self.child(index, level)
-            {
-                pending.push((child, depth + 1));
+            let below = name.get(rest..).unwrap_or_default();
+            let (text, rest) = match below.as_bytes().iter().position(|&byte| byte == b'/') {
+                Some(end) => (below.get(..end).unwrap_or_default(), Some(rest + end + 1)),
+                None => (below, None),
+            };
+            if node.plus != NONE && takes_wildcards {
+                pending.push(Pending { node: node.plus, rest });
+            }
+            if let Some(child) = self.literal_child(index, text.as_bytes()) {
+                pending.push(Pending { node: child, rest });
             }
         }
-        self.path = path;
         self.pending = pending;
     }
 
@@ -218,36 +196,49 @@ impl<T: Default + Vacant> FilterTree<T> {
         self.len() == 0
     }
 
-    fn make_literal(&mut self, parent: u32, text: &str) -> u32 {
-        let level = self.levels.acquire(text, &self.hasher);
-        let made = self.make(parent, level);
-        let (nodes, hasher) = (&self.nodes, &self.hasher);
-        self.edges.insert_unique(edge_hash(hasher, parent, level), made, |&index| {
-            let node = &nodes[to_usize(index)];
-            edge_hash(hasher, node.parent, node.level)
-        });
-        made
+    /// The child for a level of a filter.
+    fn child(&self, parent: u32, text: &str) -> Option<u32> {
+        let wildcard = match text {
+            "+" => self.node(parent).plus,
+            "#" => self.node(parent).hash,
+            text => return self.literal_child(parent, text.as_bytes()),
+        };
+        (wildcard != NONE).then_some(wildcard)
     }
 
-    fn make(&mut self, parent: u32, level: u32) -> u32 {
-        self.node_mut(parent).children += 1;
-        let node = Node { parent, level, children: 0, plus: NONE, hash: NONE, value: T::default() };
-        if let Some(index) = self.free.pop() {
+    fn literal_child(&self, parent: u32, text: &[u8]) -> Option<u32> {
+        let hash = edge_hash(&self.hasher, parent, text);
+        let found = self.edges.find(hash, |&index| {
+            let node = self.node(index);
+            node.parent == parent && node.level.text() == text
+        });
+        found.copied()
+    }
+
+    fn make(&mut self, parent: u32, text: &str) -> u32 {
+        let level = Level::of(text);
+        let node = Node { parent, children: 0, plus: NONE, hash: NONE, level, value: T::default() };
+        let made = if let Some(index) = self.free.pop() {
             *self.node_mut(index) = node;
             index
         } else {
             self.nodes.push(node);
             to_index(self.nodes.len() - 1)
+        };
+        let above = self.node_mut(parent);
+        above.children += 1;
+        match text {
+            "+" => above.plus = made,
+            "#" => above.hash = made,
+            text => {
+                let (nodes, hasher) = (&self.nodes, &self.hasher);
+                self.edges.insert_unique(edge_hash(hasher, parent, text.as_bytes()), made, |&index| {
+                    let node = &nodes[to_usize(index)];
+                    edge_hash(hasher, node.parent, node.level.text())
+                });
+            }
         }
-    }
-
-    fn child(&self, parent: u32, level: u32) -> Option<u32> {
-        let hash = edge_hash(&self.hasher, parent, level);
-        let found = self.edges.find(hash, |&index| {
-            let node = self.node(index);
-            node.parent == parent && node.level == level
-        });
-        found.copied()
+        made
     }
 
     fn node(&self, index: u32) -> &Node<T> {
@@ -265,67 +256,39 @@ pub trait Vacant {
     fn is_vacant(&self) -> bool;
 }
 
-/// The texts of levels, each once.
-#[derive(Debug, Default)]
-struct Levels {
-    texts: Vec<Level>,
-    free: Vec<u32>,
-    table: HashTable<u32>,
-}
+impl Level {
+    /// As much as fits beside the length and the tag into the space that a long text takes.
+    const SHORT: usize = 22;
 
-#[derive(Debug)]
-struct Level {
-    text: Box<str>,
-    /// How many nodes use it.
-    uses: u32,
-}
-
-impl Levels {
-    fn find(&self, text: &str, hasher: &FixedState) -> Option<u32> {
-        self.table.find(hasher.hash_one(text), |&index| self.text(index) == text).copied()
+    fn of(text: &str) -> Self {
+        match text {
+            "+" => Self::Plus,
+            "#" => Self::Hash,
+            text => {
+                let mut bytes = [0; Self::SHORT];
+                match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
+                    (Some(start), Ok(len)) => {
+                        start.copy_from_slice(text.as_bytes());
+                        Self::Short(len, bytes)
+                    }
+                    _ => Self::Long(Box::from(text)),
+                }
+            }
+        }
     }
 
-    fn text(&self, index: u32) -> &str {
-        &self.texts[to_usize(index)].text
-    }
-
-    fn acquire(&mut self, text: &str, hasher: &FixedState) -> u32 {
-        if let Some(index) = self.find(text, hasher) {
-            self.texts[to_usize(index)].uses += 1;
-            return index;
+    fn text(&self) -> &[u8] {
+        match self {
+            Self::Plus => b"+",
+            Self::Hash => b"#",
+            Self::Short(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Long(text) => text.as_bytes(),
         }
-        let level = Level { text: Box::from(text), uses: 1 };
-        let index = if let Some(index) = self.free.pop() {
-            self.texts[to_usize(index)] = level;
-            index
-        } else {
-            self.texts.push(level);
-            to_index(self.texts.len() - 1)
-        };
-        let texts = &self.texts;
-        self.table.insert_unique(hasher.hash_one(text), index, |&other| {
-            hasher.hash_one(&*texts[to_usize(other)].text)
-        });
-        index
-    }
-
-    fn release(&mut self, index: u32, hasher: &FixedState) {
-        let level = &mut self.texts[to_usize(index)];
-        level.uses -= 1;
-        if level.uses > 0 {
-            return;
-        }
-        let hash = hasher.hash_one(&*level.text);
-        level.text = Box::from("");
-        if let Ok(entry) = self.table.find_entry(hash, |&other| other == index) {
-            entry.remove();
-        }
-        self.free.push(index);
     }
 }
 
-fn edge_hash(hasher: &FixedState, parent: u32, level: u32) -> u64 {
-    hasher.hash_one((u64::from(parent) << 32) | u64::from(level))
+fn edge_hash(hasher: &FixedState, parent: u32, text: &[u8]) -> u64 {
+    hasher.hash_one((parent, text))
 }
 
 fn to_usize(index: u32) -> usize {
@@ -403,7 +366,7 @@ mod tests {
 
     #[test]
     fn what_is_removed_leaves_nothing_behind() {
-        let filters = ["a/b/c", "a/+/c", "a/#", "+", "x/y/z/+/#"];
+        let filters = ["a/b/c", "a/+/c", "a/#", "+", "x/a level of more than two dozen characters/z/+/#"];
         let mut tree = tree(&filters);
         for filter in filters {
             let filter = TopicFilter::parse(filter).unwrap();
@@ -414,7 +377,6 @@ mod tests {
             assert_eq!(tree.find(&filter), None);
         }
         assert!(tree.is_empty());
-        assert_eq!(tree.levels.table.len(), 0);
         assert_eq!(tree.edges.len(), 0);
         let key = tree.insert(&TopicFilter::parse("a/b").unwrap());
         assert_eq!(tree.filter_text(key), "a/b");

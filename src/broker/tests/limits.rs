@@ -162,8 +162,7 @@ fn features_that_are_off_are_refused_in_all_versions() {
         rig.expect(client, &[code]);
     }
     let mut with_will = v5("g");
-    with_will.will = will("w", 0);
-    with_will.will.as_mut().unwrap().retain = true;
+    with_will.will = Some(Box::new(Will { retain: true, ..*will("w", 0) }));
     let client = rig.try_connect(with_will, Identity::Anonymous);
     rig.expect(client, &["CONNACK 9a present=false", "CLOSE"]);
 }

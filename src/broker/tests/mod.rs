@@ -7,6 +7,7 @@ mod sessions;
 mod shared;
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,15 +175,15 @@ pub(super) fn v3(client_id: &str, clean_session: bool) -> Connect {
     connect
 }
 
-pub(super) fn will(topic: &str, delay_interval: u32) -> Option<Box<Will>> {
-    Some(Box::new(Will {
+pub(super) fn will(topic: &str, delay_interval: u32) -> Box<Will> {
+    Box::new(Will {
         topic: TopicName::parse(topic).unwrap(),
         payload: Bytes::from_static(b"gone"),
         qos: QoS::AtMostOnce,
         retain: false,
         delay_interval,
         properties: PublishProperties::default(),
-    }))
+    })
 }
 
 /// `id` is used if the QoS is above 0.
@@ -232,7 +233,7 @@ fn describe(item: &ToClient) -> String {
             let payload = String::from_utf8_lossy(&delivery.message.payload);
             let mut line = format!("{} {payload} q{}", delivery.message.topic, delivery.qos.as_u8());
             if let Some(id) = delivery.packet_id {
-                line += &format!(" #{}", id.get());
+                let _ = write!(line, " #{}", id.get());
             }
             if delivery.dup {
                 line += " dup";
@@ -241,7 +242,7 @@ fn describe(item: &ToClient) -> String {
                 line += " retain";
             }
             for identifier in delivery.identifiers.iter().flatten() {
-                line += &format!(" id{}", identifier.get());
+                let _ = write!(line, " id{}", identifier.get());
             }
             line
         }
@@ -256,7 +257,15 @@ fn describe(item: &ToClient) -> String {
             }
             Packet::SubAck(suback) => format!("SUBACK {}", codes(&suback.reasons)),
             Packet::UnsubAck(unsuback) => format!("UNSUBACK {}", codes(&unsuback.reasons)),
-            other => format!("{other:?}"),
+            other @ (Packet::Connect(_)
+            | Packet::Publish(_)
+            | Packet::Acknowledgement(_)
+            | Packet::Subscribe(_)
+            | Packet::Unsubscribe(_)
+            | Packet::PingReq
+            | Packet::PingResp
+            | Packet::Disconnect(_)
+            | Packet::Auth(_)) => format!("{other:?}"),
         },
         ToClient::Close { reason: None, .. } => "CLOSE".to_owned(),
         ToClient::Close { reason: Some(reason), .. } => format!("CLOSE {:02x}", reason.as_u8()),

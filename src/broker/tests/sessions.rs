@@ -126,7 +126,7 @@ fn a_will_is_published_once_and_only_without_a_goodbye() {
     let watcher = rig.connect(v5("w"));
     rig.say(watcher, subscribe("will/#", 0));
     rig.heard(watcher);
-    let with_will = |delay| Connect { will: will("will/x", delay), ..lasting("c") };
+    let with_will = |delay| Connect { will: Some(will("will/x", delay)), ..lasting("c") };
 
     let client = rig.connect(with_will(0));
     rig.cut(client);
@@ -160,7 +160,7 @@ fn a_delayed_will_is_published_when_the_session_ends() {
     rig.say(watcher, subscribe("will/#", 0));
     rig.heard(watcher);
     let with_will = |expiry| {
-        let mut connect = Connect { will: will("will/x", 100), ..v5("c") };
+        let mut connect = Connect { will: Some(will("will/x", 100)), ..v5("c") };
         connect.properties.session_expiry_interval = expiry;
         connect
     };
@@ -173,6 +173,11 @@ fn a_delayed_will_is_published_when_the_session_ends() {
     let client = rig.connect(with_will(1_000));
     rig.cut(client);
     rig.connect(Connect { clean_start: true, ..v5("c") });
+    rig.expect(watcher, &["will/x gone q0"]);
+
+    // A session that ends with its connection ends when it is taken over.
+    let _taken_over = rig.connect(with_will(0));
+    rig.connect(v5("c"));
     rig.expect(watcher, &["will/x gone q0"]);
 
     // A connection that goes on with the session in time keeps the will from being published [MQTT-3.1.3-9].

@@ -32,6 +32,8 @@ use super::{DecodeError, ProtocolVersion};
 pub struct DecodeLimits {
     /// User properties of one packet; more are refused with 0x97 (quota exceeded).
     pub user_properties: usize,
+    /// Topic filters of one SUBSCRIBE or UNSUBSCRIBE; more are refused with 0x97 (quota exceeded).
+    pub filters: usize,
 }
 
 /// The fixed header of a packet (MQTT 5.0 section 2.1.1).

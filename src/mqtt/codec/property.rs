@@ -271,7 +271,8 @@ mod tests {
     use super::*;
 
     fn read(bytes: &[u8], limit: usize) -> Result<(Option<Arc<str>>, UserProperties), DecodeError> {
-        let mut reader = Reader::new(Body::Borrowed(bytes), DecodeLimits { user_properties: limit });
+        let mut reader =
+            Reader::new(Body::Borrowed(bytes), DecodeLimits { user_properties: limit, filters: 0 });
         let properties = reader.properties()?.explanation()?;
         reader.finish()?;
         Ok(properties)

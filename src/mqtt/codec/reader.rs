@@ -17,6 +17,8 @@ pub(crate) struct Reader<'a> {
     shared: Option<&'a Bytes>,
     /// How many user properties this packet may still have.
     user_properties_left: usize,
+    /// Topic filters that may still come: the memory for one is many times its bytes on the wire.
+    filters_left: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -25,7 +27,7 @@ impl<'a> Reader<'a> {
             Body::Borrowed(bytes) => (bytes, None),
             Body::Shared(buffer) => (&**buffer, Some(buffer)),
         };
-        Self { rest, shared, user_properties_left: limits.user_properties }
+        Self { rest, shared, user_properties_left: limits.user_properties, filters_left: limits.filters }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -85,6 +87,15 @@ impl<'a> Reader<'a> {
         Ok(text)
     }
 
+    /// A topic filter, not yet checked; more of them than the limits allow are refused.
+    pub(crate) fn filter(&mut self) -> Result<Arc<str>, DecodeError> {
+        self.filters_left = self
+            .filters_left
+            .checked_sub(1)
+            .ok_or(DecodeError::because(ReasonCode::QuotaExceeded, "a packet has too many topic filters"))?;
+        self.owned_text()
+    }
+
     /// A UTF-8 Encoded String, to keep.
     pub(crate) fn owned_text(&mut self) -> Result<Arc<str>, DecodeError> {
         self.text().map(Arc::from)
@@ -127,7 +138,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn properties(&mut self) -> Result<PropertyReader<'_, 'a>, DecodeError> {
         let len = usize::try_from(self.variable()?).map_err(|_| TRUNCATED)?;
         let section = self.take(len)?;
-        let section = Self { rest: section, shared: self.shared, user_properties_left: 0 };
+        let section = Self { rest: section, shared: self.shared, user_properties_left: 0, filters_left: 0 };
         Ok(PropertyReader::new(section, &mut self.user_properties_left))
     }
 
@@ -176,7 +187,7 @@ mod tests {
     use super::*;
 
     fn reader(bytes: &[u8]) -> Reader<'_> {
-        Reader::new(Body::Borrowed(bytes), DecodeLimits { user_properties: 0 })
+        Reader::new(Body::Borrowed(bytes), DecodeLimits { user_properties: 0, filters: 0 })
     }
 
     #[test]
@@ -234,7 +245,7 @@ mod tests {
     #[test]
     fn keeps_slices_of_a_shared_buffer_and_copies_of_a_borrowed_one() {
         let buffer = Bytes::from_static(&[0, 2, 7, 8, 9]);
-        let mut shared = Reader::new(Body::Shared(&buffer), DecodeLimits { user_properties: 0 });
+        let mut shared = Reader::new(Body::Shared(&buffer), DecodeLimits { user_properties: 0, filters: 0 });
         assert_eq!(shared.owned_data().unwrap().as_ptr(), buffer[2..].as_ptr());
         let rest = shared.owned_rest();
         assert_eq!(rest.as_ptr(), buffer[4..].as_ptr());

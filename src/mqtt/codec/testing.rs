@@ -6,7 +6,7 @@ use crate::mqtt::{DecodeError, Packet, ProtocolVersion};
 pub(crate) const VERSIONS: [ProtocolVersion; 3] =
     [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1, ProtocolVersion::V5];
 
-pub(crate) const LIMITS: DecodeLimits = DecodeLimits { user_properties: 64 };
+pub(crate) const LIMITS: DecodeLimits = DecodeLimits { user_properties: 64, filters: 64 };
 
 /// Decodes bytes that are one whole packet, from a client that speaks this version.
 pub(crate) fn decode_one(bytes: &[u8], version: ProtocolVersion) -> Result<Packet, DecodeError> {

@@ -170,7 +170,7 @@ fn is_there(flags: u8, flag: u8, version: ProtocolVersion, reader: &Reader<'_>) 
 /// In the form of which version a CONNECT is answered that cannot be decoded, given what follows its fixed header:
 /// that of the version it names, or of the one that comes nearest.
 pub(crate) fn answer_version(body: &[u8]) -> ProtocolVersion {
-    let mut reader = Reader::new(Body::Borrowed(body), DecodeLimits { user_properties: 0 });
+    let mut reader = Reader::new(Body::Borrowed(body), DecodeLimits { user_properties: 0, filters: 0 });
     match (reader.text(), reader.u8()) {
         (Ok("MQIsdp"), Ok(_)) => ProtocolVersion::V3_1,
         (Ok(_), Ok(5..)) => ProtocolVersion::V5,
@@ -493,8 +493,9 @@ mod tests {
         let pair = [7, 0x26, 0, 1, b'k', 0, 1, b'v'];
         let body = [&MQTT_5[..], &[4, 0, 10], &pair, &[0, 1, b'c'], &pair, &[0, 1, b'w', 0, 0]].concat();
         let header = frame_header(&framed(0x10, &body)).unwrap().unwrap();
-        let read =
-            |user_properties| decode(header, Body::Borrowed(&body), None, DecodeLimits { user_properties });
+        let read = |user_properties| {
+            decode(header, Body::Borrowed(&body), None, DecodeLimits { user_properties, filters: 0 })
+        };
         assert!(read(2).is_ok());
         assert_eq!(read(1).unwrap_err().reason, ReasonCode::QuotaExceeded);
     }

@@ -105,7 +105,7 @@ impl Subscribe {
 
 impl SubscribeEntry {
     fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let filter = reader.owned_text()?;
+        let filter = reader.filter()?;
         let options = SubscriptionOptions::decode(reader.u8()?, version)?;
         // [MQTT-3.8.3-4]
         if options.no_local && filter.starts_with("$share/") {
@@ -124,7 +124,7 @@ const OPTION_RESERVED: u8 = 0b1100_0000;
 
 impl SubscriptionOptions {
     fn decode(bits: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        // [MQTT-3.8.3-5], [MQTT3-3-8.3-4]
+        // [MQTT-3.8.3-5], [MQTT3-3.8.3-4]
         let reserved = if version.is_v5() { OPTION_RESERVED } else { !OPTION_QOS };
         if bits & reserved != 0 {
             return Err(DecodeError::malformed("subscription options have reserved bits"));
@@ -262,6 +262,17 @@ mod tests {
             identifier: None,
             user_properties: UserProperties::new(),
             entries,
+        }
+    }
+
+    #[test]
+    fn more_filters_than_allowed_are_refused() {
+        for version in VERSIONS {
+            let bytes = encoded(
+                &Packet::Subscribe(Box::new(subscribe(vec![entry("a", QoS::AtMostOnce); 65]))),
+                version,
+            );
+            assert_eq!(decode_one(&bytes, version).unwrap_err().reason, ReasonCode::QuotaExceeded);
         }
     }
 

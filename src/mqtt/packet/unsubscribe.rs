@@ -48,7 +48,7 @@ impl Unsubscribe {
         }
         let mut filters = Vec::new();
         while !reader.is_empty() {
-            filters.push(reader.owned_text()?);
+            filters.push(reader.filter()?);
         }
         // [MQTT-3.10.3-2]
         if filters.is_empty() {

@@ -1,0 +1,184 @@
+//! Where the broker can be reached.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+
+use crate::support::*;
+
+fn exchange(client: &mut Client) {
+    client.attach(connect());
+    client.subscribe("a", 1);
+    client.send(publish("a").qos(1).id(1).payload("x"));
+    client.expect_unordered([puback(1).into(), publish("a").qos(1).payload("x").into()]);
+}
+
+fn listening(options: &[&str]) -> Broker {
+    Setup::new().options(options).listeners_as_told().start()
+}
+
+fn has_ipv6() -> bool {
+    TcpListener::bind("[::1]:0").is_ok()
+}
+
+#[test]
+fn tcp_over_ipv4_and_ipv6() {
+    let loopback: &[&str] = if has_ipv6() { &["127.0.0.1", "::1"] } else { &["127.0.0.1"] };
+    for address in loopback {
+        let broker = listening(&["--tcp-port=0", "--bind", address]);
+        assert_eq!(broker.addresses().len(), 1);
+        assert_eq!(broker.address().ip(), address.parse::<IpAddr>().unwrap());
+        exchange(&mut Client::open(&broker));
+    }
+}
+
+#[test]
+fn several_addresses() {
+    let mut options = vec!["--tcp-port=0", "--bind=127.0.0.1", "--bind=127.0.0.2", "--bind=127.0.0.3"];
+    if has_ipv6() {
+        options.push("--bind=::1");
+    }
+    let broker = listening(&options);
+    assert_eq!(broker.addresses().len(), options.len() - 1);
+    let mut clients: Vec<Client> = Vec::new();
+    for address in broker.addresses() {
+        let mut client = Client::open_at(*address);
+        exchange(&mut client);
+        clients.push(client);
+    }
+    // It is one broker.
+    let mut publisher = Client::open_at(broker.address());
+    publisher.attach(connect());
+    publisher.publish(publish("a").qos(1).payload("y"));
+    for client in &mut clients[1..] {
+        client.send(puback(1));
+        client.receive_publish();
+    }
+}
+
+#[test]
+fn all_addresses_by_default() {
+    let broker = listening(&["--tcp-port=0"]);
+    let ips: Vec<IpAddr> = broker.addresses().iter().map(SocketAddr::ip).collect();
+    assert!(ips.contains(&IpAddr::from([0, 0, 0, 0])), "{ips:?}");
+    assert_eq!(ips.iter().any(IpAddr::is_ipv6), has_ipv6(), "{ips:?}");
+    for address in broker.addresses() {
+        let loopback = if address.is_ipv4() { "127.0.0.1" } else { "::1" };
+        exchange(&mut Client::open_at(SocketAddr::new(loopback.parse().unwrap(), address.port())));
+    }
+}
+
+#[test]
+fn a_port_that_is_given() {
+    // Taken from the system and given back, so that it is very likely free.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let broker = listening(&["--bind=127.0.0.1", &format!("--tcp-port={port}")]);
+    assert_eq!(broker.address().port(), port);
+    exchange(&mut Client::open(&broker));
+}
+
+#[test]
+fn a_port_in_use_is_a_failure() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let finished = run(&["--bind=127.0.0.1", &format!("--tcp-port={port}")]);
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    assert!(finished.stderr.contains(&port.to_string()), "{}", finished.stderr);
+}
+
+#[test]
+fn a_port_can_be_shared_if_wanted() {
+    let first = listening(&["--bind=127.0.0.1", "--tcp-port=0", "--socket-reuseport"]);
+    let port = format!("--tcp-port={}", first.address().port());
+    let second = listening(&["--bind=127.0.0.1", &port, "--socket-reuseport=true"]);
+    assert_eq!(first.address(), second.address());
+    drop(first);
+    exchange(&mut Client::open(&second));
+}
+
+#[test]
+fn every_socket_option() {
+    for options in [
+        vec!["--socket-no-delay=false"],
+        vec!["--socket-no-delay"],
+        vec!["--socket-send-buf-size=16384", "--socket-recv-buf-size=16384"],
+        vec!["--socket-send-buf-size=0", "--socket-recv-buf-size=0"],
+        vec!["--socket-keepalive-time=60"],
+        vec!["--socket-keepalive-time=0"],
+        vec!["--ep-recv-buf-size=1"],
+        vec!["--ep-recv-buf-size=1048576"],
+    ] {
+        let broker = Broker::start(&options);
+        let mut client = Client::open(&broker);
+        exchange(&mut client);
+        let payload = vec![b'x'; 300_000];
+        client.send(puback(1));
+        client.send(publish("a").payload(&payload));
+        assert!(client.receive_publish().payload == payload, "{options:?}");
+    }
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::os::unix::fs::FileTypeExt;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_unix_socket() {
+        let broker = listening(&["--unix-socket=mqtt.sock"]);
+        let path = broker.path("mqtt.sock");
+        assert!(broker.addresses().is_empty(), "a Unix socket is enough: there is no TCP port");
+        for version in Version::ALL {
+            let mut client = Client::open_unix(&path);
+            client.attach(connect().version(version));
+            client.expect_nothing();
+        }
+        exchange(&mut Client::open_unix(&path));
+    }
+
+    #[test]
+    fn a_unix_socket_and_tcp() {
+        let broker = Broker::start(&["--unix-socket=mqtt.sock"]);
+        let mut local = Client::open_unix(&broker.path("mqtt.sock"));
+        local.attach(connect());
+        local.subscribe("a", 0);
+        Client::connect(&broker, connect()).publish(publish("a").payload("x"));
+        local.expect(publish("a").payload("x"));
+    }
+
+    #[test]
+    fn a_stale_socket_file_is_replaced() {
+        let setup = Setup::new().listeners_as_told().option("--unix-socket=mqtt.sock");
+        let path = setup.path("mqtt.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(std::fs::metadata(&path).unwrap().file_type().is_socket());
+        let broker = setup.start();
+        exchange(&mut Client::open_unix(&broker.path("mqtt.sock")));
+    }
+
+    #[test]
+    fn a_socket_in_use_is_left_alone() {
+        let setup = Setup::new().option("--unix-socket=mqtt.sock");
+        let path = setup.path("mqtt.sock");
+        let other = UnixListener::bind(&path).unwrap();
+        let finished = setup.run();
+        assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+        assert!(finished.stderr.contains("mqtt.sock"), "{}", finished.stderr);
+        drop(other);
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let finished = Setup::new().option("--unix-socket=precious").file("precious", "data").run();
+        assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+        assert!(finished.stderr.contains("precious"), "{}", finished.stderr);
+        assert_eq!(finished.file("precious"), "data");
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_made_is_a_failure() {
+        let finished = run(&["--unix-socket=no/such/directory/mqtt.sock"]);
+        assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+        assert!(finished.stderr.contains("no/such/directory"), "{}", finished.stderr);
+    }
+}

@@ -166,23 +166,33 @@ impl Accounts {
     }
 
     /// What this user proves to know a password with; if there is no such user, keys that hide that, made with
-    /// `secret`. `None` if no user has any.
-    pub(super) fn scram_keys_of(
-        &self,
-        name: &str,
-        secret: &[u8; 32],
-    ) -> Option<Result<ScramKeys, ScramKeys>> {
+    /// `secret`.
+    pub(super) fn scram_keys_of(&self, name: &str, secret: &[u8; 32]) -> Result<ScramKeys, ScramKeys> {
         if let Some(Account::Scram(keys)) = self.users.get(name) {
-            return Some(Ok(keys.clone()));
+            return Ok(keys.clone());
         }
-        let of_any = self.users.values().find_map(|account| match account {
+        let iterations = self.scram_keys().next().map_or(NonZeroU32::MIN, ScramKeys::iterations);
+        Err(ScramKeys::made_up(name, iterations, secret))
+    }
+
+    /// Whether there are users who prove to know a password.
+    pub(super) fn have_scram_keys(&self) -> bool {
+        self.scram_keys().next().is_some()
+    }
+
+    fn scram_keys(&self) -> impl Iterator<Item = &ScramKeys> {
+        self.users.values().filter_map(|account| match account {
             Account::Scram(keys) => Some(keys),
             Account::Password { .. }
             | Account::Certificate
             | Account::Anonymous
             | Account::Unauthenticated => None,
-        })?;
-        Some(Err(ScramKeys::made_up(name, of_any.iterations(), secret)))
+        })
+    }
+
+    /// The name of this user, if there is one.
+    pub(super) fn name_of(&self, name: &str) -> Option<Arc<str>> {
+        self.users.get_key_value(name).map(|(name, _)| Arc::clone(name))
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod accounts;
 pub mod command;
+pub mod enhanced;
 mod error;
 mod file;
 mod locate;
@@ -20,14 +21,16 @@ mod rules;
 mod scram;
 mod throttle;
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::time;
 use tracing::{debug, warn};
 
+pub use enhanced::{Exchange, Opening, Step};
 pub use error::AuthError;
 pub use reload::ReloadReport;
 
@@ -83,6 +86,21 @@ impl Origin {
     }
 }
 
+/// A client that may come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Who it is.
+    pub identity: Identity,
+    /// For how long that holds, from now on; `None`: as long as the connection.
+    pub lifetime: Option<Duration>,
+}
+
+impl From<Identity> for Login {
+    fn from(identity: Identity) -> Self {
+        Self { identity, lifetime: None }
+    }
+}
+
 /// Why a client is not let in. Tells nothing that would help to guess users or passwords.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
@@ -93,6 +111,12 @@ pub struct Refusal {
     pub detail: String,
 }
 
+impl Refusal {
+    fn new(reason: ReasonCode, detail: &str) -> Self {
+        Self { reason, detail: detail.to_owned() }
+    }
+}
+
 /// Says who a client is.
 #[derive(Debug)]
 pub struct Authenticator {
@@ -100,6 +124,8 @@ pub struct Authenticator {
     state: RwLock<Arc<State>>,
     pool: HashingPool,
     throttle: Throttle,
+    /// Makes up what is shown of users that are not there.
+    secret: [u8; 32],
     /// The first client turned away for want of an auth file is worth a warning; the others could flood the log.
     turned_away: Once,
 }
@@ -113,6 +139,7 @@ impl Authenticator {
             state: RwLock::new(Arc::new(state)),
             pool: HashingPool::new(),
             throttle: Throttle::new(),
+            secret: unpredictable(),
             turned_away: Once::new(),
         })
     }
@@ -120,12 +147,12 @@ impl Authenticator {
     /// Who makes this attempt, if it is somebody who may come in.
     ///
     /// The future may be dropped at any time. Where it has to compute it does so on threads for blocking work.
-    pub async fn authenticate(&self, attempt: Attempt) -> Result<Identity, Refusal> {
+    pub async fn authenticate(&self, attempt: Attempt) -> Result<Login, Refusal> {
         let state = self.current();
         let Doors::Guarded { accounts, .. } = &state.doors else {
             return match state.doors {
                 Doors::ThisHost if !attempt.origin.is_this_host() => Err(self.turn_away(attempt.origin)),
-                Doors::Open | Doors::ThisHost | Doors::Guarded { .. } => Ok(Identity::Anonymous),
+                Doors::Open | Doors::ThisHost | Doors::Guarded { .. } => Ok(Identity::Anonymous.into()),
             };
         };
         let user = match (attempt.username, attempt.password) {
@@ -137,11 +164,11 @@ impl Authenticator {
             (Some(_), None) | (None, Some(_)) => None,
         };
         match user.or_else(|| accounts.unauthenticated().cloned()) {
-            Some(user) => Ok(Identity::User(user)),
-            None => Err(Refusal {
-                reason: ReasonCode::NotAuthorized,
-                detail: "the user name and the password are not those of a user".to_owned(),
-            }),
+            Some(user) => Ok(Identity::User(user).into()),
+            None => Err(Refusal::new(
+                ReasonCode::NotAuthorized,
+                "the user name and the password are not those of a user",
+            )),
         }
     }
 
@@ -323,6 +350,15 @@ impl State {
             Doors::Guarded { accounts, .. } => Some(accounts),
         }
     }
+}
+
+/// Bytes that clients cannot guess: the standard library keys its hash tables from the system's random source.
+fn unpredictable() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for part in bytes.as_chunks_mut::<8>().0 {
+        *part = RandomState::new().hash_one(()).to_ne_bytes();
+    }
+    bytes
 }
 
 /// What of a name is logged: whoever connects can make it as long as MQTT allows.

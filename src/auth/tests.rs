@@ -51,7 +51,9 @@ async fn attempt(
     password: Option<&'static [u8]>,
 ) -> Result<Identity, Refusal> {
     let password = password.map(|bytes| Password(Bytes::from_static(bytes)));
-    auth.authenticate(Attempt { origin, username: username.map(Arc::from), password }).await
+    let login = auth.authenticate(Attempt { origin, username: username.map(Arc::from), password }).await?;
+    assert_eq!(login.lifetime, None);
+    Ok(login.identity)
 }
 
 fn user(name: &str) -> Identity {
@@ -612,7 +614,7 @@ async fn a_thousand_wrong_guesses_leave_the_user_s_login_elsewhere_immediate() {
     for _ in 0..1_000 {
         // The few that are made to wait do so with a wait that nobody sees the end of.
         let guess = attempt(&auth, guesser, Some("hashed"), Some(b"wrong"));
-        match time::timeout(std::time::Duration::from_millis(1), guess).await {
+        match time::timeout(Duration::from_millis(1), guess).await {
             Ok(Err(Refusal { reason: ReasonCode::ConnectionRateExceeded, .. })) => refused += 1,
             Ok(Err(_)) | Err(_) => {}
             Ok(Ok(identity)) => panic!("{identity:?}"),

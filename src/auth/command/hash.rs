@@ -167,7 +167,7 @@ mod tests {
         let text = format!("{{ authentication: [{entry}], authorization: [] }}");
         let file = AuthFile::parse(text.as_bytes(), Path::new("auth.json")).unwrap();
         assert_eq!(file.warnings, [""; 0]);
-        let keys = file.accounts.scram_keys_of("u", &[0; 32]).unwrap().unwrap();
+        let keys = file.accounts.scram_keys_of("u", &[0; 32]).unwrap();
         assert!(keys == ScramKeys::of(b"pencil", salt, iterations.unwrap()), "{entry}");
     }
 

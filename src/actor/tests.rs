@@ -150,7 +150,7 @@ async fn a_stream_that_does_not_begin_with_connect_is_closed_without_a_word() {
     let mut world = World::new(ConnectionLimits::default());
     let (mut stream, _) = world.open(64);
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    assert_eq!(read_to_end(&mut stream).await, []);
+    assert_eq!(read_to_end(&mut stream).await, b"");
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn a_client_that_says_nothing_is_closed() {
     let mut world = World::new(ConnectionLimits { connect_timeout, ..Default::default() });
     let (mut stream, endpoint) = world.open(64);
     stream.write_all(&[0x10]).await.unwrap();
-    assert_eq!(read_to_end(&mut stream).await, []);
+    assert_eq!(read_to_end(&mut stream).await, b"");
     endpoint.await.unwrap();
     assert_eq!(world.around.counters.connect_timeouts.value(), 1);
 }
@@ -232,7 +232,7 @@ async fn a_shutdown_ends_clients_and_those_who_have_not_said_who_they_are() {
     world.around.broker.shut_down().await;
     let said = read_to_end(&mut client).await;
     assert_eq!((said[0], said[2]), (0xE0, 0x8B));
-    assert_eq!(read_to_end(&mut nobody).await, []);
+    assert_eq!(read_to_end(&mut nobody).await, b"");
     endpoint.await.unwrap();
 }
 

@@ -274,7 +274,7 @@ fn scram_sha_256(entry: &User, index: usize) -> Result<Account, Fault> {
 /// A warning about keys that have no meaning for the user's method.
 fn unused_keys(user: &User) -> Option<String> {
     let User { name, method, digest, password, salt, hash, iterations, stored_key, server_key } = user;
-    let used: &[&str] = match method {
+    let meant: &[&str] = match method {
         Method::Sha256 => &["digest", "salt"],
         Method::PlainPassword if password.is_none() => &["digest"],
         Method::PlainPassword => &["password"],
@@ -292,7 +292,7 @@ fn unused_keys(user: &User) -> Option<String> {
         ("server_key", server_key.is_some()),
     ]
     .into_iter()
-    .filter_map(|(key, is_there)| (is_there && !used.contains(&key)).then_some(key))
+    .filter_map(|(key, is_there)| (is_there && !meant.contains(&key)).then_some(key))
     .collect();
     (!unused.is_empty()).then(|| format!("not used by the method of user {name:?}: {}", unused.join(", ")))
 }

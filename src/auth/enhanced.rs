@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 
 use super::accounts::Accounts;
+use super::jwt;
 use super::scram::{self, ScramError, ScramExchange};
 use super::throttle::Guess;
 use super::{Authenticator, Login, Origin, Refusal};
@@ -64,6 +65,11 @@ impl Authenticator {
             (scram::METHOD, Some(accounts)) if accounts.have_scram_keys() => {
                 self.begin_scram(opening, accounts).await
             }
+            (jwt::METHOD, Some(_)) if state.tokens().is_some() => {
+                let token = opening.data.unwrap_or_default();
+                let login = self.verify_token(&state, opening.origin, jwt::METHOD, token).await?;
+                Ok(Step::Done { login, data: None })
+            }
             // [MQTT-4.12.0-1]
             _ => Err(Refusal::new(
                 ReasonCode::BadAuthenticationMethod,
@@ -73,7 +79,7 @@ impl Authenticator {
     }
 
     /// Goes on, with what the client has answered.
-    pub async fn go_on(&self, exchange: Exchange, answer: Option<Bytes>) -> Result<Step, Refusal> {
+    pub fn go_on(&self, exchange: Exchange, answer: Option<Bytes>) -> Result<Step, Refusal> {
         let Exchange { scram, guess } = exchange;
         let user = scram.user().to_owned();
         let finished = scram.finish(&answer.unwrap_or_default());

@@ -2,12 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::accounts::Accounts;
 use super::error::AuthError;
+use super::jwt::TokenVerifier;
 use super::locate::{Place, START, Step, locate};
 use super::rules;
 use crate::broker::Policy;
@@ -20,6 +21,8 @@ pub(super) struct AuthFile {
     pub(super) policy: Policy,
     /// How many groups it declares.
     pub(super) groups: usize,
+    /// Verifies tokens, if they are taken.
+    pub(super) tokens: Option<TokenVerifier>,
     /// What is allowed but unwise, a sentence each.
     pub(super) warnings: Vec<String>,
 }
@@ -48,8 +51,11 @@ impl AuthFile {
         let mut warnings = Vec::new();
         let accounts = Accounts::build(&document.authentication, &mut warnings).map_err(at_its_place)?;
         let rules = rules::build(document, &accounts).map_err(at_its_place)?;
-        let policy = Policy::Rules { rules, users: accounts.names() };
-        Ok(Self { accounts, policy, groups: document.group.len(), warnings })
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let tokens = document.jwt.as_ref().map(|section| TokenVerifier::build(section, directory));
+        let tokens = tokens.transpose().map_err(at_its_place)?;
+        let policy = Policy::Rules { rules, users: accounts.names(), tokens: tokens.is_some() };
+        Ok(Self { accounts, policy, groups: document.group.len(), tokens, warnings })
     }
 }
 
@@ -85,6 +91,54 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) group: Vec<Group>,
     pub(super) authorization: Vec<TopicRule>,
+    pub(super) jwt: Option<JwtSection>,
+}
+
+/// The section `jwt`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JwtSection {
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) jwks_file: Option<PathBuf>,
+    pub(super) algorithm: Option<SignatureAlgorithm>,
+    pub(super) issuer: Option<String>,
+    pub(super) audience: Option<String>,
+    /// Seconds.
+    pub(super) leeway: Option<u64>,
+    #[serde(default)]
+    pub(super) claims: ClaimNames,
+}
+
+/// How a token is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) enum SignatureAlgorithm {
+    #[serde(rename = "HS256")]
+    Hs256,
+    #[serde(rename = "RS256")]
+    Rs256,
+    #[serde(rename = "ES256")]
+    Es256,
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
+/// Which claims of a token say what.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ClaimNames {
+    pub(super) user: String,
+    pub(super) groups: Option<String>,
+    #[serde(rename = "pub")]
+    pub(super) publish: Option<String>,
+    #[serde(rename = "sub")]
+    pub(super) subscribe: Option<String>,
+    pub(super) receive: Option<String>,
+}
+
+impl Default for ClaimNames {
+    fn default() -> Self {
+        Self { user: "sub".to_owned(), groups: None, publish: None, subscribe: None, receive: None }
+    }
 }
 
 /// An entry of `authentication`.

@@ -12,6 +12,7 @@ pub mod command;
 pub mod enhanced;
 mod error;
 mod file;
+mod jwt;
 mod locate;
 mod password;
 mod password_hash;
@@ -25,8 +26,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use tokio::time;
 use tracing::{debug, warn};
 
@@ -36,10 +38,11 @@ pub use reload::ReloadReport;
 
 use accounts::Accounts;
 use file::AuthFile;
+use jwt::{Bearer, TokenVerifier};
 use pool::{HashingPool, NotComputed};
 use throttle::{Guess, Throttle, TooMany};
 
-use crate::broker::{Identity, Policy};
+use crate::broker::{Grants, Identity, Policy};
 use crate::mqtt::ReasonCode;
 use crate::mqtt::packet::Password;
 
@@ -93,11 +96,13 @@ pub struct Login {
     pub identity: Identity,
     /// For how long that holds, from now on; `None`: as long as the connection.
     pub lifetime: Option<Duration>,
+    /// What its token grants, if it came with one.
+    pub grants: Option<Arc<Grants>>,
 }
 
 impl From<Identity> for Login {
     fn from(identity: Identity) -> Self {
-        Self { identity, lifetime: None }
+        Self { identity, lifetime: None, grants: None }
     }
 }
 
@@ -114,6 +119,15 @@ pub struct Refusal {
 impl Refusal {
     fn new(reason: ReasonCode, detail: &str) -> Self {
         Self { reason, detail: detail.to_owned() }
+    }
+}
+
+impl From<NotComputed> for Refusal {
+    fn from(why: NotComputed) -> Self {
+        match why {
+            NotComputed::Busy => Self::new(ReasonCode::ServerBusy, "too many logins wait to be verified"),
+            NotComputed::Failed => Self::new(ReasonCode::UnspecifiedError, "the login could not be verified"),
+        }
     }
 }
 
@@ -157,6 +171,15 @@ impl Authenticator {
         };
         let user = match (attempt.username, attempt.password) {
             (None, None) => accounts.anonymous().cloned(),
+            (username, Some(password)) if state.takes_as_token(username.as_deref(), &password) => {
+                let name = username.as_deref().unwrap_or(jwt::METHOD);
+                let login = self.verify_token(&state, attempt.origin, name, password.0).await?;
+                let is_the_user = |name| login.identity == Identity::User(name);
+                if username.is_none_or(is_the_user) {
+                    return Ok(login);
+                }
+                None
+            }
             (Some(username), Some(password)) => {
                 self.verify(Arc::clone(&state), attempt.origin, username, password).await?
             }
@@ -169,6 +192,34 @@ impl Authenticator {
                 ReasonCode::NotAuthorized,
                 "the user name and the password are not those of a user",
             )),
+        }
+    }
+
+    /// Who the bearer of a token is. Attempts are throttled under `name`.
+    async fn verify_token(
+        &self,
+        state: &State,
+        origin: Origin,
+        name: &str,
+        token: Bytes,
+    ) -> Result<Login, Refusal> {
+        let Some(tokens) = state.tokens().cloned() else {
+            return Err(Refusal::new(ReasonCode::BadAuthenticationMethod, "tokens are not taken"));
+        };
+        let guess = self.throttle.guess(origin, name);
+        self.wait_for_turn(guess).await?;
+        match self.pool.compute(0, move || tokens.verify(&token, SystemTime::now())).await {
+            Ok(Ok(Bearer { user, lifetime, grants })) => {
+                self.throttle.succeeded(guess);
+                let (identity, grants) = (Identity::User(user), Some(Arc::new(grants)));
+                Ok(Login { identity, lifetime: Some(lifetime), grants })
+            }
+            Ok(Err(why)) => {
+                debug!(name = ?shortened(name), why, "a token is refused");
+                self.throttle.failed(guess, Instant::now());
+                Err(Refusal::new(ReasonCode::NotAuthorized, "the token is not valid"))
+            }
+            Err(not_computed) => Err(not_computed.into()),
         }
     }
 
@@ -192,20 +243,18 @@ impl Authenticator {
         let (user, verifier) = accounts.password_of(&username);
         let (user, verifier) = (user.cloned(), verifier.clone());
         let outcome = self.pool.compute(verifier.memory(), move || verifier.verifies(&password)).await;
-        let (reason, detail) = match outcome {
+        match outcome {
             Ok(true) if user.is_some() => {
                 self.throttle.succeeded(guess);
-                return Ok(user);
+                Ok(user)
             }
             Ok(_) => {
                 debug!(username = ?shortened(&username), "wrong user name or password");
                 self.throttle.failed(guess, Instant::now());
-                return Ok(None);
+                Ok(None)
             }
-            Err(NotComputed::Busy) => (ReasonCode::ServerBusy, "too many passwords wait to be verified"),
-            Err(NotComputed::Failed) => (ReasonCode::UnspecifiedError, "the password could not be verified"),
-        };
-        Err(Refusal { reason, detail: detail.to_owned() })
+            Err(not_computed) => Err(not_computed.into()),
+        }
     }
 
     /// Has whoever failed before wait.
@@ -259,7 +308,7 @@ impl Authenticator {
                  --allow-anonymous changes that)"
                     .to_owned()
             }
-            Doors::Guarded { path, accounts, groups } => {
+            Doors::Guarded { path, accounts, groups, .. } => {
                 let rules = match &*state.policy {
                     Policy::AllowAll => 0,
                     Policy::Rules { rules, .. } => rules.len(),
@@ -289,7 +338,7 @@ enum Doors {
     /// Clients of this host.
     ThisHost,
     /// The users of a file.
-    Guarded { path: PathBuf, accounts: Accounts, groups: usize },
+    Guarded { path: PathBuf, accounts: Accounts, tokens: Option<Arc<TokenVerifier>>, groups: usize },
 }
 
 impl std::fmt::Debug for Doors {
@@ -319,12 +368,12 @@ impl State {
     }
 
     fn guarded(path: &Path) -> Result<Self, AuthError> {
-        let AuthFile { accounts, policy, groups, warnings } = AuthFile::read(path)?;
+        let AuthFile { accounts, policy, groups, tokens, warnings } = AuthFile::read(path)?;
         for warning in warnings {
             warn!(file = %path.display(), "{warning}");
         }
         Ok(Self {
-            doors: Doors::Guarded { path: path.to_owned(), accounts, groups },
+            doors: Doors::Guarded { path: path.to_owned(), accounts, tokens: tokens.map(Arc::new), groups },
             policy: Arc::new(policy),
         })
     }
@@ -342,6 +391,21 @@ impl State {
                 (new, old) => new != old,
             },
         }
+    }
+
+    fn tokens(&self) -> Option<&Arc<TokenVerifier>> {
+        match &self.doors {
+            Doors::Open | Doors::ThisHost => None,
+            Doors::Guarded { tokens, .. } => tokens.as_ref(),
+        }
+    }
+
+    /// Whether a password is looked at as a token: where tokens are taken, if it looks like one, and is not that of a
+    /// user who has another.
+    fn takes_as_token(&self, username: Option<&str>, password: &Password) -> bool {
+        let has_password =
+            |name| self.accounts().is_some_and(|accounts| accounts.password_of(name).0.is_some());
+        self.tokens().is_some() && jwt::looks_like_token(&password.0) && !username.is_some_and(has_password)
     }
 
     fn accounts(&self) -> Option<&Accounts> {

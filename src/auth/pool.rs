@@ -117,7 +117,7 @@ mod tests {
         let barrier = Arc::new(Barrier::new(all + 1));
         let start = || {
             let (pool, barrier) = (Arc::clone(&pool), Arc::clone(&barrier));
-            tokio::spawn(async move { pool.compute(0, move || drop(barrier.wait())).await })
+            tokio::spawn(async move { pool.compute(0, move || barrier.wait().is_leader()).await })
         };
         let running: Vec<_> = (0..all).map(|_| start()).collect();
         while pool.threads.available_permits() > 0 {
@@ -141,7 +141,7 @@ mod tests {
         }
         barrier.wait();
         for task in running {
-            assert_eq!(task.await.unwrap(), Ok(()));
+            task.await.unwrap().unwrap();
         }
         assert_eq!(pool.compute(0, || 7).await, Ok(7));
         assert_eq!(pool.waiting.load(Ordering::Relaxed), 0);

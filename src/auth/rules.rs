@@ -105,6 +105,7 @@ impl Directory<'_> {
                 resolved.any = true;
             } else if let Some(members) = self.groups.get(name.as_str()) {
                 resolved.users.extend(members.iter().cloned());
+                resolved.groups.insert(Arc::from(name.as_str()));
             } else if self.accounts.knows(name) {
                 resolved.users.insert(Arc::from(name.as_str()));
             } else {

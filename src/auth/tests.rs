@@ -374,7 +374,7 @@ fn what_is_not_json5_is_told_with_its_place() {
 fn keys_that_have_no_meaning_and_keys_that_are_missing_are_errors() {
     check_error(
         "{ authentication: [], authorization: [],\n  groups: [] }",
-        "2:3: unknown field `groups`, expected one of `authentication`, `group`, `authorization`",
+        "2:3: unknown field `groups`, expected one of `authentication`, `group`, `authorization`, `jwt`",
     );
     check_error("{ authorization: [] }", "1:1: missing field `authentication`");
     check_error("{ authentication: [] }", "1:1: missing field `authorization`");

@@ -45,7 +45,7 @@ pub use limits::{
     BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, QueuePolicy, SharedStrategy,
 };
 pub use output::{Output, ToClient};
-pub use permissions::{Identity, Permissions, Policy};
+pub use permissions::{Grants, Identity, Permissions, Policy};
 pub use session::SessionKey;
 
 use self::response::ResponseTopics;
@@ -141,6 +141,11 @@ impl Broker {
             Input::Written { connection, bytes } => self.written(connection, bytes, now),
             Input::Closed { connection, how } => self.closed(connection, how, now),
             Input::PolicyChanged { policy } => self.policy_changed(policy, now),
+            Input::Reauthenticated { connection, grants } => {
+                if let Some(key) = self.sessions.of_connection(connection) {
+                    self.grant(key, grants);
+                }
+            }
             Input::ShutDown => self.shut_down(now),
             Input::Tick => self.tick(now),
         }
@@ -272,13 +277,13 @@ impl Broker {
         self.permissions.clear();
         let keys: Vec<SessionKey> = self.sessions.keys().collect();
         for key in keys {
-            let Some((identity, client_id)) =
-                self.sessions.get(key).map(|session| (session.identity.clone(), session.client_id.clone()))
-            else {
+            let Some(session) = self.sessions.get(key) else {
                 continue;
             };
-            let known = self.policy.knows(&identity);
-            let permissions = self.permissions_of(&identity, &client_id);
+            let (identity, client_id) = (session.identity.clone(), session.client_id.clone());
+            let grants = session.grants.clone();
+            let known = self.policy.knows(&identity) || (grants.is_some() && self.policy.takes_tokens());
+            let permissions = self.permissions_of(&identity, &client_id, grants.as_deref());
             let Some(session) = self.sessions.get_mut(key) else {
                 continue;
             };
@@ -290,9 +295,27 @@ impl Broker {
         }
     }
 
-    fn permissions_of(&mut self, identity: &Identity, client_id: &ClientId) -> Arc<Permissions> {
-        if self.permissions_by_client {
-            return Arc::new(self.policy.permissions(identity, client_id));
+    /// From now on the client of this session has these grants, and no others.
+    fn grant(&mut self, key: SessionKey, grants: Option<Arc<Grants>>) {
+        let Some(session) = self.sessions.get(key).filter(|session| session.grants != grants) else {
+            return;
+        };
+        let (identity, client_id) = (session.identity.clone(), session.client_id.clone());
+        let permissions = self.permissions_of(&identity, &client_id, grants.as_deref());
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.permissions = permissions;
+            session.grants = grants;
+        }
+    }
+
+    fn permissions_of(
+        &mut self,
+        identity: &Identity,
+        client_id: &ClientId,
+        grants: Option<&Grants>,
+    ) -> Arc<Permissions> {
+        if self.permissions_by_client || grants.is_some() {
+            return Arc::new(self.policy.permissions_with(identity, client_id, grants));
         }
         if let Some(permissions) = self.permissions.get(identity) {
             return Arc::clone(permissions);

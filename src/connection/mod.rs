@@ -277,7 +277,7 @@ impl Connection {
     /// What a packet changes for the connection itself.
     fn take(&mut self, mut packet: Packet) -> Result<Packet, ProtocolError> {
         match &mut packet {
-            Packet::Connect(connect) => self.connect(connect)?,
+            Packet::Connect(connect) => self.connect(connect),
             Packet::Publish(publish) => self.publish(publish)?,
             Packet::Disconnect(_) => self.phase = Phase::Left,
             Packet::Auth(auth) => self.auth(auth)?,
@@ -289,7 +289,7 @@ impl Connection {
         Ok(packet)
     }
 
-    fn connect(&mut self, connect: &Connect) -> Result<(), ProtocolError> {
+    fn connect(&mut self, connect: &Connect) {
         let v5 = connect.version.is_v5();
         self.phase = Phase::Authenticating;
         self.version = Some(connect.version);
@@ -313,7 +313,6 @@ impl Connection {
                     .filter(|maximum| *maximum > 0 && self.limits.auto_map_topic_alias)
                     .map(|maximum| Box::new(OutboundAliases::new(maximum)));
         }
-        Ok(())
     }
 
     fn publish(&mut self, publish: &mut Publish) -> Result<(), ProtocolError> {

@@ -85,7 +85,7 @@ pub(super) fn go_on(
     exchange: Box<Exchange>,
     answer: Option<Bytes>,
 ) -> Authentication {
-    Box::pin(async move { auth.go_on(*exchange, answer).await })
+    Box::pin(async move { auth.go_on(*exchange, answer) })
 }
 
 impl fmt::Debug for Arrival {
@@ -144,14 +144,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     }
 
     fn attach(&mut self, connect: Connect, login: Login, data: Option<Bytes>, now: Instant) {
-        let Login { identity, lifetime } = login;
+        let Login { identity, lifetime, grants } = login;
         debug!(connection = %self.id, peer = %self.peer, client_id = %connect.client_id, version = %connect.version,
             ?identity, "the client is let in");
         self.stage = Stage::Attached;
         self.attached = true;
         self.standing = Standing::of(&connect, &identity, lifetime, now);
         self.mailbox.batch_sent();
-        let attach = Box::new(Attach { connection: self.id, connect, identity });
+        let attach = Box::new(Attach { connection: self.id, connect, identity, grants });
         self.outbox.send(Letter::Attach(attach, Arc::clone(&self.mailbox)), &self.around.broker);
         let mut packets = Vec::new();
         self.connection.conclude(data);

@@ -11,8 +11,9 @@ use tracing::debug;
 
 use super::arrival::{Authentication, begin, go_on, origin};
 use super::{Dismissal, Endpoint, Stage};
+use crate::actor::handle::Letter;
 use crate::auth::{Authenticator, Exchange, Login, Opening, Step};
-use crate::broker::{Closure, Identity};
+use crate::broker::{Closure, Identity, Input};
 use crate::clock::Instant;
 use crate::connection::Transmit;
 use crate::mqtt::ReasonCode;
@@ -87,9 +88,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
                 standing.exchange = Some(exchange);
                 self.challenge(data, cx, now);
             }
-            Ok(Step::Done { login: Login { identity, lifetime }, data }) if identity == standing.identity => {
+            Ok(Step::Done { login: Login { identity, lifetime, grants }, data })
+                if identity == standing.identity =>
+            {
                 debug!(connection = %self.id, peer = %self.peer, ?identity, "the client was authenticated again");
                 standing.until = lifetime.map(|lifetime| now + lifetime);
+                // Before what the client sends once it knows.
+                let changed = Input::Reauthenticated { connection: self.id, grants };
+                self.outbox.send(Letter::Input(changed), &self.around.broker);
                 self.confirm(data, cx, now);
             }
             // The session and its subscriptions belong to whom the client was before.

@@ -30,19 +30,35 @@ pub struct Names {
     pub any: bool,
     /// The users to whom it applies, groups resolved.
     pub users: BTreeSet<Arc<str>>,
+    /// The groups to which it applies, for those whose groups only a token tells.
+    pub groups: BTreeSet<Arc<str>>,
+}
+
+/// What a token says that its bearer may do, beside what the rules say about its name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grants {
+    /// The groups of which the bearer is a member.
+    pub groups: BTreeSet<Arc<str>>,
+    /// Where it may publish.
+    pub publish: Vec<TopicFilter>,
+    /// To what it may subscribe.
+    pub subscribe: Vec<TopicFilter>,
+    /// What it may receive; `None`: what it may subscribe to.
+    pub receive: Option<Vec<TopicFilter>>,
 }
 
 impl Names {
     /// Whether nobody is named.
     pub fn is_empty(&self) -> bool {
-        !self.any && self.users.is_empty()
+        !self.any && self.users.is_empty() && self.groups.is_empty()
     }
 
-    fn name(&self, identity: &Identity) -> bool {
-        match identity {
-            Identity::Anonymous => self.any,
-            Identity::User(user) => self.any || self.users.contains(user),
-        }
+    fn name(&self, identity: &Identity, grants: Option<&Grants>) -> bool {
+        let is_user = match identity {
+            Identity::Anonymous => false,
+            Identity::User(user) => self.users.contains(user),
+        };
+        self.any || is_user || grants.is_some_and(|grants| !self.groups.is_disjoint(&grants.groups))
     }
 }
 
@@ -56,10 +72,10 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
-    fn about(&self, identity: &Identity) -> Option<bool> {
-        if self.deny.name(identity) {
+    fn about(&self, identity: &Identity, grants: Option<&Grants>) -> Option<bool> {
+        if self.deny.name(identity, grants) {
             Some(false)
-        } else if self.allow.name(identity) {
+        } else if self.allow.name(identity, grants) {
             Some(true)
         } else {
             None
@@ -91,37 +107,53 @@ pub enum Policy {
         rules: Vec<Rule>,
         /// All the users there are.
         users: BTreeSet<Arc<str>>,
+        /// Whether a token can make somebody a user, too.
+        tokens: bool,
     },
 }
 
 impl Policy {
     /// What of the rules concerns the client of this identity and client identifier.
     pub fn permissions(&self, identity: &Identity, client_id: &ClientId) -> Permissions {
+        self.permissions_with(identity, client_id, None)
+    }
+
+    /// As [`permissions`](Self::permissions), for a client whom a token grants more. What it grants stands before the
+    /// rules, which may deny it.
+    pub fn permissions_with(
+        &self,
+        identity: &Identity,
+        client_id: &ClientId,
+        grants: Option<&Grants>,
+    ) -> Permissions {
         let Self::Rules { rules, .. } = self else {
             let all = || Verb::All { rule: None };
             return Permissions { publish: all(), subscribe: all(), receive: all() };
         };
-        let decisions = |verdicts: fn(&Rule) -> &Verdicts| {
-            let mut decisions: Vec<Decision> = Vec::new();
+        let decisions = |verdicts: fn(&Rule) -> &Verdicts, granted: Option<&Vec<TopicFilter>>| {
+            let granted = granted.into_iter().flatten().cloned();
+            let mut decisions: Vec<Decision> =
+                granted.map(|filter| Decision { filter, allow: true, rule: None }).collect();
             for (index, rule) in rules.iter().enumerate() {
-                let Some(allow) = verdicts(rule).about(identity) else { continue };
+                let Some(allow) = verdicts(rule).about(identity, grants) else { continue };
                 let Some(filter) = rule.topic.filter_for(identity, client_id) else { continue };
                 if filter.as_str() == "#" {
                     decisions.clear(); // What stands before a rule for every topic never decides.
                 }
-                decisions.push(Decision { filter, allow, rule: index });
+                decisions.push(Decision { filter, allow, rule: Some(index) });
             }
             match decisions.as_slice() {
                 [Decision { filter, allow: true, rule }] if filter.as_str() == "#" => {
-                    Verb::All { rule: Some(*rule) }
+                    Verb::All { rule: *rule }
                 }
                 _ => Verb::Decisions(decisions.into()),
             }
         };
+        let receive = grants.and_then(|grants| grants.receive.as_ref().or(Some(&grants.subscribe)));
         Permissions {
-            publish: decisions(|rule| &rule.publish),
-            subscribe: decisions(|rule| &rule.subscribe),
-            receive: decisions(|rule| &rule.receive),
+            publish: decisions(|rule| &rule.publish, grants.map(|grants| &grants.publish)),
+            subscribe: decisions(|rule| &rule.subscribe, grants.map(|grants| &grants.subscribe)),
+            receive: decisions(|rule| &rule.receive, receive),
         }
     }
 
@@ -139,6 +171,14 @@ impl Policy {
             (Self::AllowAll, _) => true,
             (Self::Rules { .. }, Identity::Anonymous) => false,
             (Self::Rules { users, .. }, Identity::User(user)) => users.contains(user),
+        }
+    }
+
+    /// Whether a client with such a token could still log in.
+    pub fn takes_tokens(&self) -> bool {
+        match self {
+            Self::AllowAll => true,
+            Self::Rules { tokens, .. } => *tokens,
         }
     }
 }
@@ -171,7 +211,8 @@ enum Verb {
 struct Decision {
     filter: TopicFilter,
     allow: bool,
-    rule: usize,
+    /// `None`: a token's grant.
+    rule: Option<usize>,
 }
 
 impl Verb {
@@ -182,7 +223,7 @@ impl Verb {
         };
         decisions.iter().rev().find(|decision| decision.filter.matches_any(topic.as_str())).map_or(
             Ruling { allowed: false, rule: None },
-            |decision| Ruling { allowed: decision.allow, rule: Some(decision.rule) },
+            |decision| Ruling { allowed: decision.allow, rule: decision.rule },
         )
     }
 }
@@ -227,7 +268,7 @@ impl Permissions {
             } else {
                 covers(&decision.filter, filter)
             };
-            if decides { Ruling { allowed: decision.allow, rule: Some(decision.rule) } } else { before }
+            if decides { Ruling { allowed: decision.allow, rule: decision.rule } } else { before }
         })
     }
 }

@@ -1,7 +1,11 @@
 use super::*;
 
 fn names(users: &[&str]) -> Names {
-    Names { any: users.contains(&"@any"), users: users.iter().copied().map(Arc::from).collect() }
+    Names {
+        any: users.contains(&"@any"),
+        users: users.iter().copied().map(Arc::from).collect(),
+        groups: BTreeSet::new(),
+    }
 }
 
 /// Rules of one verb for both publishing and subscribing: `+u1,u2 filter` allows, `-u1 filter` denies.
@@ -25,7 +29,7 @@ fn policy(lines: &[&str]) -> Policy {
             }
         })
         .collect();
-    Policy::Rules { rules, users: ["u1", "u2"].into_iter().map(Arc::from).collect() }
+    Policy::Rules { rules, users: ["u1", "u2"].into_iter().map(Arc::from).collect(), tokens: false }
 }
 
 fn of(policy: &Policy, user: &str) -> Permissions {
@@ -89,7 +93,7 @@ fn one_rule_may_allow_some_and_deny_others() {
         subscribe: Verdicts::default(),
         receive: Verdicts::default(),
     };
-    let policy = Policy::Rules { rules: vec![rule], users: BTreeSet::new() };
+    let policy = Policy::Rules { rules: vec![rule], users: BTreeSet::new(), tokens: false };
     let topic = TopicName::parse("a").unwrap();
     assert!(of(&policy, "u1").may_publish(&topic));
     assert!(!of(&policy, "u2").may_publish(&topic));
@@ -153,7 +157,42 @@ fn receiving_has_verdicts_of_its_own() {
         subscribe: all,
         receive: Verdicts::default(),
     };
-    let permissions = of(&Policy::Rules { rules: vec![rule], users: BTreeSet::new() }, "u1");
+    let permissions = of(&Policy::Rules { rules: vec![rule], users: BTreeSet::new(), tokens: false }, "u1");
     assert!(permissions.may_subscribe(&TopicFilter::parse("a").unwrap()));
     assert!(!permissions.may_receive(&TopicName::parse("a").unwrap()));
+}
+
+#[test]
+fn a_token_grants_what_the_rules_do_not_deny() {
+    let mut policy = policy(&["-u1 a/secret", "+u1 b"]);
+    if let Policy::Rules { rules, .. } = &mut policy {
+        let groups = [Arc::from("@g")].into();
+        let allow = Names { groups, ..Names::default() };
+        let verdicts = Verdicts { allow, deny: Names::default() };
+        rules.push(Rule {
+            topic: RuleTopic::parse("of/g").unwrap(),
+            publish: verdicts.clone(),
+            subscribe: verdicts.clone(),
+            receive: verdicts,
+        });
+    }
+    let filters = |texts: &[&str]| texts.iter().map(|text| TopicFilter::parse(text).unwrap()).collect();
+    let grants = Grants {
+        groups: [Arc::from("@g")].into(),
+        publish: filters(&["p"]),
+        subscribe: filters(&["a/#"]),
+        receive: None,
+    };
+    let topic = |name| TopicName::parse(name).unwrap();
+    let permissions =
+        |grants| policy.permissions_with(&Identity::User(Arc::from("u1")), &ClientId::new("c"), grants);
+    let granted = permissions(Some(&grants));
+    assert!(granted.may_publish(&topic("p")) && !granted.may_publish(&topic("a/x")));
+    assert!(granted.may_receive(&topic("a/x")) && !granted.may_receive(&topic("a/secret")));
+    assert!(granted.may_subscribe(&TopicFilter::parse("a/#").unwrap()));
+    assert!(granted.may_publish(&topic("of/g")) && granted.may_publish(&topic("b")));
+    let alone = permissions(None);
+    assert!(!alone.may_publish(&topic("of/g")) && !alone.may_receive(&topic("a/x")));
+    let deaf = Grants { receive: Some(Vec::new()), ..grants.clone() };
+    assert!(!permissions(Some(&deaf)).may_receive(&topic("a/x")));
 }

@@ -60,7 +60,7 @@ fn with_method(broker: &Broker, token: &str) -> Client {
 #[test]
 fn a_token_is_taken_in_the_place_of_a_password() {
     let broker = broker();
-    for version in [Version::V3_1_1, Version::V5] {
+    for version in [Version::V311, Version::V5] {
         let connect = connect().version(version).user("u1").password(token("u1", 1_000, &[]));
         Client::connect(&broker, connect).disconnect();
     }
@@ -88,7 +88,7 @@ fn a_token_that_ends_takes_its_connection_with_it() {
     client.expect_disconnect(0xA0);
     let mut client = Client::connect(&broker, connect().user("u1").password(token("u1", 2, &[])));
     client.expect_disconnect(0xA0);
-    let old = connect().version(Version::V3_1_1).user("u1").password(token("u1", 2, &[]));
+    let old = connect().version(Version::V311).user("u1").password(token("u1", 2, &[]));
     Client::connect(&broker, old).expect_closed();
 }
 

@@ -51,7 +51,7 @@ impl AuthFile {
         let mut warnings = Vec::new();
         let accounts = Accounts::build(&document.authentication, &mut warnings).map_err(at_its_place)?;
         let rules = rules::build(document, &accounts).map_err(at_its_place)?;
-        let directory = path.parent().unwrap_or(Path::new(""));
+        let directory = path.parent().unwrap_or_else(|| Path::new(""));
         let tokens = document.jwt.as_ref().map(|section| TokenVerifier::build(section, directory));
         let tokens = tokens.transpose().map_err(at_its_place)?;
         let policy = Policy::Rules { rules, users: accounts.names(), tokens: tokens.is_some() };

@@ -258,12 +258,14 @@ fn key_set(bytes: &[u8]) -> Result<Vec<VerificationKey>, String> {
 }
 
 fn key_of_set(jwk: &Jwk) -> Result<VerificationKey, String> {
+    let unsupported = || Err("expected one for HS256, RS256, ES256 or EdDSA".to_owned());
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the crate may come to know more kinds of keys")]
     let algorithm = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => Algorithm::RS256,
         AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => Algorithm::ES256,
         AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
         AlgorithmParameters::OctetKey(_) => Algorithm::HS256,
-        _ => return Err("expected one for HS256, RS256, ES256 or EdDSA".to_owned()),
+        _ => return unsupported(),
     };
     if jwk.common.key_algorithm.is_some_and(|named| named.to_string() != format!("{algorithm:?}")) {
         return Err(format!("it is for another algorithm than {algorithm:?}, expected that"));

@@ -44,6 +44,7 @@ fn keys() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys")
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "no others are verified")]
 fn key(algorithm: Algorithm) -> EncodingKey {
     let pem = |name| fs::read(keys().join(name)).unwrap();
     match algorithm {
@@ -51,7 +52,7 @@ fn key(algorithm: Algorithm) -> EncodingKey {
         Algorithm::RS256 => EncodingKey::from_rsa_pem(&pem("rsa.pem")).unwrap(),
         Algorithm::ES256 => EncodingKey::from_ec_pem(&pem("ec.pem")).unwrap(),
         Algorithm::EdDSA => EncodingKey::from_ed_pem(&pem("ed.pem")).unwrap(),
-        other => panic!("{other:?}"),
+        _ => panic!("{algorithm:?}"),
     }
 }
 

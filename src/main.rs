@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mqtt_broker::auth::command::{Answer, AuthCommand, CommandError};
 use mqtt_broker::auth::{AuthError, Authenticator};
 use mqtt_broker::config::{Config, Invocation};
-use mqtt_broker::server;
+use mqtt_broker::server::{self, ServeError};
 use mqtt_broker::telemetry::Logging;
 use tracing::{error, info};
 
@@ -58,7 +58,14 @@ fn serve(Config { runtime, log, auth, server, notes }: Config) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");
-            FAILED.into()
+            match error {
+                ServeError::Tls(_) => WRONG_CONFIGURATION.into(),
+                ServeError::NoListener
+                | ServeError::Bind { .. }
+                | ServeError::PortsFile { .. }
+                | ServeError::Signals(_)
+                | ServeError::BrokerFailed => FAILED.into(),
+            }
         }
     }
 }

@@ -109,7 +109,10 @@ fn an_auth_file_and_an_open_door_contradict_each_other() {
     );
 }
 
-const RULES: &str = r##"{
+const LAST: &str = "  it is the last rule that is about this topic and this user\n";
+const PARTLY: &str =
+    "  of what the filter matches, each message is delivered only if its topic is allowed: see --receive\n";
+const RULES: &str = r#"{
   authentication: [{ name: "u1", method: "client_cert" }, { name: "u2", method: "anonymous" }],
   group: [{ name: "@g", members: ["u2"] }],
   authorization: [
@@ -118,7 +121,7 @@ const RULES: &str = r##"{
     { topic: "of/%c", allow: { pub: ["@any"] } },
   ],
 }
-"##;
+"#;
 
 #[test]
 fn auth_check_tells_what_a_file_holds_or_what_is_wrong_with_it() {
@@ -134,8 +137,6 @@ fn auth_check_tells_what_a_file_holds_or_what_is_wrong_with_it() {
 fn auth_explain_names_the_rule_that_decides() {
     let directory = Directory::new();
     fs::write(directory.0.join("f"), RULES).unwrap();
-    const LAST: &str = "  it is the last rule that is about this topic and this user\n";
-    const PARTLY: &str = "  of what the filter matches, each message is delivered only if its topic is allowed: see --receive\n";
     let ask = |question: &[&str], code, answer: &str| {
         let arguments: Vec<_> =
             ["auth", "explain", "f", "--client-id", "c"].iter().chain(question).copied().collect();

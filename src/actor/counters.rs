@@ -28,14 +28,26 @@ shell_counters! {
     connections_refused_total,
     /// Connections that were closed because there were too many from their address.
     connections_refused_address,
+    /// Connections that were closed because too many in all were not let in yet.
+    connections_refused_unfinished_total,
+    /// Connections that were closed because too many from their address were not let in yet.
+    connections_refused_unfinished_address,
+    /// Connections whose handshake, of TLS or another layer below MQTT, failed.
+    handshakes_failed,
     /// Listeners that could not take a connection.
     accept_errors,
-    /// Connections that did not get through CONNECT and authentication in time.
+    /// Connections that did not get through handshakes, CONNECT and authentication in time.
     connect_timeouts,
     /// Clients that authentication refused.
     authentications_refused,
     /// Connections that ended because the client broke the protocol, as far as that can be told without the broker.
     protocol_errors,
+    /// Of these, those whose packet had too many user properties or topic filters.
+    refused_packet_parts,
+    /// Of these, those whose packet was too large: before CONNECT was accepted, or for our Maximum Packet Size.
+    refused_packet_size,
+    /// Of these, those with more messages under way than our Receive Maximum.
+    refused_receive_maximum,
     /// Connections on which nothing came for one and a half times the keep-alive.
     keep_alive_timeouts,
     /// Connections that took nothing of what was written to them for too long.

@@ -151,6 +151,12 @@ impl Accounts {
         self.unauthenticated.as_ref()
     }
 
+    /// The user of this name, if it shows so by a certificate.
+    pub(super) fn certified(&self, name: &str) -> Option<&Arc<str>> {
+        let (name, account) = self.users.get_key_value(name)?;
+        matches!(account, Account::Certificate).then_some(name)
+    }
+
     /// The name of this user, and what its password is verified with. For a user that is not there, or has no
     /// password, there is a verifier too: it refuses all, and takes no less time.
     pub(super) fn password_of(&self, name: &str) -> (Option<&Arc<str>>, &Verifier) {

@@ -65,6 +65,8 @@ pub enum AuthSettings {
 pub struct Attempt {
     /// Where it comes from.
     pub origin: Origin,
+    /// Who it is according to its certificate, where it has shown one that was verified.
+    pub certificate: Option<Arc<str>>,
     /// The user name of its CONNECT.
     pub username: Option<Arc<str>>,
     /// The password of its CONNECT.
@@ -169,16 +171,24 @@ impl Authenticator {
                 Doors::Open | Doors::ThisHost | Doors::Guarded { .. } => Ok(Identity::Anonymous.into()),
             };
         };
+        let certified = attempt.certificate.and_then(|name| accounts.certified(&name));
         let user = match (attempt.username, attempt.password) {
+            // The certificate says who it is, and a password would add nothing to that.
+            (None, _) if certified.is_some() => certified.cloned(),
+            // A user name may confirm it. Another is a contradiction: it is nobody, whatever its password.
+            (Some(username), _) if certified.is_some() => {
+                certified.filter(|user| ***user == *username).cloned()
+            }
             (None, None) => accounts.anonymous().cloned(),
             (username, Some(password)) if state.takes_as_token(username.as_deref(), &password) => {
                 let name = username.as_deref().unwrap_or(jwt::METHOD);
-                let login = self.verify_token(&state, attempt.origin, name, password.0).await?;
-                let is_the_user = |name| login.identity == Identity::User(name);
-                if username.is_none_or(is_the_user) {
-                    return Ok(login);
+                match self.verify_token(&state, attempt.origin, name, password.0).await {
+                    Ok(login) if username.is_none_or(|name| login.identity == Identity::User(name)) => {
+                        return Ok(login);
+                    }
+                    Err(refusal) if refusal.reason != ReasonCode::NotAuthorized => return Err(refusal),
+                    Ok(_) | Err(_) => None,
                 }
-                None
             }
             (Some(username), Some(password)) => {
                 self.verify(Arc::clone(&state), attempt.origin, username, password).await?

@@ -51,7 +51,9 @@ async fn attempt(
     password: Option<&'static [u8]>,
 ) -> Result<Identity, Refusal> {
     let password = password.map(|bytes| Password(Bytes::from_static(bytes)));
-    let login = auth.authenticate(Attempt { origin, username: username.map(Arc::from), password }).await?;
+    let login = auth
+        .authenticate(Attempt { origin, certificate: None, username: username.map(Arc::from), password })
+        .await?;
     assert_eq!(login.lifetime, None);
     Ok(login.identity)
 }
@@ -116,6 +118,48 @@ async fn who_a_client_is_follows_from_what_it_gives() {
                 }
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_that_of_its_user_and_of_nobody_else() {
+    let directory = Directory::new();
+    let other = r#"{ name: "other", method: "client_cert" },"#;
+    let auth =
+        Authenticator::open(directory.write(&users(&format!("{EVERY_METHOD}{ANONYMOUS}{other}")))).unwrap();
+    let mypassword = Some(b"mypassword".as_slice());
+    for (certificate, username, password, expected) in [
+        ("certified", None, None, Some("certified")),
+        ("certified", Some("certified"), None, Some("certified")),
+        ("certified", Some("certified"), mypassword, Some("certified")),
+        ("certified", None, mypassword, Some("certified")),
+        ("certified", Some("other"), None, None),
+        ("certified", Some("hashed"), None, None),
+        ("certified", Some("hashed"), mypassword, None),
+        ("certified", Some(""), None, None),
+        // Of these the file does not say that a certificate is enough, or anything at all.
+        ("hashed", None, None, Some("nobody")),
+        ("hashed", Some("hashed"), None, None),
+        ("hashed", Some("hashed"), mypassword, Some("hashed")),
+        ("nobody", Some("nobody"), None, None),
+        ("absent", None, None, Some("nobody")),
+        ("absent", Some("absent"), None, None),
+        ("absent", Some("certified"), None, None),
+        ("absent", Some("certified"), mypassword, None),
+        ("absent", Some("hashed"), mypassword, Some("hashed")),
+    ] {
+        let attempt = Attempt {
+            origin: AFAR,
+            certificate: Some(Arc::from(certificate)),
+            username: username.map(Arc::from),
+            password: password.map(|bytes| Password(Bytes::copy_from_slice(bytes))),
+        };
+        let found = auth.authenticate(attempt).await;
+        assert_eq!(
+            found.ok().map(|login| login.identity),
+            expected.map(user),
+            "{certificate} {username:?} {password:?}"
+        );
     }
 }
 

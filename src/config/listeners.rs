@@ -39,19 +39,31 @@ pub(super) fn listeners(
     if unix.len() > 0 {
         return Err("--unix-socket: this system has no Unix sockets".to_owned());
     }
-    let port = match (arguments.tcp_port, &arguments.unix_socket) {
-        (Some(port), _) => port,
-        (None, None) => DEFAULT_PORT,
-        (None, Some(_)) if arguments.bind.is_empty() => return Ok(unix.collect()),
-        (None, Some(_)) => {
-            return Err("--bind names addresses but no option names a port: expected --tcp-port".to_owned());
+    let tcp_ports = match (&*arguments.tcp_port, &*arguments.tls_port, &arguments.unix_socket) {
+        ([], [], None) => &[DEFAULT_PORT],
+        ([], [], Some(_)) if !arguments.bind.is_empty() => {
+            return Err(
+                "--bind names addresses but no option names a port: expected --tcp-port or --tls-port"
+                    .to_owned(),
+            );
         }
+        (ports, _, _) => ports,
     };
-    let tcp = addresses(&arguments.bind, ipv6).into_iter().map(|address| ListenerConfig::Tcp {
-        address: SocketAddr::new(address, port),
-        socket: socket.clone(),
-    });
-    Ok(tcp.chain(unix).collect())
+    let tcp = sockets(tcp_ports, &arguments.bind, ipv6)
+        .into_iter()
+        .map(|address| ListenerConfig::Tcp { address, socket: socket.clone() });
+    let tls = sockets(&arguments.tls_port, &arguments.bind, ipv6)
+        .into_iter()
+        .map(|address| ListenerConfig::Tls { address, socket: socket.clone() });
+    Ok(tcp.chain(tls).chain(unix).collect())
+}
+
+/// Each port on each address.
+fn sockets(ports: &[u16], bind: &[IpAddr], ipv6: Ipv6) -> Vec<SocketAddr> {
+    let addresses = addresses(bind, ipv6);
+    let at =
+        |port: &u16| addresses.iter().map(|address| SocketAddr::new(*address, *port)).collect::<Vec<_>>();
+    ports.iter().flat_map(at).collect()
 }
 
 /// Each address once, in the order given.
@@ -71,19 +83,15 @@ fn addresses(bind: &[IpAddr], ipv6: Ipv6) -> Vec<IpAddr> {
 }
 
 fn refuse_what_is_not_built(arguments: &ListenerArguments) -> Result<(), String> {
-    let ListenerArguments { tls_port, ws_port, ws_tls_port, quic_port, server_crt, server_key, .. } =
-        arguments;
+    let ListenerArguments { ws_port, ws_tls_port, quic_port, .. } = arguments;
     for (option, given, transport) in [
-        ("--tls-port", tls_port.is_some(), "TLS"),
         ("--ws-port", ws_port.is_some(), "WebSocket"),
         ("--ws-tls-port", ws_tls_port.is_some(), "WebSocket over TLS"),
         ("--quic-port", quic_port.is_some(), "QUIC"),
-        ("--server-crt", server_crt.is_some(), "TLS"),
-        ("--server-key", server_key.is_some(), "TLS"),
     ] {
         if given {
             return Err(format!(
-                "{option} cannot be used: this build does not have {transport} yet, expected --tcp-port or --unix-socket"
+                "{option} cannot be used: this build does not have {transport} yet, expected --tcp-port, --tls-port or --unix-socket"
             ));
         }
     }

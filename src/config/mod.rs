@@ -11,6 +11,7 @@ mod auth_command;
 mod choices;
 mod listeners;
 mod runtime;
+mod tls;
 mod units;
 
 use std::ffi::OsString;
@@ -98,17 +99,21 @@ impl Config {
         if ipv6 == Ipv6::Absent && arguments.listeners.bind.is_empty() {
             notes.push("this host has no IPv6: the broker listens on IPv4 only".to_owned());
         }
+        let tls = tls::tls_settings(&arguments.tls, &listeners, &mut notes).map_err(wrong)?;
         Ok(Self {
             runtime: runtime_settings(&arguments.runtime),
             log: LogSettings { level: arguments.log.log_level.into() },
             auth: auth_settings(&arguments.authentication).map_err(wrong)?,
             server: ServerConfig {
                 listeners,
+                tls,
                 broker: broker_config(&arguments),
                 connection: connection_limits(&arguments),
                 accept: AcceptLimits {
                     connections: arguments.connections.max_connections,
                     connections_per_address: arguments.connections.max_connections_per_address,
+                    unfinished: arguments.connections.max_handshakes,
+                    unfinished_per_address: arguments.connections.max_handshakes_per_address,
                 },
                 ports_file: arguments.listeners.ports_file,
                 shutdown_grace: arguments.shutdown.shutdown_grace.0,

@@ -5,6 +5,9 @@ use std::path::Path;
 use super::*;
 use crate::auth::command::{Explain, Hash, HashMethod, Question};
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
+use crate::transport::tls::{
+    CertificateFiles, ClientCertificate, ClientSettings, IdentitySource, TlsSettings,
+};
 use crate::transport::{ListenerConfig, SocketOptions};
 
 fn parse_on(ipv6: Ipv6, line: &str) -> Result<Config, clap::Error> {
@@ -63,7 +66,7 @@ fn tcp(address: &str) -> ListenerConfig {
 
 fn sockets(config: &mut Config) -> impl Iterator<Item = &mut SocketOptions> {
     config.server.listeners.iter_mut().filter_map(|listener| match listener {
-        ListenerConfig::Tcp { socket, .. } => Some(socket),
+        ListenerConfig::Tcp { socket, .. } | ListenerConfig::Tls { socket, .. } => Some(socket),
         ListenerConfig::Unix { .. } => None,
     })
 }
@@ -132,6 +135,10 @@ fn listeners_follow_from_ports_addresses_and_paths() {
             "--tcp-port 1884 --bind ::1 --bind=127.0.0.1 --bind [::1]",
             vec![tcp("[::1]:1884"), tcp("127.0.0.1:1884")],
         ),
+        (
+            "--bind 127.0.0.1 --bind ::1 --tcp-port 1 --tcp-port 2",
+            vec![tcp("127.0.0.1:1"), tcp("[::1]:1"), tcp("127.0.0.1:2"), tcp("[::1]:2")],
+        ),
         ("--unix-socket /run/mqtt", vec![unix()]),
         ("--unix-socket /run/mqtt --tcp-port 1 --bind ::1", vec![tcp("[::1]:1"), unix()]),
     ] {
@@ -157,18 +164,75 @@ fn a_host_without_ipv6_is_served_on_ipv4_unless_asked_otherwise() {
 #[test]
 fn transports_that_are_not_built_are_refused_in_a_sentence() {
     for (option, value, transport) in [
-        ("--tls-port", "8883", "TLS"),
         ("--ws-port", "80", "WebSocket"),
         ("--ws-tls-port", "443", "WebSocket over TLS"),
         ("--quic-port", "14567", "QUIC"),
-        ("--server-crt", "server.crt", "TLS"),
-        ("--server-key", "server.key", "TLS"),
     ] {
         let sentence =
             format!("{option} cannot be used: this build does not have {transport} yet, expected --tcp-port");
         check_refused(&format!("{option} {value}"), &[&sentence]);
     }
+    check_refused("--ws-port x", &["'x'", "--ws-port"]);
+}
+
+#[test]
+fn tls_listeners_have_certificates() {
+    let tls = |address: &str| ListenerConfig::Tls {
+        address: address.parse().unwrap(),
+        socket: SocketOptions::default(),
+    };
+    let files = |chain: &str, key: &str| CertificateFiles { chain: chain.into(), key: key.into() };
+    let one = "--tls-port 1 --bind ::1 --server-crt a.crt --server-key a.key";
+    let settings =
+        || TlsSettings { certificates: vec![files("a.crt", "a.key")], clients: ClientSettings::default() };
+    check(one, |c| {
+        c.server.listeners = vec![tls("[::1]:1")];
+        c.server.tls = Some(settings());
+    });
+    check(&format!("{one} --tls-port 2 --tcp-port 3 --server-key b.key --server-crt b.crt"), |c| {
+        c.server.listeners = vec![tcp("[::1]:3"), tls("[::1]:1"), tls("[::1]:2")];
+        let certificates = vec![files("a.crt", "a.key"), files("b.crt", "b.key")];
+        c.server.tls = Some(TlsSettings { certificates, ..settings() });
+    });
+    check_refused("--tls-port 1", &["--tls-port", "expected --server-crt and --server-key"]);
+    check_refused("--tls-port 1 --server-crt a", &["--server-crt is given once and --server-key not at all"]);
+    check_refused(&format!("{one} --server-key b"), &["once", "2 times", "one --server-key for each"]);
     check_refused("--tls-port x", &["'x'", "--tls-port"]);
+
+    let useless = parsed("--server-crt a --server-key b");
+    assert_eq!((useless.server.tls, useless.notes.len()), (None, 1));
+}
+
+#[test]
+fn clients_are_asked_for_certificates_of_certain_authorities() {
+    let one = "--tls-port 1 --server-crt a --server-key b";
+    let clients = |line: &str| parsed(&format!("{one} {line}")).server.tls.unwrap().clients;
+    let expected = ClientSettings {
+        certificate: ClientCertificate::Optional,
+        authorities: vec!["ca".into(), "other".into()],
+        revocation_lists: vec!["crl".into()],
+        identity: IdentitySource::CommonName,
+    };
+    assert_eq!(clients("--client-ca ca --client-ca other --client-crl crl"), expected);
+    assert_eq!(clients("--client-cert off"), ClientSettings::default());
+    for (word, certificate) in
+        [("optional", ClientCertificate::Optional), ("required", ClientCertificate::Required)]
+    {
+        assert_eq!(clients(&format!("--client-ca ca --client-cert {word}")).certificate, certificate);
+        check_refused(&format!("{one} --client-cert {word}"), &["--client-cert", "expected --client-ca"]);
+    }
+    for (word, identity) in [
+        ("cn", IdentitySource::CommonName),
+        ("san-dns", IdentitySource::DnsName),
+        ("san-uri", IdentitySource::Uri),
+        ("subject", IdentitySource::Subject),
+    ] {
+        assert_eq!(clients(&format!("--client-cert-identity {word}")).identity, identity);
+    }
+    check_refused(&format!("{one} --client-ca ca --client-cert off"), &["--client-ca", "--client-cert off"]);
+    check_refused(&format!("{one} --client-crl crl"), &["--client-crl", "expected --client-ca"]);
+    check_refused(&format!("{one} --client-cert yes"), &["'yes'", "off, optional, required"]);
+    check_refused(&format!("{one} --client-cert-identity san"), &["'san'", "cn, san-dns, san-uri, subject"]);
 }
 
 #[test]
@@ -292,6 +356,8 @@ fn each_bound_is_an_option() {
     let seconds = Duration::from_secs;
     check!("--max-connections 7", server.accept.connections = 7);
     check!("--max-connections-per-address 7", server.accept.connections_per_address = 7);
+    check!("--max-handshakes 7", server.accept.unfinished = 7);
+    check!("--max-handshakes-per-address 7", server.accept.unfinished_per_address = 7);
     check!("--connect-timeout 1m30s", server.connection.connect_timeout = seconds(90));
     check!("--max-packet-before-connect 64KiB", server.connection.packet_before_connected = 65_536);
     check!("--max-user-properties 7", server.connection.user_properties = 7);
@@ -313,6 +379,7 @@ fn each_bound_is_an_option() {
     check!("--max-retained-messages 0", server.broker.limits.retained_messages = 0);
     check!("--max-retained-bytes 0", server.broker.limits.retained_bytes = 0);
     check!("--shutdown-grace 0", server.shutdown_grace = Duration::ZERO);
+    check_refused("--max-handshakes 0", &["'0'", "--max-handshakes"]);
     check_refused("--max-connections 0", &["'0'", "--max-connections"]);
     check_refused("--connect-timeout 0s", &["'0s'", "--connect-timeout", "above zero"]);
     check_refused("--connect-timeout soon", &["'soon'", "--connect-timeout", "such as 90, 1m30s or 7d"]);
@@ -360,7 +427,7 @@ fn what_is_no_option_is_refused() {
     check_refused("--tcp-prot 1883", &["--tcp-prot", "--tcp-port"]);
     check_refused("--tcp-port", &["--tcp-port"]);
     check_refused("serve", &["'serve'"]);
-    check_refused("--tcp-port 1 --tcp-port 2", &["--tcp-port", "multiple times"]);
+    check_refused("--auth-file a --auth-file b", &["--auth-file", "multiple times"]);
 }
 
 #[test]

@@ -298,8 +298,9 @@ impl Connection {
             .authentication_method
             .clone()
             .map(|method| Box::new(Authentication::new(method)));
-        // [MQTT-3.2.2-21]. An MQTT 3.x client cannot be told, and is measured by it all the same.
-        let keep_alive = self.limits.server_keep_alive.unwrap_or(connect.keep_alive);
+        // [MQTT-3.2.2-21]. An MQTT 3.x client cannot be told of another keep-alive: it goes on keeping its own, and to
+        // measure it by a shorter one would cut off clients that do all they have promised.
+        let keep_alive = self.limits.server_keep_alive.filter(|_| v5).unwrap_or(connect.keep_alive);
         self.keep_alive.agree(keep_alive);
         if v5 {
             self.problem_information = connect.properties.request_problem_information;

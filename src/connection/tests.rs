@@ -509,11 +509,11 @@ fn a_few_bytes_of_a_packet_are_no_sign_of_life_but_many_are() {
 }
 
 #[test]
-fn the_servers_keep_alive_replaces_that_of_the_client() {
+fn the_servers_keep_alive_replaces_that_of_a_client_that_can_be_told() {
     for (version, server, expected) in [
         (ProtocolVersion::V5, 20, Some(30)),
         (ProtocolVersion::V5, 0, None),
-        (ProtocolVersion::V3_1_1, 20, Some(30)),
+        (ProtocolVersion::V3_1_1, 20, Some(15)),
     ] {
         let limits = ConnectionLimits { server_keep_alive: Some(server), ..Default::default() };
         let pair = Pair::connected(limits, connect(version));

@@ -202,7 +202,7 @@ fn user_properties_of_a_packet() {
     let mut client = Client::open(&broker);
     client.send(users(4).fold(connect(), Connect::property));
     client.expect_refusal(&[0x97]);
-    assert_eq!(broker.counter("connections_misbehaved"), 5);
+    assert_eq!(broker.counter("refused_packet_parts"), 5);
 }
 
 #[test]

@@ -39,6 +39,7 @@ mod size_limits;
 mod slow_subscriber;
 mod subscribe;
 mod takeover;
+mod tls;
 mod tokens;
 mod topic_alias;
 mod transports;

@@ -25,6 +25,13 @@ enum Stream {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixStream),
+    Layers(Box<dyn Layered>),
+}
+
+/// TLS, or another layer above TCP.
+pub(crate) trait Layered: std::fmt::Debug + Read + Write + Send {
+    /// What it is spoken over.
+    fn socket(&self) -> &TcpStream;
 }
 
 impl Client {
@@ -68,6 +75,11 @@ impl Client {
         let stream = std::os::unix::net::UnixStream::connect(path)
             .unwrap_or_else(|error| panic!("connecting to {}: {error}", path.display()));
         Self::over(Stream::Unix(stream))
+    }
+
+    /// A client above layers that have been opened.
+    pub(crate) fn over_layers(layers: Box<dyn Layered>) -> Self {
+        Self::over(Stream::Layers(layers))
     }
 
     fn over(stream: Stream) -> Self {
@@ -136,6 +148,7 @@ impl Client {
             Stream::Tcp(stream) => stream.set_read_timeout(Some(patience)).unwrap(),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.set_read_timeout(Some(patience)).unwrap(),
+            Stream::Layers(layers) => layers.socket().set_read_timeout(Some(patience)).unwrap(),
         }
     }
 
@@ -145,6 +158,7 @@ impl Client {
             Stream::Tcp(stream) => stream.local_addr().unwrap(),
             #[cfg(unix)]
             Stream::Unix(_) => panic!("a Unix socket has no such address"),
+            Stream::Layers(layers) => layers.socket().local_addr().unwrap(),
         }
     }
 
@@ -174,6 +188,7 @@ impl Client {
             Stream::Tcp(stream) => stream.write_all(bytes),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.write_all(bytes),
+            Stream::Layers(layers) => layers.write_all(bytes).and_then(|()| layers.flush()),
         }
     }
 
@@ -209,6 +224,7 @@ impl Client {
             Stream::Tcp(stream) => stream.read(&mut buffer),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.read(&mut buffer),
+            Stream::Layers(layers) => layers.read(&mut buffer),
         };
         match result {
             Ok(count) => {
@@ -218,7 +234,14 @@ impl Client {
             // Nothing was read: the caller asks again. It happens where the whole process is stopped for a while.
             Err(error) if error.kind() == ErrorKind::Interrupted => true,
             // Linux resets a connection that is closed before all that was sent has been read.
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => false,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
+                ) =>
+            {
+                false
+            }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!("nothing came in time; received so far: {:02x?}", self.received)
             }
@@ -416,6 +439,7 @@ impl Client {
             Stream::Tcp(stream) => stream.read(&mut byte),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.read(&mut byte),
+            Stream::Layers(layers) => layers.read(&mut byte),
         };
         match result {
             Ok(count) => {
@@ -434,6 +458,7 @@ impl Client {
             Stream::Tcp(stream) => Stream::Tcp(stream.try_clone().unwrap()),
             #[cfg(unix)]
             Stream::Unix(stream) => Stream::Unix(stream.try_clone().unwrap()),
+            Stream::Layers(_) => panic!("only one thread can use a connection with layers"),
         };
         Self { stream, version: self.version, received: Vec::new(), connack: self.connack.clone() }
     }
@@ -445,6 +470,7 @@ impl Client {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Layers(layers) => layers.socket().shutdown(Shutdown::Write),
         };
     }
 }

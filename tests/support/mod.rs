@@ -21,9 +21,10 @@ mod decode;
 mod packet;
 mod property;
 mod server;
+mod tls;
 mod wire;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Layered};
 pub(crate) use connect::{Connect, Will, connect, will};
 pub(crate) use packet::{
     Ack, Auth, ConnAck, Disconnect, Packet, Publish, SubAck, Subscribe, UnsubAck, Unsubscribe, auth, connack,
@@ -32,4 +33,5 @@ pub(crate) use packet::{
 };
 pub(crate) use property::Property;
 pub(crate) use server::{Broker, Finished, PATIENCE, Setup, run};
+pub(crate) use tls::{Tls, TlsStream, certificate, certs, server_certificate};
 pub(crate) use wire::{Encode, Frame, Version, frame};

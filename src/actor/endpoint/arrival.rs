@@ -1,5 +1,6 @@
 //! From the first byte to the session: CONNECT, and who sent it.
 
+use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,12 +31,19 @@ pub(super) struct Arrival {
     /// While the client is asked for more.
     exchange: Option<Box<Exchange>>,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// See [`Newcomer`](super::Newcomer).
+    _unfinished: Box<dyn Any + Send>,
 }
 
 impl Arrival {
-    pub(super) fn new(shutdown: CancellationToken) -> Self {
-        let shutdown = Box::pin(shutdown.cancelled_owned());
-        Self { connect: None, authentication: None, exchange: None, shutdown }
+    pub(super) fn new(shutdown: CancellationToken, unfinished: Box<dyn Any + Send>) -> Self {
+        Self {
+            connect: None,
+            authentication: None,
+            exchange: None,
+            shutdown: Box::pin(shutdown.cancelled_owned()),
+            _unfinished: unfinished,
+        }
     }
 
     /// Begins to find out who sent this.
@@ -46,8 +54,12 @@ impl Arrival {
             let opening = Opening { origin, method, data: properties.authentication_data.clone() };
             begin(auth, opening)
         } else {
-            let (username, password) = (connect.username.clone(), connect.password.clone());
-            let attempt = Attempt { origin, username, password };
+            let attempt = Attempt {
+                origin,
+                certificate: peer.certificate.clone(),
+                username: connect.username.clone(),
+                password: connect.password.clone(),
+            };
             Box::pin(
                 async move { auth.authenticate(attempt).await.map(|login| Step::Done { login, data: None }) },
             )

@@ -9,6 +9,7 @@ mod encode;
 mod outflow;
 mod standing;
 
+use std::any::Any;
 use std::io;
 use std::mem;
 use std::pin::Pin;
@@ -54,6 +55,19 @@ pub struct Surroundings {
     pub clock: Clock,
     /// Ends the endpoints of which the broker does not know yet; the others are ended by the broker.
     pub shutdown: CancellationToken,
+}
+
+/// What is known about a connection when MQTT begins on it.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// The other end.
+    pub peer: Peer,
+    /// Its number.
+    pub id: ConnectionId,
+    /// When it was accepted: the time to CONNECT counts from then.
+    pub accepted: Instant,
+    /// Dropped as soon as the client is let in or turned away: holds its place among those who are neither.
+    pub unfinished: Box<dyn Any + Send>,
 }
 
 /// One connection: its stream, its protocol, and its way to and from the broker. As a future it is complete when the
@@ -114,17 +128,17 @@ struct Closing {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     /// An endpoint for a stream that has just been made.
-    pub fn new(stream: S, peer: Peer, id: ConnectionId, around: Arc<Surroundings>) -> Self {
-        around.counters.connections_accepted.increment();
+    pub fn new(stream: S, newcomer: Newcomer, around: Arc<Surroundings>) -> Self {
+        let Newcomer { peer, id, accepted, unfinished } = newcomer;
         Self {
             stream,
             peer,
             id,
-            connection: Connection::new(Arc::clone(&around.limits), around.clock.now()),
+            connection: Connection::new(Arc::clone(&around.limits), accepted),
             mailbox: Arc::default(),
             outbox: Outbox::default(),
             outflow: Outflow::default(),
-            stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone()))),
+            stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone(), unfinished))),
             attached: false,
             standing: None,
             timer: None,
@@ -280,7 +294,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     fn misbehave(&mut self, error: ProtocolError) {
         debug!(connection = %self.id, peer = %self.peer, reason = %error.reason, detail = error.detail,
             "the client broke the protocol");
-        self.around.counters.protocol_errors.increment();
+        let counters = &self.around.counters;
+        counters.protocol_errors.increment();
+        if error.reason == ReasonCode::QuotaExceeded {
+            counters.refused_packet_parts.increment();
+        } else if error.reason == ReasonCode::PacketTooLarge {
+            counters.refused_packet_size.increment();
+        } else if error.reason == ReasonCode::ReceiveMaximumExceeded {
+            counters.refused_receive_maximum.increment();
+        }
         let ProtocolError { reason, detail } = error;
         self.stage =
             Stage::Dismissed(Box::new(Dismissal { how: Closure::Misbehaved(reason), reason, detail }));
@@ -473,7 +495,6 @@ impl<S> Drop for Endpoint<S> {
             self.around.counters.panics.increment();
             error!(connection = %self.id, peer = %self.peer, "a fault ended a connection");
         }
-        self.around.counters.connections_ended.increment();
         if !self.attached {
             return;
         }

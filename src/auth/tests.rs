@@ -676,3 +676,17 @@ async fn a_thousand_wrong_guesses_leave_the_user_s_login_elsewhere_immediate() {
     assert_eq!(attempt(&auth, guesser, Some("plain"), Some("pässword".as_bytes())).await, Ok(user("plain")));
     assert_eq!(delayed(), before);
 }
+
+#[test]
+fn the_examples_of_the_manual_are_auth_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manual = fs::read_to_string(root.join("docs/authentication.md")).unwrap();
+    let examples: Vec<_> =
+        manual.split("```json5\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        // The keys that it names are there.
+        let file = AuthFile::parse(example.as_bytes(), &root.join("tests/keys/auth.json"));
+        assert_eq!(file.unwrap_or_else(|error| panic!("{error}")).warnings, [""; 0]);
+    }
+}

@@ -690,3 +690,24 @@ fn the_examples_of_the_manual_are_auth_files() {
         assert_eq!(file.unwrap_or_else(|error| panic!("{error}")).warnings, [""; 0]);
     }
 }
+
+/// What the fuzzer begins with, and each of it cut short and with each byte changed, ends with an answer.
+#[test]
+fn whatever_stands_in_a_file_is_answered() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/auth_file");
+    let mut seen = 0;
+    for entry in fs::read_dir(corpus).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        for place in (0..bytes.len()).step_by(7) {
+            let mut bent = bytes.clone();
+            bent[place] ^= 0x15;
+            for text in [&bytes[..place], &bent] {
+                if let Err(error) = command::check(text, Path::new("/nowhere/auth.json")) {
+                    assert!(!error.to_string().is_empty());
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 1_000, "{seen}");
+}

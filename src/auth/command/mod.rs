@@ -5,7 +5,7 @@ mod hash;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use explain::{Explain, Question};
 pub use hash::{Hash, HashMethod};
@@ -46,6 +46,12 @@ pub enum CommandError {
     /// Something could not be read or written.
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+/// Whether these bytes are an auth file as it should be; `path` names it in errors, and the key files that it names are
+/// looked for beside it.
+pub fn check(bytes: &[u8], path: &Path) -> Result<(), AuthError> {
+    AuthFile::parse(bytes, path).map(drop)
 }
 
 impl AuthCommand {

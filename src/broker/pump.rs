@@ -6,7 +6,7 @@ use super::retained::{Position, RetainedStore, Step};
 use super::session::Replay;
 use super::session::inflight::Resend;
 use super::session::queue::{Leaving, Offer};
-use super::{Broker, ConnectionId, SessionKey, ToClient};
+use super::{Broker, ConnectionId, SessionKey};
 use crate::clock::Instant;
 use crate::mqtt::packet::AcknowledgementKind;
 use crate::mqtt::{ClientId, PacketId, QoS, ReasonCode};

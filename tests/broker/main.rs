@@ -44,4 +44,5 @@ mod tokens;
 mod topic_alias;
 mod transports;
 mod unsubscribe;
+mod websocket;
 mod will;

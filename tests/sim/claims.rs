@@ -199,7 +199,9 @@ impl Claims {
         let orders: Vec<u64> = same.map(|claim| claim.expected.order).collect();
         let mut too_late = None;
         let fits = |claim: &&mut Claim| claim.must_by(now) == must && !claim.got && claim.expected.is(seen);
-        let found = self.claims.iter_mut().filter(fits).find(|claim| {
+        let mut fitting: Vec<&mut Claim> = self.claims.iter_mut().filter(fits).collect();
+        fitting.sort_by_key(|claim| claim.replay.is_some());
+        let found = fitting.into_iter().find(|claim| {
             let Expected { publisher, message, qos, order, .. } = &claim.expected;
             if claim.replay.is_some() {
                 return true;

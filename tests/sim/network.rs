@@ -73,11 +73,6 @@ impl Link {
         }
     }
 
-    /// What is under way to the broker, in bytes.
-    pub(crate) fn pending_up(&self) -> usize {
-        self.up.bytes.len()
-    }
-
     /// Whether there is something for the broker's side to read, be it the end.
     pub(crate) fn is_readable_up(&self) -> bool {
         !self.up.bytes.is_empty() || self.up.ended

@@ -74,7 +74,7 @@ fn answer(mut stream: TcpStream, seen: &Sender<String>) -> Option<()> {
         reader.read_line(&mut field).ok()?;
         match field.trim_end().split_once(": ") {
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                body_len = value.parse().ok()?
+                body_len = value.parse().ok()?;
             }
             Some(_) => {}
             None => break,

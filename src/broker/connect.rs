@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::disconnect::WillFate;
+use super::permissions::Grants;
 use super::session::{Attachment, Expiry, Session};
 use super::will::footprint;
 use super::{Attach, Broker, ConnectionId, Identity, Output, SessionKey, ToClient};
@@ -25,10 +26,12 @@ impl Refusal {
 
 impl Broker {
     pub(super) fn attach(&mut self, attach: Attach, now: Instant) {
-        let Attach { connection, connect, identity } = attach;
+        let Attach { connection, connect, identity, grants } = attach;
         let version = connect.version;
         let refusal = match self.admit(&connect, &identity) {
-            Ok(client_id) => return self.give_session(connection, connect, &client_id, identity, now),
+            Ok(client_id) => {
+                return self.give_session(connection, connect, &client_id, (identity, grants), now);
+            }
             Err(refusal) => refusal,
         };
         tracing::debug!(%connection, client_id = %connect.client_id, reason = %refusal.reason, "{}", refusal.detail);
@@ -126,7 +129,7 @@ impl Broker {
         connection: ConnectionId,
         connect: Connect,
         client_id: &ClientId,
-        identity: Identity,
+        (identity, grants): (Identity, Option<Arc<Grants>>),
         now: Instant,
     ) {
         self.take_over(client_id, connect.clean_start, now);
@@ -134,9 +137,10 @@ impl Broker {
         let (key, session_present) = if let Some(key) = self.sessions.find(client_id) {
             (key, true)
         } else {
-            let permissions = self.permissions_of(&identity);
+            let permissions = self.permissions_of(&identity, client_id, None);
             (self.sessions.insert(Session::new(client_id.clone(), identity, permissions)), false)
         };
+        self.grant(key, grants);
         let answer = self.answer(&connect, client_id, key, session_present, expiry_seconds);
         let limits = &self.config.limits;
         let receive_maximum = usize::from(connect.properties.receive_maximum.get())

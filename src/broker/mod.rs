@@ -46,7 +46,7 @@ pub use limits::{
     BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, QueuePolicy, SharedStrategy,
 };
 pub use output::{Output, ToClient};
-pub use permissions::{Identity, Permissions, Policy};
+pub use permissions::{Grants, Identity, Permissions, Policy};
 pub use session::SessionKey;
 
 use self::backlog::Backlog;
@@ -58,7 +58,7 @@ use self::subscriptions::{GroupKey, Subscription, Subscriptions};
 use self::timers::{Timer, TimerQueue};
 use self::will::DueWill;
 use crate::clock::Instant;
-use crate::mqtt::{Packet, ReasonCode};
+use crate::mqtt::{ClientId, Packet, ReasonCode};
 
 /// Expired retained messages that are cleared away at a time, so that no client waits for a million of them.
 const EXPIRED_AT_A_TIME: usize = 1_000;
@@ -74,8 +74,11 @@ const TIMERS_AT_A_TIME: usize = 500;
 pub struct Broker {
     config: BrokerConfig,
     policy: Arc<Policy>,
-    /// What the policy says, for each identity that has come; as many as it knows.
+    /// What the policy says, for each identity that has come; as many as it knows. Not used where the policy asks for
+    /// more than the identity.
     permissions: HashMap<Identity, Arc<Permissions>, FixedState>,
+    /// Whether the policy asks for client identifiers.
+    permissions_by_client: bool,
     sessions: Sessions,
     subscriptions: Subscriptions,
     retained: RetainedStore,
@@ -122,6 +125,7 @@ impl Broker {
     pub fn new(config: BrokerConfig, policy: Arc<Policy>, seed: u64) -> Self {
         Self {
             config,
+            permissions_by_client: policy.depends_on_client_id(),
             policy,
             permissions: HashMap::with_hasher(FixedState::with_seed(seed)),
             sessions: Sessions::new(seed),
@@ -151,6 +155,11 @@ impl Broker {
             Input::Written { connection, bytes } => self.written(connection, bytes, now),
             Input::Closed { connection, how } => self.closed(connection, how, now),
             Input::PolicyChanged { policy } => self.policy_changed(policy, now),
+            Input::Reauthenticated { connection, grants } => {
+                if let Some(key) = self.sessions.of_connection(connection) {
+                    self.grant(key, grants);
+                }
+            }
             Input::ShutDown => self.shut_down(now),
             Input::Tick => self.tick(now),
         }
@@ -272,15 +281,18 @@ impl Broker {
     }
 
     fn policy_changed(&mut self, policy: Arc<Policy>, now: Instant) {
+        self.permissions_by_client = policy.depends_on_client_id();
         self.policy = policy;
         self.permissions.clear();
         let keys: Vec<SessionKey> = self.sessions.keys().collect();
         for key in keys {
-            let Some(identity) = self.sessions.get(key).map(|session| session.identity.clone()) else {
+            let Some(session) = self.sessions.get(key) else {
                 continue;
             };
-            let known = self.policy.knows(&identity);
-            let permissions = self.permissions_of(&identity);
+            let (identity, client_id) = (session.identity.clone(), session.client_id.clone());
+            let grants = session.grants.clone();
+            let known = self.policy.knows(&identity) || (grants.is_some() && self.policy.takes_tokens());
+            let permissions = self.permissions_of(&identity, &client_id, grants.as_deref());
             let Some(session) = self.sessions.get_mut(key) else {
                 continue;
             };
@@ -292,11 +304,32 @@ impl Broker {
         }
     }
 
-    fn permissions_of(&mut self, identity: &Identity) -> Arc<Permissions> {
+    /// From now on the client of this session has these grants, and no others.
+    fn grant(&mut self, key: SessionKey, grants: Option<Arc<Grants>>) {
+        let Some(session) = self.sessions.get(key).filter(|session| session.grants != grants) else {
+            return;
+        };
+        let (identity, client_id) = (session.identity.clone(), session.client_id.clone());
+        let permissions = self.permissions_of(&identity, &client_id, grants.as_deref());
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.permissions = permissions;
+            session.grants = grants;
+        }
+    }
+
+    fn permissions_of(
+        &mut self,
+        identity: &Identity,
+        client_id: &ClientId,
+        grants: Option<&Grants>,
+    ) -> Arc<Permissions> {
+        if self.permissions_by_client || grants.is_some() {
+            return Arc::new(self.policy.permissions_with(identity, client_id, grants));
+        }
         if let Some(permissions) = self.permissions.get(identity) {
             return Arc::clone(permissions);
         }
-        let permissions = Arc::new(self.policy.permissions(identity));
+        let permissions = Arc::new(self.policy.permissions(identity, client_id));
         if self.policy.knows(identity) {
             self.permissions.insert(identity.clone(), Arc::clone(&permissions));
         }

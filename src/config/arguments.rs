@@ -9,6 +9,7 @@ use std::str::FromStr;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, value_parser};
 
+use super::auth_command::Command;
 use super::choices::{CertIdentity, ClientCert, Level, Overlapping, Policy, Strategy};
 use super::units::{ByteSize, TimeSpan, size, time, time_above_zero};
 use crate::broker::BrokerLimits;
@@ -21,6 +22,8 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("
 
 /// An MQTT broker for MQTT 3.1, 3.1.1 and 5.0.
 ///
+/// Without a command it serves clients, until asked to stop.
+///
 /// Options that are switches take true or false; given alone they mean true. Sizes are bytes, plain (65536) or with a
 /// unit (64KiB, 16MiB, 1GiB). Times are seconds, plain (90) or with units (1m30s, 2h, 7d).
 ///
@@ -28,7 +31,10 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("
 /// file, certificate or key.
 #[derive(Debug, Parser)]
 #[command(name = "mqtt-broker", version = VERSION, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
     #[command(flatten)]
     pub(super) runtime: RuntimeArguments,
     #[command(flatten)]

@@ -12,7 +12,7 @@ use self::inflight::Inflight;
 use self::queue::{MessageQueue, Offer};
 use super::input::ConnectionId;
 use super::output::ToClient;
-use super::permissions::{Identity, Permissions};
+use super::permissions::{Grants, Identity, Permissions};
 use super::retained::Position;
 use super::subscriptions::{NodeKey, SubscriptionKey};
 use super::timers::TimerKey;
@@ -91,6 +91,8 @@ pub(super) struct Session {
     pub(super) client_id: ClientId,
     /// Whose it is: nobody else may have it.
     pub(super) identity: Identity,
+    /// What the token grants with which the client came last.
+    pub(super) grants: Option<Arc<Grants>>,
     pub(super) permissions: Arc<Permissions>,
     pub(super) expiry: Expiry,
     pub(super) attachment: Option<Attachment>,
@@ -119,6 +121,7 @@ impl Session {
         Self {
             client_id,
             identity,
+            grants: None,
             permissions,
             expiry: Expiry::WithConnection,
             attachment: None,

@@ -226,7 +226,7 @@ fn a_new_policy_holds_at_once() {
     let (one, two) = (rig.try_connect(lasting("1"), user("u1")), rig.try_connect(lasting("2"), user("u2")));
     rig.say(one, subscribe("#", 0));
     rig.heard(one);
-    let policy = Policy::Rules { rules: Vec::new(), users: [Arc::from("u1")].into() };
+    let policy = Policy::Rules { rules: Vec::new(), users: [Arc::from("u1")].into(), tokens: false };
     rig.handle(Input::PolicyChanged { policy: Arc::new(policy) });
     rig.expect(two, &["CONNACK 00 present=false", "CLOSE 87"]);
     rig.say(one, publish("t", "x", 1, 1));

@@ -28,9 +28,15 @@ shell_counters! {
     connections_refused_total,
     /// Connections that were closed because there were too many from their address.
     connections_refused_address,
+    /// Connections that were closed because too many in all were not let in yet.
+    connections_refused_unfinished_total,
+    /// Connections that were closed because too many from their address were not let in yet.
+    connections_refused_unfinished_address,
+    /// Connections whose handshake, of TLS or another layer below MQTT, failed.
+    handshakes_failed,
     /// Listeners that could not take a connection.
     accept_errors,
-    /// Connections that did not get through CONNECT and authentication in time.
+    /// Connections that did not get through handshakes, CONNECT and authentication in time.
     connect_timeouts,
     /// Clients that authentication refused.
     authentications_refused,

@@ -22,5 +22,5 @@ mod tests;
 pub use broker_task::BrokerTask;
 pub use clock::Clock;
 pub use counters::ShellCounters;
-pub use endpoint::{Endpoint, Surroundings};
+pub use endpoint::{Endpoint, Newcomer, Surroundings};
 pub use handle::BrokerHandle;

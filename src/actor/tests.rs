@@ -11,13 +11,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::handle::Letter;
-use super::{BrokerHandle, BrokerTask, Clock, Endpoint, ShellCounters, Surroundings};
+use super::{BrokerHandle, BrokerTask, Clock, Endpoint, Newcomer, ShellCounters, Surroundings};
 use crate::auth::{AuthSettings, Authenticator};
 use crate::broker::{Broker, BrokerConfig, ConnectionId, Input};
 use crate::connection::ConnectionLimits;
 use crate::transport::{Peer, Transport};
 
-const PEER: Peer = Peer { transport: Transport::Unix, address: None };
+const PEER: Peer = Peer::new(Transport::Unix, None);
 
 /// A broker, and what it takes to connect to it.
 struct World {
@@ -52,7 +52,13 @@ impl World {
 
     fn endpoint<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: S) -> Endpoint<S> {
         self.next += 1;
-        Endpoint::new(stream, PEER, ConnectionId(self.next), Arc::clone(&self.around))
+        let newcomer = Newcomer {
+            peer: PEER,
+            id: ConnectionId(self.next),
+            accepted: self.around.clock.now(),
+            unfinished: Box::new(()),
+        };
+        Endpoint::new(stream, newcomer, Arc::clone(&self.around))
     }
 
     /// Connects over a stream that holds `room` bytes in each direction.
@@ -150,7 +156,7 @@ async fn a_stream_that_does_not_begin_with_connect_is_closed_without_a_word() {
     let mut world = World::new(ConnectionLimits::default());
     let (mut stream, _) = world.open(64);
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    assert_eq!(read_to_end(&mut stream).await, []);
+    assert!(read_to_end(&mut stream).await.is_empty());
 }
 
 #[tokio::test]
@@ -159,7 +165,7 @@ async fn a_client_that_says_nothing_is_closed() {
     let mut world = World::new(ConnectionLimits { connect_timeout, ..Default::default() });
     let (mut stream, endpoint) = world.open(64);
     stream.write_all(&[0x10]).await.unwrap();
-    assert_eq!(read_to_end(&mut stream).await, []);
+    assert!(read_to_end(&mut stream).await.is_empty());
     endpoint.await.unwrap();
     assert_eq!(world.around.counters.connect_timeouts.value(), 1);
 }
@@ -232,7 +238,7 @@ async fn a_shutdown_ends_clients_and_those_who_have_not_said_who_they_are() {
     world.around.broker.shut_down().await;
     let said = read_to_end(&mut client).await;
     assert_eq!((said[0], said[2]), (0xE0, 0x8B));
-    assert_eq!(read_to_end(&mut nobody).await, []);
+    assert!(read_to_end(&mut nobody).await.is_empty());
     endpoint.await.unwrap();
 }
 

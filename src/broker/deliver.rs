@@ -1,7 +1,7 @@
 //! A session takes a message: now, later or not at all.
 
 use super::limits::{BrokerLimits, QueuePolicy};
-use super::response::ResponseTopics;
+use super::response::{Ownership, ResponseTopics};
 use super::session::inflight::Inflight;
 use super::session::queue::{MessageQueue, Offer};
 use super::session::{Attachment, Session, unacknowledged};
@@ -38,7 +38,10 @@ impl Broker {
             offer.qos,
             self.config.limits.outbound_window,
         );
-        let refused = if room { self.hand_over(key, offer) } else { Some(offer) };
+        // What is under way counts as what waits does: for QoS 1 and 2 there has to be room in all.
+        let fits_in_all = offer.qos == QoS::AtMostOnce
+            || self.queued_bytes + offer.footprint() <= self.config.limits.queued_bytes_total;
+        let refused = if room && fits_in_all { self.hand_over(key, offer) } else { Some(offer) };
         if let Some(offer) = refused {
             self.enqueue(key, offer, now);
         }
@@ -52,8 +55,12 @@ impl Broker {
         let delivery = if offer.qos == QoS::AtMostOnce {
             unacknowledged(offer)
         } else {
+            let bytes = offer.footprint();
             match session.inflight.begin(offer) {
-                Ok(delivery) => delivery,
+                Ok(delivery) => {
+                    self.queued_bytes += bytes;
+                    delivery
+                }
                 Err(offer) => return Some(offer),
             }
         };
@@ -98,9 +105,10 @@ pub(super) fn may_receive(
     responses: &ResponseTopics,
     message: &Message,
 ) -> bool {
-    match responses.owner(message.topic.as_str()) {
-        Some(owner) => owner == key,
-        None => session.permissions.may_receive(&message.topic),
+    match responses.ownership(message.topic.as_str()) {
+        Ownership::Of(owner) => owner == key,
+        Ownership::Nobody => false,
+        Ownership::Ordinary => session.permissions.may_receive(&message.topic),
     }
 }
 
@@ -132,7 +140,9 @@ pub(super) fn has_room(
 /// Whether one more QoS 1 or 2 message may be under way \[MQTT-3.3.4-9\], and would not pass one that is to be sent
 /// again.
 pub(super) fn has_quota(inflight: &Inflight, attachment: &Attachment) -> bool {
-    inflight.active() < attachment.receive_maximum && inflight.is_resent()
+    inflight.active() < attachment.receive_maximum
+        && inflight.bytes() < attachment.inflight_bytes
+        && inflight.is_resent()
 }
 
 /// What it took to make room in a queue.
@@ -146,6 +156,16 @@ struct Outcome {
 }
 
 impl Outcome {
+    /// The message that has come is dropped.
+    fn refuse(&mut self, qos: QoS, policy: QueuePolicy) {
+        if qos == QoS::AtMostOnce {
+            self.dropped_qos0 += 1;
+        } else {
+            self.dropped += 1;
+            self.disconnect = policy == QueuePolicy::Disconnect;
+        }
+    }
+
     fn count(&self, counters: &mut Counters) {
         counters.expired_messages += count(self.expired);
         counters.dropped_queue_full_qos0 += count(self.dropped_qos0);
@@ -164,8 +184,13 @@ fn make_room(
     now: Instant,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let needed = offer.message.footprint();
+    let needed = offer.footprint();
     let queue = &mut session.queue;
+    // What can never fit, or not unless others give way, drops nothing but itself.
+    if needed > limits.queued_bytes || elsewhere + needed > limits.queued_bytes_total {
+        outcome.refuse(offer.qos, policy);
+        return outcome;
+    }
     let mut looked_for_expired = false;
     while queue.len() >= limits.queued_messages
         || queue.bytes() + needed > limits.queued_bytes
@@ -176,20 +201,17 @@ fn make_room(
             outcome.expired = queue.drop_expired(now);
             continue;
         }
-        if offer.qos == QoS::AtMostOnce {
-            outcome.dropped_qos0 += 1;
-            return outcome;
+        if offer.qos > QoS::AtMostOnce {
+            if queue.drop_newest_qos0() {
+                outcome.dropped_qos0 += 1;
+                continue;
+            }
+            if policy == QueuePolicy::DropOldest && queue.drop_oldest() {
+                outcome.dropped += 1;
+                continue;
+            }
         }
-        if queue.drop_newest_qos0() {
-            outcome.dropped_qos0 += 1;
-            continue;
-        }
-        if policy == QueuePolicy::DropOldest && queue.drop_oldest() {
-            outcome.dropped += 1;
-            continue;
-        }
-        outcome.dropped += 1;
-        outcome.disconnect = policy == QueuePolicy::Disconnect;
+        outcome.refuse(offer.qos, policy);
         return outcome;
     }
     outcome.has_room = true;

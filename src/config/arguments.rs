@@ -4,35 +4,45 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, value_parser};
 
-use super::choices::{Level, Overlapping, Policy, Strategy};
+use super::auth_command::Command;
+use super::choices::{CertIdentity, ClientCert, Level, Overlapping, Policy, Strategy};
 use super::units::{ByteSize, TimeSpan, size, time, time_above_zero};
 use crate::broker::BrokerLimits;
 use crate::connection::ConnectionLimits;
 use crate::server::{AcceptLimits, ServerConfig};
+use crate::transport::websocket::{Origin, RequestPath};
 
 /// Which broker this is: `0.1.0 (commit abc1234)`.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("MQTT_BROKER_COMMIT"), ")");
 
 /// An MQTT broker for MQTT 3.1, 3.1.1 and 5.0.
 ///
+/// Without a command it serves clients, until asked to stop.
+///
 /// Options that are switches take true or false; given alone they mean true. Sizes are bytes, plain (65536) or with a
 /// unit (64KiB, 16MiB, 1GiB). Times are seconds, plain (90) or with units (1m30s, 2h, 7d).
 ///
 /// Exit codes: 0 stopped as asked, 1 failed while starting to listen or running, 2 wrong command line, 78 wrong auth
-/// file.
+/// file, certificate or key.
 #[derive(Debug, Parser)]
 #[command(name = "mqtt-broker", version = VERSION, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
     #[command(flatten)]
     pub(super) runtime: RuntimeArguments,
     #[command(flatten)]
     pub(super) log: LogArguments,
     #[command(flatten)]
     pub(super) listeners: ListenerArguments,
+    #[command(flatten)]
+    pub(super) tls: TlsArguments,
     #[command(flatten)]
     pub(super) sockets: SocketArguments,
     #[command(flatten)]
@@ -81,19 +91,26 @@ pub(super) struct LogArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Listeners")]
 pub(super) struct ListenerArguments {
-    /// Listen for MQTT over TCP on this port; 0 takes a free one [default: 1883 if there is no other
-    /// listener]
-    #[arg(long, value_name = "PORT")]
-    pub(super) tcp_port: Option<u16>,
-    /// Listen for MQTT over TLS on this port; not in this build yet
-    #[arg(long, value_name = "PORT")]
-    pub(super) tls_port: Option<u16>,
-    /// Listen for MQTT over WebSocket on this port; not in this build yet
-    #[arg(long, value_name = "PORT")]
-    pub(super) ws_port: Option<u16>,
-    /// Listen for MQTT over WebSocket over TLS on this port; not in this build yet
-    #[arg(long, value_name = "PORT")]
-    pub(super) ws_tls_port: Option<u16>,
+    /// Listen for MQTT over TCP on this port; 0 takes a free one; may be given several times [default: 1883 if there
+    /// is no other listener]
+    #[arg(long, value_name = "PORT", action = ArgAction::Append)]
+    pub(super) tcp_port: Vec<u16>,
+    /// Listen for MQTT over TLS on this port; 0 takes a free one; may be given several times
+    #[arg(long, value_name = "PORT", action = ArgAction::Append)]
+    pub(super) tls_port: Vec<u16>,
+    /// Listen for MQTT over WebSocket on this port; 0 takes a free one; may be given several times
+    #[arg(long, value_name = "PORT", action = ArgAction::Append)]
+    pub(super) ws_port: Vec<u16>,
+    /// Listen for MQTT over WebSocket over TLS on this port; 0 takes a free one; may be given several times
+    #[arg(long, value_name = "PORT", action = ArgAction::Append)]
+    pub(super) ws_tls_port: Vec<u16>,
+    /// Serve WebSocket at this path; may be given several times [default: /mqtt and /]
+    #[arg(long, value_name = "PATH", action = ArgAction::Append, value_parser = RequestPath::from_str)]
+    pub(super) ws_path: Vec<RequestPath>,
+    /// Let only pages of this origin, such as https://example.org, connect with a browser over WebSocket; may be given
+    /// several times [default: pages of all origins]
+    #[arg(long, value_name = "ORIGIN", action = ArgAction::Append, value_parser = Origin::from_str)]
+    pub(super) ws_origin: Vec<Origin>,
     /// Listen for MQTT over QUIC on this port; not in this build yet
     #[arg(long, value_name = "PORT")]
     pub(super) quic_port: Option<u16>,
@@ -107,12 +124,32 @@ pub(super) struct ListenerArguments {
     /// Write the addresses and ports to this file once the broker listens
     #[arg(long, value_name = "FILE")]
     pub(super) ports_file: Option<PathBuf>,
-    /// Show clients the certificate chain in this PEM file; not in this build yet
-    #[arg(long, value_name = "FILE")]
-    pub(super) server_crt: Option<PathBuf>,
-    /// Take the private key for it from this PEM file; not in this build yet
-    #[arg(long, value_name = "FILE")]
-    pub(super) server_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "TLS")]
+pub(super) struct TlsArguments {
+    /// Show clients the certificate in this PEM file, and those behind it, which lead to a root; may be given several
+    /// times: the name by which a client calls the server chooses, and where none fits the first is shown
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(super) server_crt: Vec<PathBuf>,
+    /// Take the private key for it from this PEM file: PKCS#8, PKCS#1 or SEC1, not encrypted; once for each
+    /// --server-crt, in the same order
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(super) server_key: Vec<PathBuf>,
+    /// Ask clients for a certificate [default: optional with --client-ca, otherwise off]
+    #[arg(long, value_name = "WHETHER")]
+    pub(super) client_cert: Option<ClientCert>,
+    /// Take the certificates of clients from the authorities in this PEM file; may be given several times
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(super) client_ca: Vec<PathBuf>,
+    /// Refuse the certificates that are revoked by the list in this file, PEM or DER; may be given several times.
+    /// Those of an authority without a list are taken
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(super) client_crl: Vec<PathBuf>,
+    /// Find the name of the auth file's user of method "client_cert" in this part of the client's certificate
+    #[arg(long, value_name = "PART", default_value = "cn")]
+    pub(super) client_cert_identity: CertIdentity,
 }
 
 #[derive(Debug, Args)]
@@ -234,7 +271,16 @@ pub(super) struct ConnectionArguments {
     #[arg(long, value_name = "CONNECTIONS", value_parser = at_least_one(u64::MAX),
           default_value_t = AcceptLimits::default().connections_per_address)]
     pub(super) max_connections_per_address: usize,
-    /// Close a connection whose CONNECT has not come and been authenticated within this time
+    /// Have at most so many connections at a time that are not let in yet: whose handshake or CONNECT is under way
+    #[arg(long, value_name = "CONNECTIONS", value_parser = at_least_one(u64::MAX),
+          default_value_t = AcceptLimits::default().unfinished)]
+    pub(super) max_handshakes: usize,
+    /// Have at most so many of them from one IPv4 address, or from one IPv6 network of 64 bits
+    #[arg(long, value_name = "CONNECTIONS", value_parser = at_least_one(u64::MAX),
+          default_value_t = AcceptLimits::default().unfinished_per_address)]
+    pub(super) max_handshakes_per_address: usize,
+    /// Close a connection whose handshakes are not done, or whose CONNECT has not come and been authenticated, within
+    /// this time
     #[arg(long, value_name = "TIME", value_parser = time_above_zero,
           default_value_t = TimeSpan(ConnectionLimits::default().connect_timeout))]
     pub(super) connect_timeout: TimeSpan,
@@ -279,6 +325,10 @@ pub(super) struct SessionArguments {
     /// Keep at most so many subscriptions of one client
     #[arg(long, value_name = "SUBSCRIPTIONS", default_value_t = BrokerLimits::default().subscriptions_per_client)]
     pub(super) max_subscriptions_per_client: usize,
+    /// Keep subscriptions of at most so many bytes of one client
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
+          default_value_t = ByteSize(BrokerLimits::default().subscription_bytes_per_client))]
+    pub(super) max_subscription_bytes_per_client: ByteSize,
     /// Take topic names and filters of at most so many levels
     #[arg(long, value_name = "LEVELS", value_parser = at_least_one(65_536),
           default_value_t = BrokerLimits::default().topic_levels)]

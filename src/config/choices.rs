@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
+use crate::transport::tls::{ClientCertificate, IdentitySource};
 
 macro_rules! choices {
     ($(#[$doc:meta])* $name:ident for $target:ty { $($(#[$variant_doc:meta])* $variant:ident => $value:expr,)* }) => {
@@ -75,5 +76,31 @@ choices! {
         DropNewest => Self::DropNewest,
         /// the message that has just come, and the client's connection
         Disconnect => Self::Disconnect,
+    }
+}
+
+choices! {
+    /// Whether clients show a certificate.
+    ClientCert for ClientCertificate {
+        /// they are not asked for one
+        Off => Self::Off,
+        /// they may; one that does not hold is refused
+        Optional => Self::Optional,
+        /// they must
+        Required => Self::Required,
+    }
+}
+
+choices! {
+    /// Which part of a client's certificate is its user's name.
+    CertIdentity for IdentitySource {
+        /// the common name of the subject, if it has one only
+        Cn => Self::CommonName,
+        /// the first DNS name of the alternative names
+        SanDns => Self::DnsName,
+        /// the first URI of the alternative names
+        SanUri => Self::Uri,
+        /// the whole subject, as in CN=device1,O=Example
+        Subject => Self::Subject,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::arguments::{ListenerArguments, SocketArguments};
 use super::units::ByteSize;
-use crate::transport::{ListenerConfig, SocketOptions};
+use crate::transport::{ListenerConfig, SocketOptions, WebSocketOptions};
 
 /// The port for MQTT that IANA has assigned.
 const DEFAULT_PORT: u16 = 1883;
@@ -39,19 +39,65 @@ pub(super) fn listeners(
     if unix.len() > 0 {
         return Err("--unix-socket: this system has no Unix sockets".to_owned());
     }
-    let port = match (arguments.tcp_port, &arguments.unix_socket) {
-        (Some(port), _) => port,
-        (None, None) => DEFAULT_PORT,
-        (None, Some(_)) if arguments.bind.is_empty() => return Ok(unix.collect()),
-        (None, Some(_)) => {
-            return Err("--bind names addresses but no option names a port: expected --tcp-port".to_owned());
+    let ListenerArguments { tcp_port, tls_port, ws_port, ws_tls_port, bind, .. } = arguments;
+    let has_port = [tcp_port, tls_port, ws_port, ws_tls_port].into_iter().any(|ports| !ports.is_empty());
+    let tcp_ports = match &arguments.unix_socket {
+        None if !has_port => &[DEFAULT_PORT],
+        Some(_) if !has_port && !bind.is_empty() => {
+            return Err(
+                "--bind names addresses but no option names a port: expected --tcp-port, --tls-port, \
+                        --ws-port or --ws-tls-port"
+                    .to_owned(),
+            );
         }
+        Some(_) | None => &**tcp_port,
     };
-    let tcp = addresses(&arguments.bind, ipv6).into_iter().map(|address| ListenerConfig::Tcp {
-        address: SocketAddr::new(address, port),
-        socket: socket.clone(),
-    });
-    Ok(tcp.chain(unix).collect())
+    let options = websocket_options(arguments)?;
+    let on = |ports: &[u16], config: &dyn Fn(SocketAddr) -> ListenerConfig| {
+        sockets(ports, bind, ipv6).into_iter().map(config).collect::<Vec<_>>()
+    };
+    let socket = || socket.clone();
+    let mut listeners = on(tcp_ports, &|address| ListenerConfig::Tcp { address, socket: socket() });
+    listeners.extend(on(tls_port, &|address| ListenerConfig::Tls { address, socket: socket() }));
+    listeners.extend(on(ws_port, &|address| ListenerConfig::WebSocket {
+        address,
+        socket: socket(),
+        options: options.clone(),
+    }));
+    listeners.extend(on(ws_tls_port, &|address| ListenerConfig::WebSocketTls {
+        address,
+        socket: socket(),
+        options: options.clone(),
+    }));
+    listeners.extend(unix);
+    Ok(listeners)
+}
+
+/// Which requests are taken, where there is a listener for them.
+fn websocket_options(arguments: &ListenerArguments) -> Result<WebSocketOptions, String> {
+    let ListenerArguments { ws_port, ws_tls_port, ws_path, ws_origin, .. } = arguments;
+    if ws_port.is_empty() && ws_tls_port.is_empty() {
+        for (option, given) in [("--ws-path", !ws_path.is_empty()), ("--ws-origin", !ws_origin.is_empty())] {
+            if given {
+                return Err(format!(
+                    "{option} is about WebSocket, for which there is no listener: expected --ws-port or --ws-tls-port"
+                ));
+            }
+        }
+    }
+    let mut options = WebSocketOptions { origins: ws_origin.clone(), ..WebSocketOptions::default() };
+    if !ws_path.is_empty() {
+        options.paths.clone_from(ws_path);
+    }
+    Ok(options)
+}
+
+/// Each port on each address.
+fn sockets(ports: &[u16], bind: &[IpAddr], ipv6: Ipv6) -> Vec<SocketAddr> {
+    let addresses = addresses(bind, ipv6);
+    let at =
+        |port: &u16| addresses.iter().map(|address| SocketAddr::new(*address, *port)).collect::<Vec<_>>();
+    ports.iter().flat_map(at).collect()
 }
 
 /// Each address once, in the order given.
@@ -71,21 +117,10 @@ fn addresses(bind: &[IpAddr], ipv6: Ipv6) -> Vec<IpAddr> {
 }
 
 fn refuse_what_is_not_built(arguments: &ListenerArguments) -> Result<(), String> {
-    let ListenerArguments { tls_port, ws_port, ws_tls_port, quic_port, server_crt, server_key, .. } =
-        arguments;
-    for (option, given, transport) in [
-        ("--tls-port", tls_port.is_some(), "TLS"),
-        ("--ws-port", ws_port.is_some(), "WebSocket"),
-        ("--ws-tls-port", ws_tls_port.is_some(), "WebSocket over TLS"),
-        ("--quic-port", quic_port.is_some(), "QUIC"),
-        ("--server-crt", server_crt.is_some(), "TLS"),
-        ("--server-key", server_key.is_some(), "TLS"),
-    ] {
-        if given {
-            return Err(format!(
-                "{option} cannot be used: this build does not have {transport} yet, expected --tcp-port or --unix-socket"
-            ));
-        }
+    if arguments.quic_port.is_some() {
+        return Err("--quic-port cannot be used: this build does not have QUIC yet, expected --tcp-port, --tls-port, \
+                    --ws-port, --ws-tls-port or --unix-socket"
+            .to_owned());
     }
     Ok(())
 }

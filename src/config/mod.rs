@@ -3,12 +3,15 @@
 //! What comes out of here is valid: each setting has its type, its range was checked, and what contradicts itself
 //! was refused with a sentence. There are no other sources of settings: neither the environment nor files.
 //!
-//! `arguments` has the options and their help; [`Config`] what they become.
+//! `arguments` has the options and their help, `auth_command` those of `mqtt-broker auth`; [`Invocation`] is what they
+//! become.
 
 mod arguments;
+mod auth_command;
 mod choices;
 mod listeners;
 mod runtime;
+mod tls;
 mod units;
 
 use std::ffi::OsString;
@@ -23,10 +26,12 @@ pub use arguments::VERSION;
 pub use runtime::RuntimeSettings;
 
 use arguments::{Arguments, AuthenticationArguments, MqttArguments, RuntimeArguments};
+use auth_command::Command;
 use listeners::Ipv6;
 use units::{ByteSize, TimeSpan};
 
 use crate::auth::AuthSettings;
+use crate::auth::command::AuthCommand;
 use crate::broker::{BrokerConfig, BrokerLimits, Features};
 use crate::connection::ConnectionLimits;
 use crate::mqtt::QoS;
@@ -36,7 +41,7 @@ use crate::telemetry::LogSettings;
 /// The auth file that is looked for where none is named.
 const DEFAULT_AUTH_FILE: &str = "auth.json";
 
-/// All that the command line says.
+/// All that the command line says about serving clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The threads.
@@ -51,7 +56,17 @@ pub struct Config {
     pub notes: Vec<String>,
 }
 
-impl Config {
+/// What the program is called for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is taken apart at once")]
+pub enum Invocation {
+    /// To serve clients.
+    Serve(Config),
+    /// To do something with an auth file.
+    Auth(AuthCommand),
+}
+
+impl Invocation {
     /// Reads a command line; the first of the arguments is the program's name.
     ///
     /// The error may be an answer: to `--help` and `--version`. It knows what to print, where, and with which code
@@ -59,14 +74,23 @@ impl Config {
     pub fn from_command_line(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        Self::on_host(arguments, Ipv6::probe())
+        Self::on_host(arguments, Ipv6::probe)
     }
 
     fn on_host(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-        ipv6: Ipv6,
+        ipv6: impl FnOnce() -> Ipv6,
     ) -> Result<Self, clap::Error> {
-        let arguments = Arguments::try_parse_from(arguments)?;
+        let mut arguments = Arguments::try_parse_from(arguments)?;
+        match arguments.command.take() {
+            Some(Command::Auth(command)) => Ok(Self::Auth(command.into())),
+            None => Config::read(arguments, ipv6()).map(Self::Serve),
+        }
+    }
+}
+
+impl Config {
+    fn read(arguments: Arguments, ipv6: Ipv6) -> Result<Self, clap::Error> {
         let wrong = |sentence| Arguments::command().error(ErrorKind::ArgumentConflict, sentence);
 
         let socket = listeners::socket_options(&arguments.sockets);
@@ -75,17 +99,21 @@ impl Config {
         if ipv6 == Ipv6::Absent && arguments.listeners.bind.is_empty() {
             notes.push("this host has no IPv6: the broker listens on IPv4 only".to_owned());
         }
+        let tls = tls::tls_settings(&arguments.tls, &listeners, &mut notes).map_err(wrong)?;
         Ok(Self {
             runtime: runtime_settings(&arguments.runtime),
             log: LogSettings { level: arguments.log.log_level.into() },
             auth: auth_settings(&arguments.authentication).map_err(wrong)?,
             server: ServerConfig {
                 listeners,
+                tls,
                 broker: broker_config(&arguments),
                 connection: connection_limits(&arguments),
                 accept: AcceptLimits {
                     connections: arguments.connections.max_connections,
                     connections_per_address: arguments.connections.max_connections_per_address,
+                    unfinished: arguments.connections.max_handshakes,
+                    unfinished_per_address: arguments.connections.max_handshakes_per_address,
                 },
                 ports_file: arguments.listeners.ports_file,
                 shutdown_grace: arguments.shutdown.shutdown_grace.0,
@@ -126,6 +154,7 @@ fn broker_config(arguments: &Arguments) -> BrokerConfig {
         limits: BrokerLimits {
             sessions: sessions.max_sessions,
             subscriptions_per_client: sessions.max_subscriptions_per_client,
+            subscription_bytes_per_client: sessions.max_subscription_bytes_per_client.0,
             topic_levels: sessions.max_topic_levels,
             topic_length: sessions.max_topic_length.0,
             queued_messages: sessions.max_queued_messages,

@@ -3,11 +3,25 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::auth::command::{Explain, Hash, HashMethod, Question};
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
-use crate::transport::{ListenerConfig, SocketOptions};
+use crate::transport::tls::{
+    CertificateFiles, ClientCertificate, ClientSettings, IdentitySource, TlsSettings,
+};
+use crate::transport::{ListenerConfig, SocketOptions, WebSocketOptions};
 
 fn parse_on(ipv6: Ipv6, line: &str) -> Result<Config, clap::Error> {
-    Config::on_host(["mqtt-broker"].into_iter().chain(line.split_whitespace()), ipv6)
+    match Invocation::on_host(["mqtt-broker"].into_iter().chain(line.split_whitespace()), || ipv6)? {
+        Invocation::Serve(config) => Ok(config),
+        Invocation::Auth(command) => panic!("{line}: {command:?}"),
+    }
+}
+
+#[track_caller]
+fn check_command(line: &str, expected: AuthCommand) {
+    let arguments = ["mqtt-broker"].into_iter().chain(line.split_whitespace());
+    let invocation = Invocation::on_host(arguments, || panic!("no listener is needed")).unwrap();
+    assert_eq!(invocation, Invocation::Auth(expected), "{line}");
 }
 
 fn parse(line: &str) -> Result<Config, clap::Error> {
@@ -50,9 +64,27 @@ fn tcp(address: &str) -> ListenerConfig {
     ListenerConfig::Tcp { address: address.parse().unwrap(), socket: SocketOptions::default() }
 }
 
+fn websocket_options(paths: &[&str], origins: &[&str]) -> WebSocketOptions {
+    WebSocketOptions {
+        paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
+        origins: origins.iter().map(|origin| origin.parse().unwrap()).collect(),
+    }
+}
+
+fn websocket(address: &str, options: &WebSocketOptions) -> ListenerConfig {
+    ListenerConfig::WebSocket {
+        address: address.parse().unwrap(),
+        socket: SocketOptions::default(),
+        options: options.clone(),
+    }
+}
+
 fn sockets(config: &mut Config) -> impl Iterator<Item = &mut SocketOptions> {
     config.server.listeners.iter_mut().filter_map(|listener| match listener {
-        ListenerConfig::Tcp { socket, .. } => Some(socket),
+        ListenerConfig::Tcp { socket, .. }
+        | ListenerConfig::Tls { socket, .. }
+        | ListenerConfig::WebSocket { socket, .. }
+        | ListenerConfig::WebSocketTls { socket, .. } => Some(socket),
         ListenerConfig::Unix { .. } => None,
     })
 }
@@ -121,6 +153,10 @@ fn listeners_follow_from_ports_addresses_and_paths() {
             "--tcp-port 1884 --bind ::1 --bind=127.0.0.1 --bind [::1]",
             vec![tcp("[::1]:1884"), tcp("127.0.0.1:1884")],
         ),
+        (
+            "--bind 127.0.0.1 --bind ::1 --tcp-port 1 --tcp-port 2",
+            vec![tcp("127.0.0.1:1"), tcp("[::1]:1"), tcp("127.0.0.1:2"), tcp("[::1]:2")],
+        ),
         ("--unix-socket /run/mqtt", vec![unix()]),
         ("--unix-socket /run/mqtt --tcp-port 1 --bind ::1", vec![tcp("[::1]:1"), unix()]),
     ] {
@@ -131,6 +167,39 @@ fn listeners_follow_from_ports_addresses_and_paths() {
     check_refused("--bind localhost", &["'localhost'", "--bind", "expected an IP address"]);
     check_refused("--bind 127.0.0.1:1883", &["'127.0.0.1:1883'", "--bind", "without a port"]);
     check_refused("--unix-socket /run/mqtt --bind ::1", &["--bind", "expected --tcp-port"]);
+}
+
+#[test]
+fn websocket_listeners_have_ports_paths_and_origins() {
+    let usual = websocket_options(&["/mqtt", "/"], &[]);
+    let other = websocket_options(&["/a", "/b"], &["https://a.example", "null"]);
+    for (line, listeners) in [
+        ("--ws-port 80", vec![websocket("0.0.0.0:80", &usual), websocket("[::]:80", &usual)]),
+        (
+            "--bind ::1 --ws-port 0 --ws-port 81 --tcp-port 1",
+            vec![tcp("[::1]:1"), websocket("[::1]:0", &usual), websocket("[::1]:81", &usual)],
+        ),
+        (
+            "--bind ::1 --ws-port 80 --ws-path /a --ws-path /b --ws-origin https://a.example --ws-origin null",
+            vec![websocket("[::1]:80", &other)],
+        ),
+    ] {
+        check!(line, server.listeners = listeners);
+    }
+    let config = parsed("--bind ::1 --ws-tls-port 443 --ws-path /a --server-crt a --server-key b");
+    let [ListenerConfig::WebSocketTls { address, options, .. }] = &config.server.listeners[..] else {
+        panic!("{:?}", config.server.listeners)
+    };
+    assert_eq!((*address, options), ("[::1]:443".parse().unwrap(), &websocket_options(&["/a"], &[])));
+    assert!(config.server.tls.is_some());
+    check_refused("--ws-tls-port 443", &["--ws-tls-port", "expected --server-crt and --server-key"]);
+    check_refused("--ws-port 80 --ws-path mqtt", &["'mqtt'", "--ws-path", "such as /mqtt"]);
+    check_refused(
+        "--ws-port 80 --ws-origin a.example",
+        &["'a.example'", "--ws-origin", "https://example.org"],
+    );
+    check_refused("--ws-path /a", &["--ws-path", "expected --ws-port"]);
+    check_refused("--tcp-port 1 --ws-origin https://a.example", &["--ws-origin", "expected --ws-port"]);
 }
 
 #[test]
@@ -145,19 +214,71 @@ fn a_host_without_ipv6_is_served_on_ipv4_unless_asked_otherwise() {
 
 #[test]
 fn transports_that_are_not_built_are_refused_in_a_sentence() {
-    for (option, value, transport) in [
-        ("--tls-port", "8883", "TLS"),
-        ("--ws-port", "80", "WebSocket"),
-        ("--ws-tls-port", "443", "WebSocket over TLS"),
-        ("--quic-port", "14567", "QUIC"),
-        ("--server-crt", "server.crt", "TLS"),
-        ("--server-key", "server.key", "TLS"),
-    ] {
-        let sentence =
-            format!("{option} cannot be used: this build does not have {transport} yet, expected --tcp-port");
-        check_refused(&format!("{option} {value}"), &[&sentence]);
-    }
+    check_refused(
+        "--quic-port 14567",
+        &["--quic-port cannot be used: this build does not have QUIC yet, expected --tcp-port"],
+    );
+    check_refused("--ws-port x", &["'x'", "--ws-port"]);
+}
+
+#[test]
+fn tls_listeners_have_certificates() {
+    let tls = |address: &str| ListenerConfig::Tls {
+        address: address.parse().unwrap(),
+        socket: SocketOptions::default(),
+    };
+    let files = |chain: &str, key: &str| CertificateFiles { chain: chain.into(), key: key.into() };
+    let one = "--tls-port 1 --bind ::1 --server-crt a.crt --server-key a.key";
+    let settings =
+        || TlsSettings { certificates: vec![files("a.crt", "a.key")], clients: ClientSettings::default() };
+    check(one, |c| {
+        c.server.listeners = vec![tls("[::1]:1")];
+        c.server.tls = Some(settings());
+    });
+    check(&format!("{one} --tls-port 2 --tcp-port 3 --server-key b.key --server-crt b.crt"), |c| {
+        c.server.listeners = vec![tcp("[::1]:3"), tls("[::1]:1"), tls("[::1]:2")];
+        let certificates = vec![files("a.crt", "a.key"), files("b.crt", "b.key")];
+        c.server.tls = Some(TlsSettings { certificates, ..settings() });
+    });
+    check_refused("--tls-port 1", &["--tls-port", "expected --server-crt and --server-key"]);
+    check_refused("--tls-port 1 --server-crt a", &["--server-crt is given once and --server-key not at all"]);
+    check_refused(&format!("{one} --server-key b"), &["once", "2 times", "one --server-key for each"]);
     check_refused("--tls-port x", &["'x'", "--tls-port"]);
+
+    let useless = parsed("--server-crt a --server-key b");
+    assert_eq!((useless.server.tls, useless.notes.len()), (None, 1));
+}
+
+#[test]
+fn clients_are_asked_for_certificates_of_certain_authorities() {
+    let one = "--tls-port 1 --server-crt a --server-key b";
+    let clients = |line: &str| parsed(&format!("{one} {line}")).server.tls.unwrap().clients;
+    let expected = ClientSettings {
+        certificate: ClientCertificate::Optional,
+        authorities: vec!["ca".into(), "other".into()],
+        revocation_lists: vec!["crl".into()],
+        identity: IdentitySource::CommonName,
+    };
+    assert_eq!(clients("--client-ca ca --client-ca other --client-crl crl"), expected);
+    assert_eq!(clients("--client-cert off"), ClientSettings::default());
+    for (word, certificate) in
+        [("optional", ClientCertificate::Optional), ("required", ClientCertificate::Required)]
+    {
+        assert_eq!(clients(&format!("--client-ca ca --client-cert {word}")).certificate, certificate);
+        check_refused(&format!("{one} --client-cert {word}"), &["--client-cert", "expected --client-ca"]);
+    }
+    for (word, identity) in [
+        ("cn", IdentitySource::CommonName),
+        ("san-dns", IdentitySource::DnsName),
+        ("san-uri", IdentitySource::Uri),
+        ("subject", IdentitySource::Subject),
+    ] {
+        assert_eq!(clients(&format!("--client-cert-identity {word}")).identity, identity);
+    }
+    check_refused(&format!("{one} --client-ca ca --client-cert off"), &["--client-ca", "--client-cert off"]);
+    check_refused(&format!("{one} --client-crl crl"), &["--client-crl", "expected --client-ca"]);
+    check_refused(&format!("{one} --client-cert yes"), &["'yes'", "off, optional, required"]);
+    check_refused(&format!("{one} --client-cert-identity san"), &["'san'", "cn, san-dns, san-uri, subject"]);
 }
 
 #[test]
@@ -281,6 +402,8 @@ fn each_bound_is_an_option() {
     let seconds = Duration::from_secs;
     check!("--max-connections 7", server.accept.connections = 7);
     check!("--max-connections-per-address 7", server.accept.connections_per_address = 7);
+    check!("--max-handshakes 7", server.accept.unfinished = 7);
+    check!("--max-handshakes-per-address 7", server.accept.unfinished_per_address = 7);
     check!("--connect-timeout 1m30s", server.connection.connect_timeout = seconds(90));
     check!("--max-packet-before-connect 64KiB", server.connection.packet_before_connected = 65_536);
     check!("--max-user-properties 7", server.connection.user_properties = 7);
@@ -292,6 +415,7 @@ fn each_bound_is_an_option() {
     check!("--max-sessions 7", server.broker.limits.sessions = 7);
     check!("--max-session-expiry 7d", server.broker.limits.session_expiry_cap = Some(seconds(604_800)));
     check!("--max-subscriptions-per-client 7", server.broker.limits.subscriptions_per_client = 7);
+    check!("--max-subscription-bytes-per-client 7", server.broker.limits.subscription_bytes_per_client = 7);
     check!("--max-topic-levels 7", server.broker.limits.topic_levels = 7);
     check!("--max-topic-length 7", server.broker.limits.topic_length = 7);
     check!("--max-inflight 7", server.broker.limits.inflight_messages = 7);
@@ -302,6 +426,7 @@ fn each_bound_is_an_option() {
     check!("--max-retained-messages 0", server.broker.limits.retained_messages = 0);
     check!("--max-retained-bytes 0", server.broker.limits.retained_bytes = 0);
     check!("--shutdown-grace 0", server.shutdown_grace = Duration::ZERO);
+    check_refused("--max-handshakes 0", &["'0'", "--max-handshakes"]);
     check_refused("--max-connections 0", &["'0'", "--max-connections"]);
     check_refused("--connect-timeout 0s", &["'0s'", "--connect-timeout", "above zero"]);
     check_refused("--connect-timeout soon", &["'soon'", "--connect-timeout", "such as 90, 1m30s or 7d"]);
@@ -310,11 +435,46 @@ fn each_bound_is_an_option() {
 }
 
 #[test]
+fn commands_are_told_from_options() {
+    check_command("auth check f", AuthCommand::Check("f".into()));
+    let explain = |client_id: Option<&str>, question| {
+        let (file, user, client_id) = ("f".into(), "u".to_owned(), client_id.map(str::to_owned));
+        AuthCommand::Explain(Explain { file, user, client_id, question })
+    };
+    let topic = || "a/b".to_owned();
+    check_command("auth explain f --user u --publish a/b", explain(None, Question::Publish(topic())));
+    check_command("auth explain f --user u --receive a/b", explain(None, Question::Receive(topic())));
+    check_command(
+        "auth explain --client-id c --subscribe a/b f --user u",
+        explain(Some("c"), Question::Subscribe(topic())),
+    );
+    let hash = |user: &str, method, iterations| {
+        AuthCommand::Hash(Hash { user: user.to_owned(), method, iterations: NonZeroU32::new(iterations) })
+    };
+    check_command("auth hash", hash("user", HashMethod::Argon2id, 0));
+    check_command("auth hash --user a --method argon2id", hash("a", HashMethod::Argon2id, 0));
+    check_command(
+        "auth hash --method pbkdf2-sha256 --iterations 7",
+        hash("user", HashMethod::Pbkdf2Sha256, 7),
+    );
+    check_command("auth hash --method scram-sha-256", hash("user", HashMethod::ScramSha256, 0));
+    check_command("auth hash --method pbkdf2-sha512", hash("user", HashMethod::Pbkdf2Sha512, 0));
+
+    check_refused("auth explain f --user u", &["--publish", "--subscribe", "--receive"]);
+    check_refused("auth explain f --user u --publish a --receive a", &["cannot be used with"]);
+    check_refused("auth explain f --publish a", &["--user"]);
+    check_refused("auth check", &["<FILE>"]);
+    check_refused("auth hash --iterations 0", &["'0'", "--iterations"]);
+    check_refused("auth hash --method md5", &["'md5'", "argon2id"]);
+    check_refused("--tcp-port 1 auth check f", &["auth"]);
+}
+
+#[test]
 fn what_is_no_option_is_refused() {
     check_refused("--tcp-prot 1883", &["--tcp-prot", "--tcp-port"]);
     check_refused("--tcp-port", &["--tcp-port"]);
     check_refused("serve", &["'serve'"]);
-    check_refused("--tcp-port 1 --tcp-port 2", &["--tcp-port", "multiple times"]);
+    check_refused("--auth-file a --auth-file b", &["--auth-file", "multiple times"]);
 }
 
 #[test]

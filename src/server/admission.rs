@@ -1,4 +1,4 @@
-//! How many connections there are, in all and from each address.
+//! How many connections there are, in all and from each address, and how many of them nobody knows yet.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,9 +16,16 @@ pub(super) struct Admission {
 
 #[derive(Debug, Default)]
 struct Present {
-    all: usize,
+    all: Count,
     /// Clients choose their addresses: hashed with a key of this process.
-    by_source: HashMap<Source, usize>,
+    by_source: HashMap<Source, Count>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    connections: usize,
+    /// Those of them whose client has not been let in.
+    unfinished: usize,
 }
 
 /// Those that are counted together: one IPv4 address, or the 64 bits of an IPv6 network, of which one host usually
@@ -34,6 +41,8 @@ enum Source {
 pub(super) enum Full {
     Total,
     Address,
+    UnfinishedTotal,
+    UnfinishedAddress,
 }
 
 /// The place of one connection; given back when dropped.
@@ -43,27 +52,43 @@ pub(super) struct Place {
     source: Option<Source>,
 }
 
+/// Its place among those whose client has not been let in; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    admission: Arc<Admission>,
+    source: Option<Source>,
+}
+
 impl Admission {
     pub(super) fn new(limits: AcceptLimits) -> Arc<Self> {
         Arc::new(Self { limits, present: Mutex::default() })
     }
 
-    /// A place for a connection from this address, if there is one.
-    pub(super) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, Full> {
+    /// Places for a connection from this address, if there are any.
+    pub(super) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<(Place, Unfinished), Full> {
         let source = address.map(Source::of);
         let mut present = self.present();
-        if present.all >= self.limits.connections {
+        if present.all.connections >= self.limits.connections {
             return Err(Full::Total);
+        }
+        if present.all.unfinished >= self.limits.unfinished {
+            return Err(Full::UnfinishedTotal);
         }
         if let Some(source) = source {
             let count = present.by_source.get(&source).copied().unwrap_or_default();
-            if count >= self.limits.connections_per_address {
+            if count.connections >= self.limits.connections_per_address {
                 return Err(Full::Address);
             }
-            present.by_source.insert(source, count + 1);
+            if count.unfinished >= self.limits.unfinished_per_address {
+                return Err(Full::UnfinishedAddress);
+            }
+            let count = Count { connections: count.connections + 1, unfinished: count.unfinished + 1 };
+            present.by_source.insert(source, count);
         }
-        present.all += 1;
-        Ok(Place { admission: Arc::clone(self), source })
+        present.all.connections += 1;
+        present.all.unfinished += 1;
+        let place = Place { admission: Arc::clone(self), source };
+        Ok((place, Unfinished { admission: Arc::clone(self), source }))
     }
 
     /// No critical section can panic half-way.
@@ -84,16 +109,28 @@ impl Source {
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut present = self.admission.present();
-        present.all -= 1;
-        if let Some(Entry::Occupied(mut count)) = self.source.map(|source| present.by_source.entry(source)) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
+impl Present {
+    /// One less of what `field` counts. An address of which nothing is left is forgotten.
+    fn leave(&mut self, source: Option<Source>, field: impl Fn(&mut Count) -> &mut usize) {
+        *field(&mut self.all) -= 1;
+        if let Some(Entry::Occupied(mut count)) = source.map(|source| self.by_source.entry(source)) {
+            *field(count.get_mut()) -= 1;
+            if count.get().connections == 0 && count.get().unfinished == 0 {
                 count.remove();
             }
         }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.admission.present().leave(self.source, |count| &mut count.connections);
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.admission.present().leave(self.source, |count| &mut count.unfinished);
     }
 }
 
@@ -102,7 +139,7 @@ mod tests {
     use super::*;
 
     fn admission(connections: usize, connections_per_address: usize) -> Arc<Admission> {
-        Admission::new(AcceptLimits { connections, connections_per_address })
+        Admission::new(AcceptLimits { connections, connections_per_address, ..AcceptLimits::default() })
     }
 
     fn from(address: &str) -> IpAddr {
@@ -118,6 +155,24 @@ mod tests {
         drop(first);
         assert!(admission.admit(Some(from("192.0.2.2"))).is_ok());
         assert!(admission.present().by_source.is_empty());
+    }
+
+    #[test]
+    fn those_who_are_not_let_in_yet_have_bounds_of_their_own() {
+        let limits = AcceptLimits { unfinished: 3, unfinished_per_address: 2, ..AcceptLimits::default() };
+        let admission = Admission::new(limits);
+        let (one, other) = (Some(from("192.0.2.1")), Some(from("192.0.2.2")));
+        let (_place, unfinished) = admission.admit(one).unwrap();
+        let _second = admission.admit(one).unwrap();
+        assert_eq!(admission.admit(one).unwrap_err(), Full::UnfinishedAddress);
+        let _third = admission.admit(other).unwrap();
+        assert_eq!(admission.admit(other).unwrap_err(), Full::UnfinishedTotal);
+        drop(unfinished);
+        let (place, unfinished) = admission.admit(one).unwrap();
+        drop(place);
+        assert_eq!(admission.admit(one).unwrap_err(), Full::UnfinishedTotal);
+        drop(unfinished);
+        assert!(admission.admit(one).is_ok());
     }
 
     #[track_caller]

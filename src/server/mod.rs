@@ -9,6 +9,7 @@ mod reception;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod visit;
 
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
@@ -20,14 +21,16 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 pub use signals::Signals;
 
 use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings};
-use crate::auth::Authenticator;
+use crate::auth::{AuthError, Authenticator, ReloadReport};
 use crate::broker::{Broker, BrokerConfig};
 use crate::connection::ConnectionLimits;
+use crate::transport::tls::{Report, Tls, TlsError, TlsSettings};
 use crate::transport::{BoundAddress, Listener, ListenerConfig};
 use admission::Admission;
 use reception::Reception;
@@ -37,6 +40,8 @@ use reception::Reception;
 pub struct ServerConfig {
     /// Where to listen; at least one.
     pub listeners: Vec<ListenerConfig>,
+    /// Certificates, for the listeners that need them.
+    pub tls: Option<TlsSettings>,
     /// The broker's own settings.
     pub broker: BrokerConfig,
     /// The bounds on each connection.
@@ -53,6 +58,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listeners: Vec::new(),
+            tls: None,
             broker: BrokerConfig::default(),
             connection: ConnectionLimits::default(),
             accept: AcceptLimits::default(),
@@ -70,12 +76,21 @@ pub struct AcceptLimits {
     pub connections: usize,
     /// From one IPv4 address, or from one IPv6 network of 64 bits. Connections over Unix sockets count only in all.
     pub connections_per_address: usize,
+    /// Of all, those whose client has not been let in yet: whose handshakes are under way, or whose CONNECT.
+    pub unfinished: usize,
+    /// Of those from one address, the ones whose client has not been let in yet.
+    pub unfinished_per_address: usize,
 }
 
 impl Default for AcceptLimits {
     /// No address can take more than half of what there is.
     fn default() -> Self {
-        Self { connections: 100_000, connections_per_address: 50_000 }
+        Self {
+            connections: 100_000,
+            connections_per_address: 50_000,
+            unfinished: 20_000,
+            unfinished_per_address: 10_000,
+        }
     }
 }
 
@@ -85,6 +100,9 @@ pub enum ServeError {
     /// There is nothing to listen on.
     #[error("there is no listener")]
     NoListener,
+    /// The files of TLS are not what they should be.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// An address cannot be listened on.
     #[error("cannot listen on {listener}: {source}")]
     Bind {
@@ -133,10 +151,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds all listeners, and writes the ports file. Connections wait until it [runs](Self::run). To be called
+    /// Reads the certificates, binds all listeners, and writes the ports file. Connections wait until it [runs](Self::run). To be called
     /// within the runtime.
     pub fn bind(config: ServerConfig, auth: Arc<Authenticator>) -> Result<Self, ServeError> {
-        let (listeners, addresses) = listen(&config.listeners)?;
+        let tls = config.tls.map(Tls::open).transpose()?.map(Arc::new);
+        let (listeners, addresses) = listen(&config.listeners, tls.as_ref())?;
         if let Some(path) = config.ports_file {
             ports_file::write(&path, &addresses).map_err(|source| ServeError::PortsFile { path, source })?;
         }
@@ -145,8 +164,12 @@ impl Server {
         let broker = Broker::new(config.broker, auth.policy(), unpredictable_seed());
         let (handle, broker) = BrokerTask::new(broker, clock);
         let counters = Arc::new(ShellCounters::default());
-        let controls =
-            Controls { broker: handle.clone(), auth: Arc::clone(&auth), counters: Arc::clone(&counters) };
+        let controls = Controls {
+            broker: handle.clone(),
+            auth: Arc::clone(&auth),
+            tls,
+            counters: Arc::clone(&counters),
+        };
         let around = Surroundings {
             broker: handle,
             auth,
@@ -183,6 +206,10 @@ impl Server {
             info!("listening on {address}");
         }
         info!("all state is in memory: it ends with this process");
+        let _expiry = self.controls.tls.clone().map(|tls| {
+            tls.log_expiry(Report::All);
+            AbortOnDropHandle::new(tokio::spawn(async move { tls.watch_expiry().await }))
+        });
         let broker_stop = CancellationToken::new();
         let mut broker = tokio::spawn(self.broker.run(broker_stop.clone()));
         let mut receptions = JoinSet::new();
@@ -201,7 +228,7 @@ impl Server {
             () = ended => return Ok(()),
             counters = &mut broker => counters.map_err(|_| ServeError::BrokerFailed)?,
         };
-        log_counters(&counters, &self.controls.counters);
+        self.controls.log_with(&counters);
         info!("stopped");
         Ok(())
     }
@@ -212,27 +239,38 @@ impl Server {
 pub struct Controls {
     broker: BrokerHandle,
     auth: Arc<Authenticator>,
+    tls: Option<Arc<Tls>>,
     counters: Arc<ShellCounters>,
 }
 
 impl Controls {
-    /// Reads the auth file again. Where that fails the old one holds; either way the log says so.
+    /// Reads the auth file, certificates, keys, authorities and revocation lists again. Where any of that fails all
+    /// stays as it was; either way the log says so.
     pub async fn reload(&self) {
-        let auth = Arc::clone(&self.auth);
-        match tokio::task::spawn_blocking(move || auth.reload()).await {
+        let (auth, tls) = (Arc::clone(&self.auth), self.tls.clone());
+        match tokio::task::spawn_blocking(move || reload(&auth, tls.as_deref())).await {
             Ok(Ok(report)) => {
                 // What comes after the line in the log is judged by the new rules.
                 self.broker.change_policy(self.auth.policy()).await;
                 info!("auth reloaded: {report}");
+                if let Some(tls) = &self.tls {
+                    info!("certificates reloaded");
+                    tls.log_expiry(Report::All);
+                }
             }
-            Ok(Err(error)) => error!(%error, "auth not reloaded; what was in force stays so"),
-            Err(error) => error!(%error, "auth not reloaded; what was in force stays so"),
+            Ok(Err(error)) => error!(%error, "not reloaded; what was in force stays so"),
+            Err(error) => error!(%error, "not reloaded; what was in force stays so"),
         }
     }
 
     /// Logs all counters, the broker's and those of what is around it, in one line.
     pub async fn log_counters(&self) {
-        log_counters(&self.broker.counters().await, &self.counters);
+        self.log_with(&self.broker.counters().await);
+    }
+
+    fn log_with(&self, broker: &[(&'static str, u64)]) {
+        let days_left = self.tls.as_ref().map(|tls| ("certificate_days_left", tls.days_left()));
+        log_counters(broker, self.counters.iter().chain(self.auth.counters()).chain(days_left));
     }
 
     /// What happened around the connections.
@@ -241,12 +279,34 @@ impl Controls {
     }
 }
 
-fn listen(configs: &[ListenerConfig]) -> Result<(Vec<Listener>, Vec<BoundAddress>), ServeError> {
+/// All or nothing: what is read first is put in force last.
+fn reload(auth: &Authenticator, tls: Option<&Tls>) -> Result<ReloadReport, ReloadError> {
+    let reloaded = tls.map(Tls::read_again).transpose()?;
+    let report = auth.reload()?;
+    if let Some((tls, reloaded)) = tls.zip(reloaded) {
+        tls.install(reloaded);
+    }
+    Ok(report)
+}
+
+/// Why nothing was reloaded.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+fn listen(
+    configs: &[ListenerConfig],
+    tls: Option<&Arc<Tls>>,
+) -> Result<(Vec<Listener>, Vec<BoundAddress>), ServeError> {
     if configs.is_empty() {
         return Err(ServeError::NoListener);
     }
     let bound = configs.iter().map(|config| {
-        let listener = Listener::bind(config)?;
+        let listener = Listener::bind(config, tls)?;
         let address = listener.address()?;
         Ok((listener, address))
     });
@@ -269,10 +329,10 @@ async fn end_connections(reception: &Reception, grace: Duration) {
     }
 }
 
-/// One line: the names and values of all counters. What both count is added up.
-fn log_counters(broker: &[(&'static str, u64)], shell: &ShellCounters) {
+/// One line: the names and values of all counters. What both broker and shell count is added up.
+fn log_counters(broker: &[(&'static str, u64)], shell: impl Iterator<Item = (&'static str, u64)>) {
     let mut all = broker.to_vec();
-    for (name, count) in shell.iter() {
+    for (name, count) in shell {
         match all.iter_mut().find(|(other, _)| *other == name) {
             Some((_, sum)) => *sum += count,
             None => all.push((name, count)),

@@ -1,22 +1,20 @@
 //! Where connections are taken on.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::{task, time};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use super::admission::{Admission, Full, Place};
-use crate::actor::{Endpoint, Surroundings};
+use super::admission::{Admission, Full, Place, Unfinished};
+use super::visit::Visit;
+use crate::actor::{Newcomer, Surroundings};
 use crate::broker::ConnectionId;
-use crate::transport::{Listener, Peer, Stream};
+use crate::transport::{Accepted, Handshake, Listener, Peer, Plain};
 
 /// Takes connections on and starts their endpoints.
 #[derive(Debug)]
@@ -38,9 +36,9 @@ impl Reception {
         // With the listener ends the accepting: what comes later is refused by the system.
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
             match accepted {
-                Ok((stream, peer)) => {
+                Ok(accepted) => {
                     trouble.is_over();
-                    self.take_on(stream, peer);
+                    self.take_on(accepted);
                     // The runtime runs first what was spawned last: let it begin, so that connections are heard in
                     // the order in which they came, as far as that depends on us.
                     task::yield_now().await;
@@ -55,53 +53,52 @@ impl Reception {
         }
     }
 
-    fn take_on(&self, stream: Stream, peer: Peer) {
-        let place = match self.admission.admit(peer.address.map(|address| address.ip())) {
-            Ok(place) => place,
+    fn take_on(&self, accepted: Accepted) {
+        let peer = accepted.peer();
+        let places = match self.admission.admit(peer.address.map(|address| address.ip())) {
+            Ok(places) => places,
             Err(full) => return self.turn_away(full, peer),
         };
-        match stream {
-            Stream::Tcp(stream) => self.start(stream, peer, place),
-            Stream::Unix(stream) => self.start(stream, peer, place),
+        match accepted {
+            Accepted::Tcp(stream, peer) => self.start(stream, peer, Plain, places),
+            Accepted::Tls(stream, peer, layer) => self.start(stream, peer, layer, places),
+            Accepted::WebSocket(stream, peer, upgrade) => self.start(stream, peer, upgrade, places),
+            Accepted::WebSocketTls(stream, peer, layers) => self.start(stream, peer, layers, places),
+            Accepted::Unix(stream, peer) => self.start(stream, peer, Plain, places),
         }
     }
 
-    fn start<S>(&self, stream: S, peer: Peer, place: Place)
+    /// Gives the connection its task: handshake first, then MQTT.
+    fn start<S, H>(&self, stream: S, peer: Peer, handshake: H, (place, unfinished): (Place, Unfinished))
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Send + 'static,
+        H: Handshake<S>,
     {
         let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
-        let endpoint = Endpoint::new(stream, peer, id, Arc::clone(&self.around));
-        self.endpoints.spawn(Seated { endpoint, _place: place });
+        let newcomer =
+            Newcomer { peer, id, accepted: self.around.clock.now(), unfinished: Box::new(unfinished) };
+        self.endpoints.spawn(Visit::begin(stream, handshake, newcomer, place, Arc::clone(&self.around)));
     }
 
     /// Which version of MQTT would be spoken is not known yet, so that nothing can be said: the stream is dropped.
-    fn turn_away(&self, full: Full, peer: Peer) {
+    fn turn_away(&self, full: Full, peer: &Peer) {
+        let counters = &self.around.counters;
         let (counter, limit) = match full {
-            Full::Total => (&self.around.counters.connections_refused_total, "there are too many"),
-            Full::Address => {
-                (&self.around.counters.connections_refused_address, "there are too many from its address")
+            Full::Total => (&counters.connections_refused_total, "there are too many"),
+            Full::Address => (&counters.connections_refused_address, "there are too many from its address"),
+            Full::UnfinishedTotal => {
+                (&counters.connections_refused_unfinished_total, "there are too many that are not let in yet")
             }
+            Full::UnfinishedAddress => (
+                &counters.connections_refused_unfinished_address,
+                "there are too many from its address that are not let in yet",
+            ),
         };
         let refused = counter.increment();
         // A flood of connections must not become a flood of lines.
         if refused.is_power_of_two() {
             warn!(%peer, refused, "connection refused: {limit}");
         }
-    }
-}
-
-/// An endpoint and its place. Not an `async` block, which would take twice the memory.
-struct Seated<S> {
-    endpoint: Endpoint<S>,
-    _place: Place,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for Seated<S> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.get_mut().endpoint).poll(cx)
     }
 }
 

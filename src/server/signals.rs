@@ -28,7 +28,7 @@ impl Signals {
         })
     }
 
-    /// Does what signals ask for: SIGTERM and SIGINT cancel `shutdown`, SIGHUP reloads the auth file, SIGUSR1 logs
+    /// Does what signals ask for: SIGTERM and SIGINT cancel `shutdown`, SIGHUP reloads the files, SIGUSR1 logs
     /// the counters. Returns when asked to stop a second time, which means: at once.
     pub async fn obey(mut self, controls: &Controls, shutdown: &CancellationToken) {
         loop {

@@ -93,7 +93,7 @@ async fn every_listener_serves_and_a_shutdown_tells_everybody() {
 #[tokio::test]
 async fn connections_beyond_the_limits_are_closed_and_counted() {
     for (connections, connections_per_address) in [(1, 10), (10, 1)] {
-        let accept = AcceptLimits { connections, connections_per_address };
+        let accept = AcceptLimits { connections, connections_per_address, ..AcceptLimits::default() };
         let server = start(ServerConfig { listeners: vec![tcp()], accept, ..Default::default() });
         let mut first = server.connect().await;
         greet(&mut first).await;

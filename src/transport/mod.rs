@@ -1,16 +1,22 @@
 //! Bytes: where connections come from.
 
+mod handshake;
 mod listener;
 mod tcp;
+pub mod tls;
 mod unix;
+pub mod websocket;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use listener::{BoundAddress, Listener, Stream};
+pub use handshake::{Handshake, HandshakeError, Plain, Then};
+pub use listener::{Accepted, BoundAddress, Listener};
 pub use unix::OwnedUnixListener;
+pub use websocket::WebSocketOptions;
 
 /// Connections that the system may hold ready until they are accepted.
 const BACKLOG: i32 = 1_024;
@@ -24,6 +30,31 @@ pub enum ListenerConfig {
         address: SocketAddr,
         /// How its sockets are set up.
         socket: SocketOptions,
+    },
+    /// TLS over TCP.
+    Tls {
+        /// Address and port; port 0 takes a free one.
+        address: SocketAddr,
+        /// How its sockets are set up.
+        socket: SocketOptions,
+    },
+    /// WebSocket over TCP.
+    WebSocket {
+        /// Address and port; port 0 takes a free one.
+        address: SocketAddr,
+        /// How its sockets are set up.
+        socket: SocketOptions,
+        /// Which requests are taken.
+        options: WebSocketOptions,
+    },
+    /// WebSocket over TLS over TCP.
+    WebSocketTls {
+        /// Address and port; port 0 takes a free one.
+        address: SocketAddr,
+        /// How its sockets are set up.
+        socket: SocketOptions,
+        /// Which requests are taken.
+        options: WebSocketOptions,
     },
     /// A Unix stream socket.
     Unix {
@@ -57,18 +88,32 @@ impl fmt::Display for ListenerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { address, .. } => write!(f, "tcp {address}"),
+            Self::Tls { address, .. } => write!(f, "tls {address}"),
+            Self::WebSocket { address, .. } => write!(f, "ws {address}"),
+            Self::WebSocketTls { address, .. } => write!(f, "wss {address}"),
             Self::Unix { path } => write!(f, "unix {}", path.display()),
         }
     }
 }
 
 /// The other end of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// How it is connected.
     pub transport: Transport,
     /// Its address, where it has one.
     pub address: Option<SocketAddr>,
+    /// Who it is according to its certificate, where it has shown one that was verified and that says so.
+    pub certificate: Option<Arc<str>>,
+    /// The name by which it called this server, where it did.
+    pub server_name: Option<Arc<str>>,
+}
+
+impl Peer {
+    /// A peer of which no more is known.
+    pub const fn new(transport: Transport, address: Option<SocketAddr>) -> Self {
+        Self { transport, address, certificate: None, server_name: None }
+    }
 }
 
 /// What carries a connection.
@@ -76,16 +121,28 @@ pub struct Peer {
 pub enum Transport {
     /// Plain TCP.
     Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// WebSocket over TCP.
+    WebSocket,
+    /// WebSocket over TLS over TCP.
+    WebSocketTls,
     /// A Unix stream socket.
     Unix,
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.transport, self.address) {
-            (Transport::Tcp, Some(address)) => write!(f, "tcp:{address}"),
-            (Transport::Tcp, None) => f.write_str("tcp"),
-            (Transport::Unix, _) => f.write_str("unix"),
+        let transport = match self.transport {
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+            Transport::WebSocket => "ws",
+            Transport::WebSocketTls => "wss",
+            Transport::Unix => "unix",
+        };
+        match self.address {
+            Some(address) => write!(f, "{transport}:{address}"),
+            None => f.write_str(transport),
         }
     }
 }

@@ -31,8 +31,18 @@ pub(super) fn bind(address: SocketAddr, options: &SocketOptions) -> io::Result<T
     TcpListener::from_std(socket.into())
 }
 
+/// The next connection, set up. Nothing is lost when the future is dropped.
+pub(super) async fn accept(
+    listener: &TcpListener,
+    options: &SocketOptions,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, address) = listener.accept().await?;
+    set_up(&stream, options)?;
+    Ok((stream, address))
+}
+
 /// Sets up a connection that has been accepted.
-pub(super) fn set_up(stream: &TcpStream, options: &SocketOptions) -> io::Result<()> {
+fn set_up(stream: &TcpStream, options: &SocketOptions) -> io::Result<()> {
     stream.set_nodelay(options.no_delay)?;
     if let Some(idle) = options.keepalive {
         SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;

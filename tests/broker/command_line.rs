@@ -100,7 +100,11 @@ fn wrong_command_lines_are_refused() {
         (vec!["--queue-policy=panic"], "panic"),
         (vec!["--connect-timeout=0"], "0"),
         (vec!["--connect-timeout=soon"], "soon"),
-        (vec!["--tcp-port=0", "--tcp-port=0"], "tcp-port"),
+        (vec!["--auth-file=a", "--auth-file=b"], "auth-file"),
+        (vec!["--tls-port=0"], "--server-crt and --server-key"),
+        (vec!["--tls-port=0", "--server-crt=a.pem"], "--server-key"),
+        (vec!["--tls-port=0", "--server-crt=a", "--server-key=b", "--client-cert=required"], "--client-ca"),
+        (vec!["--client-crl=a"], "--client-ca"),
     ] {
         let finished = run(&arguments);
         assert_eq!(finished.code, Some(2), "{arguments:?}\n{}", finished.stderr);
@@ -111,19 +115,13 @@ fn wrong_command_lines_are_refused() {
 
 #[test]
 fn transports_that_are_not_built_are_refused_in_a_sentence() {
-    for option in [
-        "--tls-port=0",
-        "--ws-port=0",
-        "--ws-tls-port=0",
-        "--quic-port=0",
-        "--server-crt=a.pem",
-        "--server-key=a.pem",
-    ] {
-        let finished = run(&[option]);
-        let (name, _) = option.split_once('=').unwrap();
-        assert_eq!(finished.code, Some(2), "{option}\n{}", finished.stderr);
-        assert!(finished.stderr.contains(name) && finished.stderr.contains("yet"), "{}", finished.stderr);
-    }
+    let finished = run(&["--quic-port=0"]);
+    assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("--quic-port") && finished.stderr.contains("yet"),
+        "{}",
+        finished.stderr
+    );
 }
 
 #[test]

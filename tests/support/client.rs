@@ -8,6 +8,7 @@ use super::connect::Connect;
 use super::packet::{ConnAck, Disconnect, Packet, Publish, Subscribe};
 use super::packet::{disconnect, pingreq, puback, pubcomp, pubrec, pubrel, suback, subscribe};
 use super::server::{Broker, PATIENCE};
+use super::websocket::WebSocket;
 use super::wire::{Encode, Version, split};
 
 /// A connection, used with blocking calls. What does not come within [`PATIENCE`] fails the test.
@@ -23,8 +24,16 @@ pub(crate) struct Client {
 #[derive(Debug)]
 enum Stream {
     Tcp(TcpStream),
+    WebSocket(WebSocket),
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixStream),
+    Layers(Box<dyn Layered>),
+}
+
+/// TLS, or another layer above TCP.
+pub(crate) trait Layered: std::fmt::Debug + Read + Write + Send {
+    /// What it is spoken over.
+    fn socket(&self) -> &TcpStream;
 }
 
 impl Client {
@@ -62,12 +71,22 @@ impl Client {
         Self::over(Stream::Tcp(socket.into()))
     }
 
+    /// Opens a WebSocket to this address and sends no packet.
+    pub(crate) fn open_websocket(address: SocketAddr) -> Self {
+        Self::over(Stream::WebSocket(WebSocket::open(address)))
+    }
+
     /// Opens a connection to a Unix socket and sends nothing.
     #[cfg(unix)]
     pub(crate) fn open_unix(path: &std::path::Path) -> Self {
         let stream = std::os::unix::net::UnixStream::connect(path)
             .unwrap_or_else(|error| panic!("connecting to {}: {error}", path.display()));
         Self::over(Stream::Unix(stream))
+    }
+
+    /// A client above layers that have been opened.
+    pub(crate) fn over_layers(layers: Box<dyn Layered>) -> Self {
+        Self::over(Stream::Layers(layers))
     }
 
     fn over(stream: Stream) -> Self {
@@ -134,8 +153,10 @@ impl Client {
     pub(crate) fn set_patience(&self, patience: Duration) {
         match &self.stream {
             Stream::Tcp(stream) => stream.set_read_timeout(Some(patience)).unwrap(),
+            Stream::WebSocket(socket) => socket.tcp().set_read_timeout(Some(patience)).unwrap(),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.set_read_timeout(Some(patience)).unwrap(),
+            Stream::Layers(layers) => layers.socket().set_read_timeout(Some(patience)).unwrap(),
         }
     }
 
@@ -143,8 +164,10 @@ impl Client {
     pub(crate) fn local_address(&self) -> SocketAddr {
         match &self.stream {
             Stream::Tcp(stream) => stream.local_addr().unwrap(),
+            Stream::WebSocket(socket) => socket.tcp().local_addr().unwrap(),
             #[cfg(unix)]
             Stream::Unix(_) => panic!("a Unix socket has no such address"),
+            Stream::Layers(layers) => layers.socket().local_addr().unwrap(),
         }
     }
 
@@ -172,8 +195,10 @@ impl Client {
     pub(crate) fn try_send_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.write_all(bytes),
+            Stream::WebSocket(socket) => socket.write_all(bytes),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.write_all(bytes),
+            Stream::Layers(layers) => layers.write_all(bytes).and_then(|()| layers.flush()),
         }
     }
 
@@ -207,8 +232,10 @@ impl Client {
         let mut buffer = vec![0; 65_536];
         let result = match &mut self.stream {
             Stream::Tcp(stream) => stream.read(&mut buffer),
+            Stream::WebSocket(socket) => socket.read(&mut buffer),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.read(&mut buffer),
+            Stream::Layers(layers) => layers.read(&mut buffer),
         };
         match result {
             Ok(count) => {
@@ -218,7 +245,14 @@ impl Client {
             // Nothing was read: the caller asks again. It happens where the whole process is stopped for a while.
             Err(error) if error.kind() == ErrorKind::Interrupted => true,
             // Linux resets a connection that is closed before all that was sent has been read.
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => false,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
+                ) =>
+            {
+                false
+            }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!("nothing came in time; received so far: {:02x?}", self.received)
             }
@@ -414,8 +448,10 @@ impl Client {
         let mut byte = [0];
         let result = match &mut self.stream {
             Stream::Tcp(stream) => stream.read(&mut byte),
+            Stream::WebSocket(socket) => socket.read(&mut byte),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.read(&mut byte),
+            Stream::Layers(layers) => layers.read(&mut byte),
         };
         match result {
             Ok(count) => {
@@ -432,8 +468,10 @@ impl Client {
     pub(crate) fn duplicate(&self) -> Self {
         let stream = match &self.stream {
             Stream::Tcp(stream) => Stream::Tcp(stream.try_clone().unwrap()),
+            Stream::WebSocket(socket) => Stream::WebSocket(socket.duplicate()),
             #[cfg(unix)]
             Stream::Unix(stream) => Stream::Unix(stream.try_clone().unwrap()),
+            Stream::Layers(_) => panic!("only one thread can use a connection with layers"),
         };
         Self { stream, version: self.version, received: Vec::new(), connack: self.connack.clone() }
     }
@@ -443,8 +481,10 @@ impl Client {
         // It may have been closed by the broker already.
         let _ = match &self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::WebSocket(socket) => socket.shutdown_write(),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Layers(layers) => layers.socket().shutdown(Shutdown::Write),
         };
     }
 }

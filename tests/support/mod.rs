@@ -21,9 +21,11 @@ mod decode;
 mod packet;
 mod property;
 mod server;
+mod tls;
+mod websocket;
 mod wire;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Layered};
 pub(crate) use connect::{Connect, Will, connect, will};
 pub(crate) use packet::{
     Ack, Auth, ConnAck, Disconnect, Packet, Publish, SubAck, Subscribe, UnsubAck, Unsubscribe, auth, connack,
@@ -32,4 +34,8 @@ pub(crate) use packet::{
 };
 pub(crate) use property::Property;
 pub(crate) use server::{Broker, Finished, PATIENCE, Setup, run};
+pub(crate) use tls::{Tls, TlsStream, certificate, certs, server_certificate};
+pub(crate) use websocket::{
+    BINARY, CLOSE, PING, PONG, REQUEST, TEXT, WebSocket, WebSocketFrame, websocket_frame,
+};
 pub(crate) use wire::{Encode, Frame, Version, frame};

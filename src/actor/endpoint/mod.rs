@@ -7,7 +7,9 @@
 mod arrival;
 mod encode;
 mod outflow;
+mod standing;
 
+use std::any::Any;
 use std::io;
 use std::mem;
 use std::pin::Pin;
@@ -34,6 +36,7 @@ use crate::transport::Peer;
 use arrival::Arrival;
 use encode::encode;
 use outflow::Outflow;
+use standing::Standing;
 
 /// What all endpoints share.
 #[derive(Debug)]
@@ -54,6 +57,19 @@ pub struct Surroundings {
     pub shutdown: CancellationToken,
 }
 
+/// What is known about a connection when MQTT begins on it.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// The other end.
+    pub peer: Peer,
+    /// Its number.
+    pub id: ConnectionId,
+    /// When it was accepted: the time to CONNECT counts from then.
+    pub accepted: Instant,
+    /// Dropped as soon as the client is let in or turned away: holds its place among those who are neither.
+    pub unfinished: Box<dyn Any + Send>,
+}
+
 /// One connection: its stream, its protocol, and its way to and from the broker. As a future it is complete when the
 /// connection has ended.
 ///
@@ -72,6 +88,8 @@ pub struct Endpoint<S> {
     stage: Stage,
     /// Whether the broker knows about it, and does not know that it has ended.
     attached: bool,
+    /// What is left of authentication, where the client can or must be authenticated again.
+    standing: Option<Box<Standing>>,
     /// Only where something is to happen in time.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -110,18 +128,19 @@ struct Closing {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     /// An endpoint for a stream that has just been made.
-    pub fn new(stream: S, peer: Peer, id: ConnectionId, around: Arc<Surroundings>) -> Self {
-        around.counters.connections_accepted.increment();
+    pub fn new(stream: S, newcomer: Newcomer, around: Arc<Surroundings>) -> Self {
+        let Newcomer { peer, id, accepted, unfinished } = newcomer;
         Self {
             stream,
             peer,
             id,
-            connection: Connection::new(Arc::clone(&around.limits), around.clock.now()),
+            connection: Connection::new(Arc::clone(&around.limits), accepted),
             mailbox: Arc::default(),
             outbox: Outbox::default(),
             outflow: Outflow::default(),
-            stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone()))),
+            stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone(), unfinished))),
             attached: false,
+            standing: None,
             timer: None,
             around,
         }
@@ -134,6 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             let _ = self.outbox.poll_flush(&self.around.broker, cx);
             self.write(cx, now);
             let progress = self.arrive(cx, now)
+                | self.reauthenticate(cx, now)
                 | self.read(cx, now)
                 | self.dismiss(cx, now)
                 | self.close(cx, now)
@@ -211,6 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         });
         match read {
             Poll::Pending => return false,
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::InvalidData => self.distrust(&error),
             Poll::Ready(Err(error)) => self.lose(&error),
             Poll::Ready(Ok((0, _))) => self.lose(&io::ErrorKind::UnexpectedEof.into()),
             Poll::Ready(Ok((len, result))) => {
@@ -231,7 +252,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         /// Answers that may wait to be written, beyond the messages that the broker hands over.
         const UNWRITTEN_ANSWERS: usize = 1 << 20;
         let listens = match self.stage {
-            Stage::Arriving(_) => self.connection.phase() == Phase::AwaitingConnect,
+            Stage::Arriving(_) => {
+                matches!(self.connection.phase(), Phase::AwaitingConnect | Phase::Exchanging)
+            }
             Stage::Attached => self.connection.phase() != Phase::Left,
             Stage::Dismissed(_) | Stage::Closing(_) | Stage::Ended => false,
         };
@@ -243,11 +266,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
 
     fn hand_on(&mut self, mut packets: Vec<Packet>) {
         if let Stage::Arriving(arrival) = &mut self.stage {
-            // Nothing is decoded behind CONNECT until its client is accepted.
-            if let Some(Packet::Connect(connect)) = packets.pop() {
-                arrival.authenticate(connect, &self.peer, Arc::clone(&self.around.auth));
+            // Nothing is decoded behind CONNECT or AUTH until it is known what comes of it.
+            match packets.pop() {
+                Some(Packet::Connect(connect)) => {
+                    arrival.authenticate(connect, &self.peer, Arc::clone(&self.around.auth));
+                }
+                Some(Packet::Auth(auth)) => arrival.go_on(auth.data, Arc::clone(&self.around.auth)),
+                // It has said goodbye before it was let in.
+                Some(_) => self.end(Closure::Lost),
+                None => {}
             }
-        } else if !packets.is_empty() {
+            return;
+        }
+        if self.standing.is_some() {
+            for auth in packets.extract_if(.., |packet| matches!(packet, Packet::Auth(_))) {
+                if let (Packet::Auth(auth), Some(standing)) = (auth, &mut self.standing) {
+                    standing.hear(*auth, &self.peer, Arc::clone(&self.around.auth));
+                }
+            }
+        }
+        if !packets.is_empty() {
             self.mailbox.batch_sent();
             let letter = Letter::Packets(self.id, packets, Arc::clone(&self.mailbox));
             self.outbox.send(letter, &self.around.broker);
@@ -269,6 +307,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         let ProtocolError { reason, detail } = error;
         self.stage =
             Stage::Dismissed(Box::new(Dismissal { how: Closure::Misbehaved(reason), reason, detail }));
+    }
+
+    /// The client broke the protocol that carries MQTT. There may still be a way to tell it: shutting the stream down
+    /// does as far as that protocol can.
+    fn distrust(&mut self, error: &io::Error) {
+        debug!(connection = %self.id, peer = %self.peer, %error, "the client broke the protocol below MQTT");
+        let detail = "the protocol that carries MQTT was broken";
+        self.misbehave(ProtocolError { reason: ReasonCode::ProtocolError, detail });
     }
 
     /// Closes the connection of a client that is to be told why, once all it sent before is answered.
@@ -375,7 +421,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         match &self.stage {
             Stage::Arriving(_) | Stage::Attached | Stage::Dismissed(_) => {
                 let stall = self.outflow.stuck_since().map(|since| since + self.around.limits.write_timeout);
-                [self.connection.deadline(), stall].into_iter().flatten().min()
+                let standing = self.standing.as_ref().and_then(|standing| standing.until());
+                [self.connection.deadline(), stall, standing].into_iter().flatten().min()
             }
             Stage::Closing(closing) => Some(closing.until),
             Stage::Ended => None,
@@ -398,6 +445,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             debug!(connection = %self.id, peer = %self.peer, "the client takes nothing of what is written to it");
             counters.write_stalls.increment();
             self.end(Closure::WriteStalled);
+        } else if self
+            .standing
+            .as_ref()
+            .and_then(|standing| standing.until())
+            .is_some_and(|until| until <= now)
+        {
+            self.standing = None;
+            self.withdraw(ReasonCode::MaximumConnectTime, "the authorization of the client has expired");
         } else {
             match self.connection.handle_timeout(now) {
                 Some(Expired::Connect) => {
@@ -449,7 +504,6 @@ impl<S> Drop for Endpoint<S> {
             self.around.counters.panics.increment();
             error!(connection = %self.id, peer = %self.peer, "a fault ended a connection");
         }
-        self.around.counters.connections_ended.increment();
         if !self.attached {
             return;
         }

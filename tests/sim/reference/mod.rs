@@ -14,7 +14,7 @@ use std::time::Duration;
 use mqtt_broker::broker::{Attach, BrokerConfig, ConnectionId, Identity, Input, Permissions, Policy};
 use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::packet::{Connect, Disconnect, Publish, Will};
-use mqtt_broker::mqtt::{Message, Packet, ProtocolVersion, ReasonCode};
+use mqtt_broker::mqtt::{ClientId, Message, Packet, ProtocolVersion, ReasonCode};
 
 use crate::answer::Answer;
 use crate::claims::{
@@ -117,6 +117,8 @@ impl Reference {
                 }
             }
             Input::PolicyChanged { policy } => self.policy_changed(policy, now),
+            // Nobody comes with a token here.
+            Input::Reauthenticated { .. } => {}
             Input::ShutDown => {
                 for session in 0..self.sessions.len() {
                     self.close(session, ReasonCode::ServerShuttingDown, now);
@@ -227,7 +229,8 @@ impl Reference {
     }
 
     pub(crate) fn permissions(&self, session: usize) -> Permissions {
-        self.policy.permissions(&self.sessions[session].identity)
+        self.policy
+            .permissions(&self.sessions[session].identity, &ClientId::new(&*self.sessions[session].client_id))
     }
 
     /// The session that has this connection now.
@@ -250,7 +253,7 @@ impl Reference {
     }
 
     fn attach(&mut self, attach: &Attach, now: Instant) {
-        let Attach { connection, connect, identity } = attach;
+        let Attach { connection, connect, identity, grants: _ } = attach;
         if let Some(reason) = self.refusal(connect, identity) {
             return self.answer(*connection, Answer::ConnAck { session_present: false, reason });
         }

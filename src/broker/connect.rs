@@ -110,7 +110,8 @@ impl Broker {
                 "the topic of the will is too long or too deep",
             ));
         }
-        if self.queued_bytes + footprint(will) > self.config.limits.queued_bytes_total {
+        if self.will_bytes + footprint(will) > self.config.limits.will_bytes_total {
+            self.counters.refused_will_limit += 1;
             return Err(Refusal::new(ReasonCode::QuotaExceeded, "there is no room for the will"));
         }
         if will.properties.payload_format == Some(PayloadFormat::Utf8)

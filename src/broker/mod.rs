@@ -91,6 +91,8 @@ pub struct Broker {
     counters: Counters,
     /// Bytes of the messages that wait in all queues.
     queued_bytes: usize,
+    /// Bytes of all wills.
+    will_bytes: usize,
     /// Consequences that would be handled in the midst of something else: handled after it.
     consequences: VecDeque<Consequence>,
     /// Sessions whose search for retained messages has paused to let others have a turn.
@@ -138,6 +140,7 @@ impl Broker {
             random: Random::new(seed),
             counters: Counters::default(),
             queued_bytes: 0,
+            will_bytes: 0,
             consequences: VecDeque::new(),
             searching: VecDeque::new(),
             leaving: VecDeque::new(),
@@ -212,6 +215,7 @@ impl Broker {
             ("retained", self.retained.len()),
             ("retained_bytes", self.retained.bytes()),
             ("queued_bytes", self.queued_bytes),
+            ("will_bytes", self.will_bytes),
             ("timers", self.timers.len()),
         ]
         .into_iter()

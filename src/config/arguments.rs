@@ -358,6 +358,10 @@ pub(super) struct SessionArguments {
     #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
           default_value_t = ByteSize(BrokerLimits::default().queued_bytes_total))]
     pub(super) max_queued_bytes_total: ByteSize,
+    /// Keep wills of at most so many bytes of all clients
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
+          default_value_t = ByteSize(BrokerLimits::default().will_bytes_total))]
+    pub(super) max_will_bytes_total: ByteSize,
     /// Retain at most so many messages
     #[arg(long, value_name = "MESSAGES", default_value_t = BrokerLimits::default().retained_messages)]
     pub(super) max_retained_messages: usize,

@@ -160,6 +160,7 @@ fn broker_config(arguments: &Arguments) -> BrokerConfig {
             queued_messages: sessions.max_queued_messages,
             queued_bytes: sessions.max_queued_bytes.0,
             queued_bytes_total: sessions.max_queued_bytes_total.0,
+            will_bytes_total: sessions.max_will_bytes_total.0,
             inflight_messages: sessions.max_inflight,
             retained_messages: sessions.max_retained_messages,
             retained_bytes: sessions.max_retained_bytes.0,

@@ -415,6 +415,7 @@ fn each_bound_is_an_option() {
     check!("--max-sessions 7", server.broker.limits.sessions = 7);
     check!("--max-session-expiry 7d", server.broker.limits.session_expiry_cap = Some(seconds(604_800)));
     check!("--max-subscriptions-per-client 7", server.broker.limits.subscriptions_per_client = 7);
+    check!("--max-will-bytes-total 7", server.broker.limits.will_bytes_total = 7);
     check!("--max-subscription-bytes-per-client 7", server.broker.limits.subscription_bytes_per_client = 7);
     check!("--max-topic-levels 7", server.broker.limits.topic_levels = 7);
     check!("--max-topic-length 7", server.broker.limits.topic_length = 7);

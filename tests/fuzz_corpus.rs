@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../fuzz/properties/quic_header.rs"]
+mod quic_header;
 #[path = "../fuzz/properties/websocket.rs"]
 mod websocket;
 
@@ -20,6 +22,11 @@ fn replay(target: &str, check: fn(&[u8])) {
         count += 1;
     }
     assert!(count > 0, "there is nothing in {}", directory.display());
+}
+
+#[test]
+fn quic_headers() {
+    replay("quic_header", quic_header::check);
 }
 
 #[test]

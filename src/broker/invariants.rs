@@ -2,21 +2,30 @@
 
 use super::session::Session;
 use super::subscriptions::SubscriptionKey;
+use super::will::footprint;
 use super::{Broker, SessionKey};
 use crate::mqtt::QoS;
 
 impl Broker {
     /// Panics if the broker's own bookkeeping does not add up. Looks at everything: for tests.
     pub fn assert_invariants(&self) {
-        let (mut queued_bytes, mut connected, mut subscriptions) = (0, 0, 0);
+        let (mut queued_bytes, mut will_bytes, mut connected, mut subscriptions) = (0, 0, 0, 0);
         for key in self.sessions.keys() {
             let Some(session) = self.sessions.get(key) else {
                 unreachable!("keys are of sessions that are there")
             };
             self.assert_session(key, session);
-            queued_bytes += session.queue.bytes();
+            queued_bytes += session.queue.bytes() + session.inflight.bytes();
+            will_bytes += session.will.as_deref().map_or(0, footprint);
             connected += usize::from(session.attachment.is_some());
             subscriptions += session.subscriptions.len();
+        }
+        for leaving in &self.leaving {
+            assert!(
+                self.sessions.get(leaving.key).is_none(),
+                "a place is free only when nothing points there"
+            );
+            subscriptions += leaving.subscriptions.len();
         }
         assert_eq!(self.sessions.connections(), connected, "no connection is known that no session has");
         assert_eq!(
@@ -25,6 +34,7 @@ impl Broker {
             "no subscription is there that no session remembers"
         );
         assert_eq!(self.queued_bytes, queued_bytes, "bytes that wait add up");
+        assert_eq!(self.will_bytes, will_bytes, "bytes of wills add up");
         let retained_bytes: usize = self.retained.iter().map(|entry| entry.message.footprint()).sum();
         assert_eq!(self.retained.bytes(), retained_bytes, "retained bytes add up");
         assert!(self.retained.len() <= self.config.limits.retained_messages, "retained messages are bounded");

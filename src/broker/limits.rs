@@ -72,16 +72,20 @@ pub struct BrokerLimits {
     pub sessions: usize,
     /// Subscriptions of one client.
     pub subscriptions_per_client: usize,
+    /// Bytes that the subscriptions of one client occupy, by and large: their filters and what leads to them.
+    pub subscription_bytes_per_client: usize,
     /// Levels of a topic name or filter: what a match may cost.
     pub topic_levels: usize,
     /// Bytes of a topic name or filter.
     pub topic_length: usize,
     /// Messages that wait for one session.
     pub queued_messages: usize,
-    /// Bytes of the messages that wait for one session.
+    /// Bytes of the messages that wait for one session, and again of those under way to it.
     pub queued_bytes: usize,
-    /// Bytes of the messages that wait for all sessions, each counted as often as it waits.
+    /// Bytes of the messages that wait for all sessions or are under way to them, each counted as often as it waits.
     pub queued_bytes_total: usize,
+    /// Bytes of the wills of all clients: sessions keep them while they last.
+    pub will_bytes_total: usize,
     /// QoS 1 and 2 messages under way to one client, if its Receive Maximum does not say less.
     pub inflight_messages: u16,
     /// Retained messages.
@@ -101,11 +105,13 @@ impl Default for BrokerLimits {
         Self {
             sessions: 1_000_000,
             subscriptions_per_client: 100_000,
+            subscription_bytes_per_client: 32 << 20,
             topic_levels: 128,
             topic_length: 65_535,
             queued_messages: 100_000,
             queued_bytes: 64 << 20,
             queued_bytes_total: 1 << 30,
+            will_bytes_total: 256 << 20,
             inflight_messages: 4_096,
             retained_messages: 2_000_000,
             retained_bytes: 1 << 30,

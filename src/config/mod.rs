@@ -3,9 +3,11 @@
 //! What comes out of here is valid: each setting has its type, its range was checked, and what contradicts itself
 //! was refused with a sentence. There are no other sources of settings: neither the environment nor files.
 //!
-//! `arguments` has the options and their help; [`Config`] what they become.
+//! `arguments` has the options and their help, `auth_command` those of `mqtt-broker auth`; [`Invocation`] is what they
+//! become.
 
 mod arguments;
+mod auth_command;
 mod choices;
 mod listeners;
 mod runtime;
@@ -24,11 +26,13 @@ pub use arguments::VERSION;
 pub use runtime::RuntimeSettings;
 
 use arguments::{Arguments, AuthenticationArguments, MqttArguments, RuntimeArguments};
+use auth_command::Command;
 use choices::Delivery;
 use listeners::Ipv6;
 use units::{ByteSize, TimeSpan};
 
 use crate::auth::AuthSettings;
+use crate::auth::command::AuthCommand;
 use crate::broker::{BrokerConfig, BrokerLimits, Features};
 use crate::connection::ConnectionLimits;
 use crate::mqtt::QoS;
@@ -38,7 +42,7 @@ use crate::telemetry::LogSettings;
 /// The auth file that is looked for where none is named.
 const DEFAULT_AUTH_FILE: &str = "auth.json";
 
-/// All that the command line says.
+/// All that the command line says about serving clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The threads.
@@ -53,7 +57,17 @@ pub struct Config {
     pub notes: Vec<String>,
 }
 
-impl Config {
+/// What the program is called for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is taken apart at once")]
+pub enum Invocation {
+    /// To serve clients.
+    Serve(Config),
+    /// To do something with an auth file.
+    Auth(AuthCommand),
+}
+
+impl Invocation {
     /// Reads a command line; the first of the arguments is the program's name.
     ///
     /// The error may be an answer: to `--help` and `--version`. It knows what to print, where, and with which code
@@ -61,14 +75,23 @@ impl Config {
     pub fn from_command_line(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        Self::on_host(arguments, Ipv6::probe())
+        Self::on_host(arguments, Ipv6::probe)
     }
 
     fn on_host(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-        ipv6: Ipv6,
+        ipv6: impl FnOnce() -> Ipv6,
     ) -> Result<Self, clap::Error> {
-        let arguments = Arguments::try_parse_from(arguments)?;
+        let mut arguments = Arguments::try_parse_from(arguments)?;
+        match arguments.command.take() {
+            Some(Command::Auth(command)) => Ok(Self::Auth(command.into())),
+            None => Config::read(arguments, ipv6()).map(Self::Serve),
+        }
+    }
+}
+
+impl Config {
+    fn read(arguments: Arguments, ipv6: Ipv6) -> Result<Self, clap::Error> {
         let wrong = |sentence| Arguments::command().error(ErrorKind::ArgumentConflict, sentence);
 
         let socket = listeners::socket_options(&arguments.sockets);
@@ -146,11 +169,13 @@ fn broker_config(arguments: &Arguments) -> BrokerConfig {
         limits: BrokerLimits {
             sessions: sessions.max_sessions,
             subscriptions_per_client: sessions.max_subscriptions_per_client,
+            subscription_bytes_per_client: sessions.max_subscription_bytes_per_client.0,
             topic_levels: sessions.max_topic_levels,
             topic_length: sessions.max_topic_length.0,
             queued_messages: sessions.max_queued_messages,
             queued_bytes: sessions.max_queued_bytes.0,
             queued_bytes_total: sessions.max_queued_bytes_total.0,
+            will_bytes_total: sessions.max_will_bytes_total.0,
             inflight_messages: sessions.max_inflight,
             retained_messages: sessions.max_retained_messages,
             retained_bytes: sessions.max_retained_bytes.0,

@@ -47,7 +47,7 @@ impl Default for ConnectionLimits {
             server_keep_alive: None,
             receive_buffer: 64 << 10,
             user_properties: 256,
-            filters_per_packet: 16_384,
+            filters_per_packet: 4_096,
             write_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(5),
         }

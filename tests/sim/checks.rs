@@ -81,7 +81,11 @@ impl Watch {
                     window.outstanding -= bytes;
                 }
             }
-            Input::Closed { .. } | Input::PolicyChanged { .. } | Input::ShutDown | Input::Tick => {}
+            Input::Closed { .. }
+            | Input::PolicyChanged { .. }
+            | Input::Reauthenticated { .. }
+            | Input::ShutDown
+            | Input::Tick => {}
         }
     }
 
@@ -111,13 +115,13 @@ impl Watch {
         );
         window.outstanding += delivery.handed_over_bytes();
         let topic = &delivery.message.topic;
+        let permitted = reference.permissions(session).may_receive(topic);
+        assert!(permitted, "a message is delivered to {connection} that may not receive from {topic}");
         if !delivery.dup {
             assert!(
                 !delivery.message.has_expired(now),
                 "a message that has expired is delivered: {delivery:?}"
             );
-            let permitted = reference.permissions(session).may_receive(topic);
-            assert!(permitted, "a message is delivered to {connection} that may not receive from {topic}");
         }
         let Some(packet_id) = delivery.packet_id else {
             return assert_eq!(delivery.qos, QoS::AtMostOnce, "{delivery:?}");
@@ -154,8 +158,11 @@ impl Watch {
         let Some(sent) = sent else {
             return assert!(packet.reason.is_error(), "PUBREL for what is not under way: {packet:?}");
         };
-        // A client that takes smaller packets than before is told to forget what cannot be sent again.
-        let may_forget = sent.connection != connection && !self.connections[&connection].fits(&sent.delivery);
+        // A client that takes smaller packets than before, or may no longer receive the message, is told to forget what
+        // is not sent again.
+        let permitted = reference.permissions(session).may_receive(&sent.delivery.message.topic);
+        let fits = self.connections[&connection].fits(&sent.delivery);
+        let may_forget = sent.connection != connection && !(fits && permitted);
         assert!(sent.is_released || may_forget, "PUBREL before PUBREC: {sent:?}");
         sent.is_released = true;
         sent.connection = connection;

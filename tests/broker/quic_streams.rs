@@ -390,7 +390,7 @@ fn streams_for_topics_have_a_bound() {
     let mut publisher = Client::connect(&broker, connect());
     let mut streams: Vec<Client> = Vec::new();
     for number in 0..100_u8 {
-        publisher.publish(publish(&format!("{number}")));
+        publisher.publish(publish(number.to_string()));
         streams.push(topic_stream(&connection, 2 * number + 1));
         streams.last_mut().unwrap().receive_publish();
     }

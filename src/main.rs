@@ -54,7 +54,10 @@ fn serve(Config { runtime, log, auth, server, notes }: Config) -> ExitCode {
         info!("{note}");
     }
     info!("{}", auth.describe());
-    match runtime.block_on(server::run(server, auth)) {
+    let ended = runtime.block_on(server::run(server, auth));
+    // Whatever still runs, and be it a file that does not come to its end, ends with the process.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");

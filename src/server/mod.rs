@@ -321,9 +321,12 @@ fn listen(
 /// Ends all connections; returns when they have ended, or when the grace period is over.
 async fn end_connections(reception: &Reception, grace: Duration) {
     reception.around.shutdown.cancel();
-    reception.around.broker.shut_down().await;
     reception.endpoints.close();
-    if time::timeout(grace, reception.endpoints.wait()).await.is_err() {
+    let ended = async {
+        reception.around.broker.shut_down().await;
+        reception.endpoints.wait().await;
+    };
+    if time::timeout(grace, ended).await.is_err() {
         let open = reception.endpoints.len();
         warn!(open, "connections are still open after the grace period; dropping them");
     }

@@ -3,12 +3,13 @@
 #![allow(clippy::doc_markdown, reason = "the help is plain text: backticks would be seen")]
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, value_parser};
 
-use super::choices::{CertIdentity, ClientCert, Level, Overlapping, Policy, Strategy};
+use super::choices::{CertIdentity, ClientCert, Level, Overlapping, Policy, RateLimit, Strategy};
 use super::units::{ByteSize, TimeSpan, size, time, time_above_zero};
 use crate::broker::BrokerLimits;
 use crate::connection::ConnectionLimits;
@@ -264,6 +265,22 @@ pub(super) struct ConnectionArguments {
     #[arg(long, value_name = "CONNECTIONS", value_parser = at_least_one(u64::MAX),
           default_value_t = AcceptLimits::default().unfinished_per_address)]
     pub(super) max_handshakes_per_address: usize,
+    /// Take on at most so many connections in a second; those beyond are closed [default: any number]
+    #[arg(long, value_name = "CONNECTIONS")]
+    pub(super) max_connection_rate: Option<NonZeroU32>,
+    /// Take on at most so many connections in a second from one IPv4 address, or from one IPv6 network of 64 bits
+    /// [default: any number]
+    #[arg(long, value_name = "CONNECTIONS")]
+    pub(super) max_connection_rate_per_address: Option<NonZeroU32>,
+    /// Let a client publish at most so many messages in a second [default: any number]
+    #[arg(long, value_name = "MESSAGES")]
+    pub(super) max_message_rate: Option<NonZeroU32>,
+    /// Let a client send at most so many bytes in a second [default: any number]
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>)]
+    pub(super) max_byte_rate: Option<ByteSize>,
+    /// Where a client sends more than --max-message-rate or --max-byte-rate
+    #[arg(long, value_name = "POLICY", default_value = "delay")]
+    pub(super) rate_limit_policy: RateLimit,
     /// Close a connection whose handshakes are not done, or whose CONNECT has not come and been authenticated, within
     /// this time
     #[arg(long, value_name = "TIME", value_parser = time_above_zero,

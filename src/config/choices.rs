@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
+use crate::connection::RateLimitPolicy;
 use crate::transport::tls::{ClientCertificate, IdentitySource};
 
 macro_rules! choices {
@@ -75,6 +76,16 @@ choices! {
         /// the message that has just come
         DropNewest => Self::DropNewest,
         /// the message that has just come, and the client's connection
+        Disconnect => Self::Disconnect,
+    }
+}
+
+choices! {
+    /// What is done about a client that sends more than it may.
+    RateLimit for RateLimitPolicy {
+        /// let it wait: its connection is not read until the second has passed
+        Delay => Self::Delay,
+        /// disconnect it; MQTT 5.0 clients are told why
         Disconnect => Self::Disconnect,
     }
 }

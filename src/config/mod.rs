@@ -13,7 +13,7 @@ mod tls;
 mod units;
 
 use std::ffi::OsString;
-use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -91,6 +91,8 @@ impl Config {
                     connections_per_address: arguments.connections.max_connections_per_address,
                     unfinished: arguments.connections.max_handshakes,
                     unfinished_per_address: arguments.connections.max_handshakes_per_address,
+                    connection_rate: arguments.connections.max_connection_rate,
+                    connection_rate_per_address: arguments.connections.max_connection_rate_per_address,
                 },
                 ports_file: arguments.listeners.ports_file,
                 shutdown_grace: arguments.shutdown.shutdown_grace.0,
@@ -178,6 +180,11 @@ fn connection_limits(arguments: &Arguments) -> ConnectionLimits {
         receive_buffer: sockets.ep_recv_buf_size.0,
         user_properties: connections.max_user_properties,
         filters_per_packet: connections.max_filters_per_packet,
+        message_rate: connections.max_message_rate,
+        byte_rate: connections
+            .max_byte_rate
+            .and_then(|ByteSize(bytes)| NonZeroU64::new(u64::try_from(bytes).ok()?)),
+        rate_limit_policy: connections.rate_limit_policy.into(),
         write_timeout: connections.write_timeout.0,
         close_timeout: connections.close_timeout.0,
     }

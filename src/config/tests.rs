@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
+use crate::connection::RateLimitPolicy;
 use crate::transport::tls::{
     CertificateFiles, ClientCertificate, ClientSettings, IdentitySource, TlsSettings,
 };
@@ -345,6 +346,22 @@ fn each_bound_is_an_option() {
     let seconds = Duration::from_secs;
     check!("--max-connections 7", server.accept.connections = 7);
     check!("--max-connections-per-address 7", server.accept.connections_per_address = 7);
+    check!("--max-connection-rate 7", server.accept.connection_rate = NonZeroU32::new(7));
+    check!(
+        "--max-connection-rate-per-address 7",
+        server.accept.connection_rate_per_address = NonZeroU32::new(7)
+    );
+    check!("--max-message-rate 7", server.connection.message_rate = NonZeroU32::new(7));
+    check!("--max-byte-rate 7KiB", server.connection.byte_rate = NonZeroU64::new(7_168));
+    check!(
+        "--rate-limit-policy disconnect",
+        server.connection.rate_limit_policy = RateLimitPolicy::Disconnect
+    );
+    check("--rate-limit-policy delay", |_| {});
+    check_refused("--max-connection-rate 0", &["'0'", "--max-connection-rate"]);
+    check_refused("--max-message-rate 0", &["'0'", "--max-message-rate"]);
+    check_refused("--max-byte-rate 0", &["'0'", "--max-byte-rate", "at least 1"]);
+    check_refused("--rate-limit-policy no", &["'no'", "--rate-limit-policy", "delay, disconnect"]);
     check!("--max-handshakes 7", server.accept.unfinished = 7);
     check!("--max-handshakes-per-address 7", server.accept.unfinished_per_address = 7);
     check!("--connect-timeout 1m30s", server.connection.connect_timeout = seconds(90));

@@ -1,4 +1,4 @@
-//! How many connections there are, in all and from each address, and how many of them nobody knows yet.
+//! How many connections there are and come, in all and from each address, and how many of them nobody knows yet.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::AcceptLimits;
+use super::pace::Pace;
+use crate::clock::Instant;
 
 /// Counts connections against [`AcceptLimits`].
 #[derive(Debug)]
@@ -14,8 +16,9 @@ pub(super) struct Admission {
     present: Mutex<Present>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Present {
+    pace: Pace,
     all: Count,
     /// Clients choose their addresses: hashed with a key of this process.
     by_source: HashMap<Source, Count>,
@@ -31,7 +34,7 @@ struct Count {
 /// Those that are counted together: one IPv4 address, or the 64 bits of an IPv6 network, of which one host usually
 /// has all addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Source {
+pub(super) enum Source {
     V4(Ipv4Addr),
     V6([u16; 4]),
 }
@@ -43,6 +46,8 @@ pub(super) enum Full {
     Address,
     UnfinishedTotal,
     UnfinishedAddress,
+    RateTotal,
+    RateAddress,
 }
 
 /// The place of one connection; given back when dropped.
@@ -61,11 +66,17 @@ pub(super) struct Unfinished {
 
 impl Admission {
     pub(super) fn new(limits: AcceptLimits) -> Arc<Self> {
-        Arc::new(Self { limits, present: Mutex::default() })
+        let pace = Pace::new(limits.connection_rate, limits.connection_rate_per_address);
+        let present = Present { pace, all: Count::default(), by_source: HashMap::new() };
+        Arc::new(Self { limits, present: Mutex::new(present) })
     }
 
     /// Places for a connection from this address, if there are any.
-    pub(super) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<(Place, Unfinished), Full> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<(Place, Unfinished), Full> {
         let source = address.map(Source::of);
         let mut present = self.present();
         if present.all.connections >= self.limits.connections {
@@ -82,8 +93,14 @@ impl Admission {
             if count.unfinished >= self.limits.unfinished_per_address {
                 return Err(Full::UnfinishedAddress);
             }
-            let count = Count { connections: count.connections + 1, unfinished: count.unfinished + 1 };
-            present.by_source.insert(source, count);
+            // First by itself: it must not use up what may come in all.
+            present.pace.take_from(source, now)?;
+        }
+        present.pace.take(now)?;
+        if let Some(source) = source {
+            let count = present.by_source.entry(source).or_default();
+            count.connections += 1;
+            count.unfinished += 1;
         }
         present.all.connections += 1;
         present.all.unfinished += 1;
@@ -98,7 +115,7 @@ impl Admission {
 }
 
 impl Source {
-    fn of(address: IpAddr) -> Self {
+    pub(super) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address),
             IpAddr::V6(address) => {
@@ -149,11 +166,11 @@ mod tests {
     #[test]
     fn a_place_is_free_again_when_its_connection_ends() {
         let admission = admission(2, 2);
-        let first = admission.admit(Some(from("192.0.2.1"))).unwrap();
-        let _second = admission.admit(None).unwrap();
-        assert_eq!(admission.admit(Some(from("192.0.2.2"))).unwrap_err(), Full::Total);
+        let first = admission.admit(Some(from("192.0.2.1")), Instant::START).unwrap();
+        let _second = admission.admit(None, Instant::START).unwrap();
+        assert_eq!(admission.admit(Some(from("192.0.2.2")), Instant::START).unwrap_err(), Full::Total);
         drop(first);
-        assert!(admission.admit(Some(from("192.0.2.2"))).is_ok());
+        assert!(admission.admit(Some(from("192.0.2.2")), Instant::START).is_ok());
         assert!(admission.present().by_source.is_empty());
     }
 
@@ -162,24 +179,24 @@ mod tests {
         let limits = AcceptLimits { unfinished: 3, unfinished_per_address: 2, ..AcceptLimits::default() };
         let admission = Admission::new(limits);
         let (one, other) = (Some(from("192.0.2.1")), Some(from("192.0.2.2")));
-        let (_place, unfinished) = admission.admit(one).unwrap();
-        let _second = admission.admit(one).unwrap();
-        assert_eq!(admission.admit(one).unwrap_err(), Full::UnfinishedAddress);
-        let _third = admission.admit(other).unwrap();
-        assert_eq!(admission.admit(other).unwrap_err(), Full::UnfinishedTotal);
+        let (_place, unfinished) = admission.admit(one, Instant::START).unwrap();
+        let _second = admission.admit(one, Instant::START).unwrap();
+        assert_eq!(admission.admit(one, Instant::START).unwrap_err(), Full::UnfinishedAddress);
+        let _third = admission.admit(other, Instant::START).unwrap();
+        assert_eq!(admission.admit(other, Instant::START).unwrap_err(), Full::UnfinishedTotal);
         drop(unfinished);
-        let (place, unfinished) = admission.admit(one).unwrap();
+        let (place, unfinished) = admission.admit(one, Instant::START).unwrap();
         drop(place);
-        assert_eq!(admission.admit(one).unwrap_err(), Full::UnfinishedTotal);
+        assert_eq!(admission.admit(one, Instant::START).unwrap_err(), Full::UnfinishedTotal);
         drop(unfinished);
-        assert!(admission.admit(one).is_ok());
+        assert!(admission.admit(one, Instant::START).is_ok());
     }
 
     #[track_caller]
     fn counted_together(one: &str, other: &str) -> bool {
         let admission = admission(10, 1);
-        let _one = admission.admit(Some(from(one))).unwrap();
-        admission.admit(Some(from(other))).is_err_and(|full| full == Full::Address)
+        let _one = admission.admit(Some(from(one)), Instant::START).unwrap();
+        admission.admit(Some(from(other)), Instant::START).is_err_and(|full| full == Full::Address)
     }
 
     #[test]
@@ -194,7 +211,8 @@ mod tests {
     #[test]
     fn unix_sockets_count_only_in_all() {
         let admission = admission(2, 1);
-        let _places = [admission.admit(None).unwrap(), admission.admit(None).unwrap()];
-        assert_eq!(admission.admit(None).unwrap_err(), Full::Total);
+        let _places =
+            [admission.admit(None, Instant::START).unwrap(), admission.admit(None, Instant::START).unwrap()];
+        assert_eq!(admission.admit(None, Instant::START).unwrap_err(), Full::Total);
     }
 }

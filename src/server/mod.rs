@@ -4,6 +4,7 @@
 //! process, as they do in tests.
 
 mod admission;
+mod pace;
 mod ports_file;
 mod reception;
 mod signals;
@@ -14,6 +15,7 @@ mod visit;
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +69,7 @@ impl Default for ServerConfig {
     }
 }
 
-/// How many connections there may be at a time. Those beyond are closed without a word: which version of MQTT they
+/// How many connections there may be at a time, and how many may come. Those beyond are closed without a word: which version of MQTT they
 /// speak is not known yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptLimits {
@@ -79,6 +81,10 @@ pub struct AcceptLimits {
     pub unfinished: usize,
     /// Of those from one address, the ones whose client has not been let in yet.
     pub unfinished_per_address: usize,
+    /// Connections that may come in a second, and at once; `None`: any number.
+    pub connection_rate: Option<NonZeroU32>,
+    /// Those of them that may come from one address; `None`: any number.
+    pub connection_rate_per_address: Option<NonZeroU32>,
 }
 
 impl Default for AcceptLimits {
@@ -89,6 +95,8 @@ impl Default for AcceptLimits {
             connections_per_address: 50_000,
             unfinished: 20_000,
             unfinished_per_address: 10_000,
+            connection_rate: None,
+            connection_rate_per_address: None,
         }
     }
 }

@@ -55,7 +55,8 @@ impl Reception {
 
     fn take_on(&self, accepted: Accepted) {
         let peer = accepted.peer();
-        let places = match self.admission.admit(peer.address.map(|address| address.ip())) {
+        let now = self.around.clock.now();
+        let places = match self.admission.admit(peer.address.map(|address| address.ip()), now) {
             Ok(places) => places,
             Err(full) => return self.turn_away(full, peer),
         };
@@ -91,6 +92,10 @@ impl Reception {
                 &counters.connections_refused_unfinished_address,
                 "there are too many from its address that are not let in yet",
             ),
+            Full::RateTotal => (&counters.connections_refused_rate_total, "too many come"),
+            Full::RateAddress => {
+                (&counters.connections_refused_rate_address, "too many come from its address")
+            }
         };
         let refused = counter.increment();
         // A flood of connections must not become a flood of lines.

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::debug;
 
+use super::intake::Intake;
 use super::{Endpoint, Stage};
 use crate::actor::handle::Letter;
 use crate::auth::{Attempt, Authenticator, Origin, Refusal};
@@ -93,6 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             ?identity, "the client is let in");
         self.stage = Stage::Attached;
         self.attached = true;
+        self.intake = Intake::new(&self.around.limits, now);
         self.mailbox.batch_sent();
         let attach = Box::new(Attach { connection: self.id, connect, identity });
         self.outbox.send(Letter::Attach(attach, Arc::clone(&self.mailbox)), &self.around.broker);

@@ -7,9 +7,14 @@
 //! Where to start reading: `mqtt` for the words of the wire, `connection` for one connection's protocol, `broker`
 //! for sessions and routing, `actor` for the tasks that drive them. `docs/architecture.md` is the map.
 
+// The core: clippy.toml lists what it must not use, and why.
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod broker;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod clock;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod connection;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod mqtt;
 
 #[cfg(feature = "server")]

@@ -27,11 +27,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
 /// Lines that a file may have without a reason.
 const LENGTH: usize = 700;
 
-/// Files that are longer, and why they are not two.
-const LONG_FILES: &[(&str, &str)] = &[(
-    "tests/support/packet.rs",
-    "every packet of the tests' own encoder and decoder, one beside the other",
-)];
+/// Files that are longer, and why they are not two: `("src/…", "reason")`.
+const LONG_FILES: &[(&str, &str)] = &[];
 
 #[test]
 fn modules_import_only_what_their_level_allows() {
@@ -132,8 +129,9 @@ fn statements_of_the_standard_are_cited_in_one_form() {
         line.split("[MQTT").skip(1).find_map(|rest| {
             // A bracket is escaped where rustdoc would take it for a link.
             let id = rest.split(']').next()?.trim_end_matches('\\');
-            // Words in brackets, as in a link of the documentation, are not citations.
-            let cites = id.starts_with(['-', '3', '5']);
+            // Words in brackets, and texts that are made into citations, are not meant.
+            let numbers = id.trim_start_matches(['3', '5']);
+            let cites = numbers.contains(|letter: char| letter.is_ascii_digit()) && !id.contains([' ', '"']);
             (cites && !is_statement(id)).then(|| format!("[MQTT{id}] is not of the form [MQTT-3.1.4-3]"))
         })
     });
@@ -158,6 +156,42 @@ fn the_form_of_a_citation_is_known() {
     for wrong in ["-3.1.4", "3.1.4-3", "-3.1.4-", "-3.1.x-1", "", "-"] {
         assert!(!is_statement(wrong), "{wrong}");
     }
+}
+
+#[test]
+fn the_readme_lists_the_options_there_are() {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let (help, readme) = (read("src/config/help.txt"), read("README.md"));
+    let rows = readme.lines().filter(|line| line.starts_with("| `--"));
+    let listed: BTreeSet<&str> = rows.flat_map(|row| options_in(row.split('|').nth(1).unwrap())).collect();
+    let there: BTreeSet<&str> =
+        help.lines().filter(|line| line.trim_start().starts_with('-')).flat_map(options_in).collect();
+    assert!(there.contains("--tcp-port"), "the help is read wrongly");
+    assert_eq!(listed, there);
+}
+
+/// The long options that are named in a line.
+fn options_in(line: &str) -> impl Iterator<Item = &str> {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+    line.split(move |letter| !is_part(letter)).filter(|word| word.starts_with("--"))
+}
+
+#[test]
+fn links_between_files_lead_somewhere() {
+    let mut wrong = Vec::new();
+    for file in files("", &["md"]) {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(&file.path);
+        let directory = directory.parent().unwrap();
+        for (number, line) in file.lines() {
+            for target in line.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+                let path = target.split('#').next().unwrap();
+                if !target.contains("://") && !path.is_empty() && !directory.join(path).exists() {
+                    wrong.push(format!("{}:{number}: {target} is not there", file.path));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// A file of the project.

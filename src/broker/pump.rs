@@ -6,10 +6,10 @@ use super::retained::{Position, RetainedStore, Step};
 use super::session::Replay;
 use super::session::inflight::Resend;
 use super::session::queue::{Leaving, Offer};
-use super::{Broker, ConnectionId, SessionKey, ToClient};
+use super::{Broker, ConnectionId, SessionKey};
 use crate::clock::Instant;
-use crate::mqtt::packet::{Acknowledgement, AcknowledgementKind};
-use crate::mqtt::{ClientId, QoS, ReasonCode};
+use crate::mqtt::packet::AcknowledgementKind;
+use crate::mqtt::{ClientId, PacketId, QoS, ReasonCode};
 
 /// Candidates that a search for retained messages looks at before it lets others have a turn.
 const SEARCH_STEPS: usize = 1_000;
@@ -62,10 +62,15 @@ impl Broker {
                     let identifiers = delivery.identifiers.as_deref().unwrap_or_default();
                     if !fits(attachment, &delivery.message, delivery.qos, identifiers) {
                         // The client takes smaller packets than on the connection before.
-                        let id = delivery.packet_id;
                         self.counters.dropped_packet_too_large += 1;
                         session.dropped += 1;
-                        if let Some(id) = id {
+                        let Some(id) = delivery.packet_id else { continue };
+                        if delivery.qos == QoS::ExactlyOnce {
+                            // It may have been received: before its identifier can stand for another message, the
+                            // client has to forget it.
+                            let _ = session.inflight.pubrec(id, true);
+                            self.release(key, id);
+                        } else {
                             session.inflight.forget(id);
                         }
                         continue;
@@ -77,17 +82,15 @@ impl Broker {
                     self.counters.deliveries += 1;
                 }
                 Some(Resend::Release(packet_id)) => {
-                    let again = Acknowledgement {
-                        kind: AcknowledgementKind::PubRel,
-                        packet_id,
-                        reason: ReasonCode::Success,
-                        details: None,
-                    };
-                    self.send(key, ToClient::Acknowledge(again));
+                    self.release(key, packet_id);
                 }
                 None => return,
             }
         }
+    }
+
+    fn release(&mut self, key: SessionKey, packet_id: PacketId) {
+        self.acknowledge(key, AcknowledgementKind::PubRel, packet_id, ReasonCode::Success);
     }
 
     fn drain_queue(&mut self, key: SessionKey, now: Instant) {

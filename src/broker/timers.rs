@@ -14,7 +14,7 @@ pub(super) enum Timer {
     WillDelay(SessionKey),
 }
 
-/// Names a timer that was set, so that it can be cancelled.
+/// Names a timer that was set, so that it can be cancelled. Sessions keep it in a box: most have none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TimerKey {
     at: Instant,
@@ -29,16 +29,20 @@ pub(super) struct TimerQueue {
 }
 
 impl TimerQueue {
-    pub(super) fn set(&mut self, at: Instant, timer: Timer) -> TimerKey {
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "a session that waits for nothing keeps one word for it"
+    )]
+    pub(super) fn set(&mut self, at: Instant, timer: Timer) -> Box<TimerKey> {
         let key = TimerKey { at, number: self.next };
         self.next += 1;
         self.timers.insert(key, timer);
-        key
+        Box::new(key)
     }
 
-    pub(super) fn cancel(&mut self, key: Option<TimerKey>) {
+    pub(super) fn cancel(&mut self, key: Option<Box<TimerKey>>) {
         if let Some(key) = key {
-            self.timers.remove(&key);
+            self.timers.remove(&*key);
         }
     }
 

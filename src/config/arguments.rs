@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, value_parser};
@@ -14,6 +15,7 @@ use super::units::{ByteSize, TimeSpan, size, time, time_above_zero};
 use crate::broker::BrokerLimits;
 use crate::connection::ConnectionLimits;
 use crate::server::{AcceptLimits, ServerConfig};
+use crate::transport::websocket::{Origin, RequestPath};
 
 /// Which broker this is: `0.1.0 (commit abc1234)`.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("MQTT_BROKER_COMMIT"), ")");
@@ -91,12 +93,19 @@ pub(super) struct ListenerArguments {
     /// Listen for MQTT over TLS on this port; 0 takes a free one; may be given several times
     #[arg(long, value_name = "PORT", action = ArgAction::Append)]
     pub(super) tls_port: Vec<u16>,
-    /// Listen for MQTT over WebSocket on this port; not in this build yet
-    #[arg(long, value_name = "PORT")]
-    pub(super) ws_port: Option<u16>,
-    /// Listen for MQTT over WebSocket over TLS on this port; not in this build yet
-    #[arg(long, value_name = "PORT")]
-    pub(super) ws_tls_port: Option<u16>,
+    /// Listen for MQTT over WebSocket on this port; 0 takes a free one; may be given several times
+    #[arg(long, value_name = "PORT", action = ArgAction::Append)]
+    pub(super) ws_port: Vec<u16>,
+    /// Listen for MQTT over WebSocket over TLS on this port; 0 takes a free one; may be given several times
+    #[arg(long, value_name = "PORT", action = ArgAction::Append)]
+    pub(super) ws_tls_port: Vec<u16>,
+    /// Serve WebSocket at this path; may be given several times [default: /mqtt and /]
+    #[arg(long, value_name = "PATH", action = ArgAction::Append, value_parser = RequestPath::from_str)]
+    pub(super) ws_path: Vec<RequestPath>,
+    /// Let only pages of this origin, such as https://example.org, connect with a browser over WebSocket; may be given
+    /// several times [default: pages of all origins]
+    #[arg(long, value_name = "ORIGIN", action = ArgAction::Append, value_parser = Origin::from_str)]
+    pub(super) ws_origin: Vec<Origin>,
     /// Listen for MQTT over QUIC on this port; not in this build yet
     #[arg(long, value_name = "PORT")]
     pub(super) quic_port: Option<u16>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::arguments::{ListenerArguments, SocketArguments};
 use super::units::ByteSize;
-use crate::transport::{ListenerConfig, SocketOptions};
+use crate::transport::{ListenerConfig, SocketOptions, WebSocketOptions};
 
 /// The port for MQTT that IANA has assigned.
 const DEFAULT_PORT: u16 = 1883;
@@ -39,23 +39,57 @@ pub(super) fn listeners(
     if unix.len() > 0 {
         return Err("--unix-socket: this system has no Unix sockets".to_owned());
     }
-    let tcp_ports = match (&*arguments.tcp_port, &*arguments.tls_port, &arguments.unix_socket) {
-        ([], [], None) => &[DEFAULT_PORT],
-        ([], [], Some(_)) if !arguments.bind.is_empty() => {
+    let ListenerArguments { tcp_port, tls_port, ws_port, ws_tls_port, bind, .. } = arguments;
+    let has_port = [tcp_port, tls_port, ws_port, ws_tls_port].into_iter().any(|ports| !ports.is_empty());
+    let tcp_ports = match &arguments.unix_socket {
+        None if !has_port => &[DEFAULT_PORT],
+        Some(_) if !has_port && !bind.is_empty() => {
             return Err(
-                "--bind names addresses but no option names a port: expected --tcp-port or --tls-port"
+                "--bind names addresses but no option names a port: expected --tcp-port, --tls-port, \
+                        --ws-port or --ws-tls-port"
                     .to_owned(),
             );
         }
-        (ports, _, _) => ports,
+        Some(_) | None => &**tcp_port,
     };
-    let tcp = sockets(tcp_ports, &arguments.bind, ipv6)
-        .into_iter()
-        .map(|address| ListenerConfig::Tcp { address, socket: socket.clone() });
-    let tls = sockets(&arguments.tls_port, &arguments.bind, ipv6)
-        .into_iter()
-        .map(|address| ListenerConfig::Tls { address, socket: socket.clone() });
-    Ok(tcp.chain(tls).chain(unix).collect())
+    let options = websocket_options(arguments)?;
+    let on = |ports: &[u16], config: &dyn Fn(SocketAddr) -> ListenerConfig| {
+        sockets(ports, bind, ipv6).into_iter().map(config).collect::<Vec<_>>()
+    };
+    let socket = || socket.clone();
+    let mut listeners = on(tcp_ports, &|address| ListenerConfig::Tcp { address, socket: socket() });
+    listeners.extend(on(tls_port, &|address| ListenerConfig::Tls { address, socket: socket() }));
+    listeners.extend(on(ws_port, &|address| ListenerConfig::WebSocket {
+        address,
+        socket: socket(),
+        options: options.clone(),
+    }));
+    listeners.extend(on(ws_tls_port, &|address| ListenerConfig::WebSocketTls {
+        address,
+        socket: socket(),
+        options: options.clone(),
+    }));
+    listeners.extend(unix);
+    Ok(listeners)
+}
+
+/// Which requests are taken, where there is a listener for them.
+fn websocket_options(arguments: &ListenerArguments) -> Result<WebSocketOptions, String> {
+    let ListenerArguments { ws_port, ws_tls_port, ws_path, ws_origin, .. } = arguments;
+    if ws_port.is_empty() && ws_tls_port.is_empty() {
+        for (option, given) in [("--ws-path", !ws_path.is_empty()), ("--ws-origin", !ws_origin.is_empty())] {
+            if given {
+                return Err(format!(
+                    "{option} is about WebSocket, for which there is no listener: expected --ws-port or --ws-tls-port"
+                ));
+            }
+        }
+    }
+    let mut options = WebSocketOptions { origins: ws_origin.clone(), ..WebSocketOptions::default() };
+    if !ws_path.is_empty() {
+        options.paths.clone_from(ws_path);
+    }
+    Ok(options)
 }
 
 /// Each port on each address.
@@ -83,17 +117,10 @@ fn addresses(bind: &[IpAddr], ipv6: Ipv6) -> Vec<IpAddr> {
 }
 
 fn refuse_what_is_not_built(arguments: &ListenerArguments) -> Result<(), String> {
-    let ListenerArguments { ws_port, ws_tls_port, quic_port, .. } = arguments;
-    for (option, given, transport) in [
-        ("--ws-port", ws_port.is_some(), "WebSocket"),
-        ("--ws-tls-port", ws_tls_port.is_some(), "WebSocket over TLS"),
-        ("--quic-port", quic_port.is_some(), "QUIC"),
-    ] {
-        if given {
-            return Err(format!(
-                "{option} cannot be used: this build does not have {transport} yet, expected --tcp-port, --tls-port or --unix-socket"
-            ));
-        }
+    if arguments.quic_port.is_some() {
+        return Err("--quic-port cannot be used: this build does not have QUIC yet, expected --tcp-port, --tls-port, \
+                    --ws-port, --ws-tls-port or --unix-socket"
+            .to_owned());
     }
     Ok(())
 }

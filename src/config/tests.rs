@@ -8,7 +8,7 @@ use crate::connection::RateLimitPolicy;
 use crate::transport::tls::{
     CertificateFiles, ClientCertificate, ClientSettings, IdentitySource, TlsSettings,
 };
-use crate::transport::{ListenerConfig, SocketOptions};
+use crate::transport::{ListenerConfig, SocketOptions, WebSocketOptions};
 
 fn parse_on(ipv6: Ipv6, line: &str) -> Result<Config, clap::Error> {
     Config::on_host(["mqtt-broker"].into_iter().chain(line.split_whitespace()), ipv6)
@@ -54,9 +54,27 @@ fn tcp(address: &str) -> ListenerConfig {
     ListenerConfig::Tcp { address: address.parse().unwrap(), socket: SocketOptions::default() }
 }
 
+fn websocket_options(paths: &[&str], origins: &[&str]) -> WebSocketOptions {
+    WebSocketOptions {
+        paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
+        origins: origins.iter().map(|origin| origin.parse().unwrap()).collect(),
+    }
+}
+
+fn websocket(address: &str, options: &WebSocketOptions) -> ListenerConfig {
+    ListenerConfig::WebSocket {
+        address: address.parse().unwrap(),
+        socket: SocketOptions::default(),
+        options: options.clone(),
+    }
+}
+
 fn sockets(config: &mut Config) -> impl Iterator<Item = &mut SocketOptions> {
     config.server.listeners.iter_mut().filter_map(|listener| match listener {
-        ListenerConfig::Tcp { socket, .. } | ListenerConfig::Tls { socket, .. } => Some(socket),
+        ListenerConfig::Tcp { socket, .. }
+        | ListenerConfig::Tls { socket, .. }
+        | ListenerConfig::WebSocket { socket, .. }
+        | ListenerConfig::WebSocketTls { socket, .. } => Some(socket),
         ListenerConfig::Unix { .. } => None,
     })
 }
@@ -142,6 +160,39 @@ fn listeners_follow_from_ports_addresses_and_paths() {
 }
 
 #[test]
+fn websocket_listeners_have_ports_paths_and_origins() {
+    let usual = websocket_options(&["/mqtt", "/"], &[]);
+    let other = websocket_options(&["/a", "/b"], &["https://a.example", "null"]);
+    for (line, listeners) in [
+        ("--ws-port 80", vec![websocket("0.0.0.0:80", &usual), websocket("[::]:80", &usual)]),
+        (
+            "--bind ::1 --ws-port 0 --ws-port 81 --tcp-port 1",
+            vec![tcp("[::1]:1"), websocket("[::1]:0", &usual), websocket("[::1]:81", &usual)],
+        ),
+        (
+            "--bind ::1 --ws-port 80 --ws-path /a --ws-path /b --ws-origin https://a.example --ws-origin null",
+            vec![websocket("[::1]:80", &other)],
+        ),
+    ] {
+        check!(line, server.listeners = listeners);
+    }
+    let config = parsed("--bind ::1 --ws-tls-port 443 --ws-path /a --server-crt a --server-key b");
+    let [ListenerConfig::WebSocketTls { address, options, .. }] = &config.server.listeners[..] else {
+        panic!("{:?}", config.server.listeners)
+    };
+    assert_eq!((*address, options), ("[::1]:443".parse().unwrap(), &websocket_options(&["/a"], &[])));
+    assert!(config.server.tls.is_some());
+    check_refused("--ws-tls-port 443", &["--ws-tls-port", "expected --server-crt and --server-key"]);
+    check_refused("--ws-port 80 --ws-path mqtt", &["'mqtt'", "--ws-path", "such as /mqtt"]);
+    check_refused(
+        "--ws-port 80 --ws-origin a.example",
+        &["'a.example'", "--ws-origin", "https://example.org"],
+    );
+    check_refused("--ws-path /a", &["--ws-path", "expected --ws-port"]);
+    check_refused("--tcp-port 1 --ws-origin https://a.example", &["--ws-origin", "expected --ws-port"]);
+}
+
+#[test]
 fn a_host_without_ipv6_is_served_on_ipv4_unless_asked_otherwise() {
     let config = parse_on(Ipv6::Absent, "").unwrap();
     assert_eq!(config.server.listeners, [tcp("0.0.0.0:1883")]);
@@ -153,15 +204,10 @@ fn a_host_without_ipv6_is_served_on_ipv4_unless_asked_otherwise() {
 
 #[test]
 fn transports_that_are_not_built_are_refused_in_a_sentence() {
-    for (option, value, transport) in [
-        ("--ws-port", "80", "WebSocket"),
-        ("--ws-tls-port", "443", "WebSocket over TLS"),
-        ("--quic-port", "14567", "QUIC"),
-    ] {
-        let sentence =
-            format!("{option} cannot be used: this build does not have {transport} yet, expected --tcp-port");
-        check_refused(&format!("{option} {value}"), &[&sentence]);
-    }
+    check_refused(
+        "--quic-port 14567",
+        &["--quic-port cannot be used: this build does not have QUIC yet, expected --tcp-port"],
+    );
     check_refused("--ws-port x", &["'x'", "--ws-port"]);
 }
 

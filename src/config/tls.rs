@@ -25,18 +25,20 @@ pub(super) fn tls_settings(
         return Err("--client-crl revokes what no authority has issued: expected --client-ca".to_owned());
     }
     let is_needed = listeners.iter().any(|listener| match listener {
-        ListenerConfig::Tls { .. } => true,
-        ListenerConfig::Tcp { .. } | ListenerConfig::Unix { .. } => false,
+        ListenerConfig::Tls { .. } | ListenerConfig::WebSocketTls { .. } => true,
+        ListenerConfig::Tcp { .. } | ListenerConfig::WebSocket { .. } | ListenerConfig::Unix { .. } => false,
     });
     if !is_needed {
         if !server_crt.is_empty() || !client_ca.is_empty() {
-            notes.push("the certificates are of no use: no listener has TLS (--tls-port)".to_owned());
+            notes.push(
+                "the certificates are of no use: no listener has TLS (--tls-port, --ws-tls-port)".to_owned(),
+            );
         }
         return Ok(None);
     }
     if server_crt.is_empty() {
         return Err(
-            "--tls-port needs a certificate and its private key: expected --server-crt and --server-key"
+            "--tls-port and --ws-tls-port need a certificate and its private key: expected --server-crt and --server-key"
                 .to_owned(),
         );
     }

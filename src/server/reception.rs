@@ -63,6 +63,8 @@ impl Reception {
         match accepted {
             Accepted::Tcp(stream, peer) => self.start(stream, peer, Plain, places),
             Accepted::Tls(stream, peer, layer) => self.start(stream, peer, layer, places),
+            Accepted::WebSocket(stream, peer, upgrade) => self.start(stream, peer, upgrade, places),
+            Accepted::WebSocketTls(stream, peer, layers) => self.start(stream, peer, layers, places),
             Accepted::Unix(stream, peer) => self.start(stream, peer, Plain, places),
         }
     }

@@ -21,6 +21,7 @@ pub(super) struct Visit<T> {
     _place: Place,
 }
 
+#[expect(clippy::large_enum_variant, reason = "it is the larger one nearly all the time")]
 enum Stage<T> {
     /// The handshakes. In a box, so that what they need is given back when they are done.
     Opening(Pin<Box<dyn Future<Output = Option<Endpoint<T>>> + Send>>),

@@ -5,6 +5,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Peer;
+use super::websocket::UpgradeError;
 
 /// One layer between the socket and MQTT: TLS, the upgrade to WebSocket, a header that names the real peer.
 ///
@@ -28,6 +29,9 @@ pub enum HandshakeError {
     /// TLS.
     #[error("TLS: {0}")]
     Tls(#[source] io::Error),
+    /// The upgrade to WebSocket.
+    #[error("WebSocket: {0}")]
+    WebSocket(#[source] UpgradeError),
 }
 
 /// Nothing: MQTT is spoken on the stream as it is.

@@ -10,7 +10,8 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::tls::{Application, Tls, TlsLayer};
 use super::unix::OwnedUnixListener;
-use super::{ListenerConfig, Peer, SocketOptions, Transport, tcp};
+use super::websocket::Upgrade;
+use super::{ListenerConfig, Peer, SocketOptions, Then, Transport, tcp};
 
 /// Somewhere connections come from.
 #[derive(Debug)]
@@ -31,6 +32,24 @@ pub enum Listener {
         /// What its connections open.
         layer: TlsLayer,
     },
+    /// WebSocket over TCP.
+    WebSocket {
+        /// The listener itself.
+        listener: TcpListener,
+        /// How its connections are set up.
+        socket: SocketOptions,
+        /// What its connections begin with.
+        upgrade: Upgrade,
+    },
+    /// WebSocket over TLS over TCP.
+    WebSocketTls {
+        /// The listener itself.
+        listener: TcpListener,
+        /// How its connections are set up.
+        socket: SocketOptions,
+        /// What its connections open, and begin with then.
+        layers: Then<TlsLayer, Upgrade>,
+    },
     /// A Unix stream socket.
     Unix(OwnedUnixListener),
 }
@@ -43,6 +62,10 @@ pub enum Accepted {
     Tcp(TcpStream, Peer),
     /// TLS over TCP.
     Tls(TcpStream, Peer, TlsLayer),
+    /// WebSocket over TCP.
+    WebSocket(TcpStream, Peer, Upgrade),
+    /// WebSocket over TLS over TCP.
+    WebSocketTls(TcpStream, Peer, Then<TlsLayer, Upgrade>),
     /// A Unix stream socket.
     Unix(UnixStream, Peer),
 }
@@ -56,6 +79,10 @@ pub enum BoundAddress {
     Tcp(SocketAddr),
     /// TLS over TCP.
     Tls(SocketAddr),
+    /// WebSocket over TCP.
+    WebSocket(SocketAddr),
+    /// WebSocket over TLS over TCP.
+    WebSocketTls(SocketAddr),
     /// A Unix stream socket.
     Unix(PathBuf),
 }
@@ -76,6 +103,16 @@ impl Listener {
                 listener: tcp::bind(*address, socket)?,
                 socket: socket.clone(),
             }),
+            ListenerConfig::WebSocket { address, socket, options } => Ok(Self::WebSocket {
+                upgrade: Upgrade::new(options.clone()),
+                listener: tcp::bind(*address, socket)?,
+                socket: socket.clone(),
+            }),
+            ListenerConfig::WebSocketTls { address, socket, options } => Ok(Self::WebSocketTls {
+                layers: Then(layer(Application::Http)?, Upgrade::new(options.clone())),
+                listener: tcp::bind(*address, socket)?,
+                socket: socket.clone(),
+            }),
             ListenerConfig::Unix { path } => OwnedUnixListener::bind(path).map(Self::Unix),
         }
     }
@@ -85,6 +122,8 @@ impl Listener {
         match self {
             Self::Tcp { listener, .. } => listener.local_addr().map(BoundAddress::Tcp),
             Self::Tls { listener, .. } => listener.local_addr().map(BoundAddress::Tls),
+            Self::WebSocket { listener, .. } => listener.local_addr().map(BoundAddress::WebSocket),
+            Self::WebSocketTls { listener, .. } => listener.local_addr().map(BoundAddress::WebSocketTls),
             Self::Unix(listener) => Ok(BoundAddress::Unix(listener.path().to_owned())),
         }
     }
@@ -100,6 +139,22 @@ impl Listener {
                 let (stream, address) = tcp::accept(listener, socket).await?;
                 Ok(Accepted::Tls(stream, Peer::new(Transport::Tls, Some(address)), layer.clone()))
             }
+            Self::WebSocket { listener, socket, upgrade } => {
+                let (stream, address) = tcp::accept(listener, socket).await?;
+                Ok(Accepted::WebSocket(
+                    stream,
+                    Peer::new(Transport::WebSocket, Some(address)),
+                    upgrade.clone(),
+                ))
+            }
+            Self::WebSocketTls { listener, socket, layers } => {
+                let (stream, address) = tcp::accept(listener, socket).await?;
+                Ok(Accepted::WebSocketTls(
+                    stream,
+                    Peer::new(Transport::WebSocketTls, Some(address)),
+                    layers.clone(),
+                ))
+            }
             Self::Unix(listener) => {
                 let stream = listener.accept().await?;
                 Ok(Accepted::Unix(stream, Peer::new(Transport::Unix, None)))
@@ -112,7 +167,11 @@ impl Accepted {
     /// The other end, as far as it is known before the handshake.
     pub fn peer(&self) -> &Peer {
         match self {
-            Self::Tcp(_, peer) | Self::Tls(_, peer, _) | Self::Unix(_, peer) => peer,
+            Self::Tcp(_, peer)
+            | Self::Tls(_, peer, _)
+            | Self::WebSocket(_, peer, _)
+            | Self::WebSocketTls(_, peer, _)
+            | Self::Unix(_, peer) => peer,
         }
     }
 }
@@ -122,6 +181,8 @@ impl fmt::Display for BoundAddress {
         match self {
             Self::Tcp(address) => write!(f, "tcp {address}"),
             Self::Tls(address) => write!(f, "tls {address}"),
+            Self::WebSocket(address) => write!(f, "ws {address}"),
+            Self::WebSocketTls(address) => write!(f, "wss {address}"),
             Self::Unix(path) => write!(f, "unix {}", path.display()),
         }
     }

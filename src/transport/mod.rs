@@ -5,6 +5,7 @@ mod listener;
 mod tcp;
 pub mod tls;
 mod unix;
+pub mod websocket;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub use handshake::{Handshake, HandshakeError, Plain, Then};
 pub use listener::{Accepted, BoundAddress, Listener};
 pub use unix::OwnedUnixListener;
+pub use websocket::WebSocketOptions;
 
 /// Connections that the system may hold ready until they are accepted.
 const BACKLOG: i32 = 1_024;
@@ -35,6 +37,24 @@ pub enum ListenerConfig {
         address: SocketAddr,
         /// How its sockets are set up.
         socket: SocketOptions,
+    },
+    /// WebSocket over TCP.
+    WebSocket {
+        /// Address and port; port 0 takes a free one.
+        address: SocketAddr,
+        /// How its sockets are set up.
+        socket: SocketOptions,
+        /// Which requests are taken.
+        options: WebSocketOptions,
+    },
+    /// WebSocket over TLS over TCP.
+    WebSocketTls {
+        /// Address and port; port 0 takes a free one.
+        address: SocketAddr,
+        /// How its sockets are set up.
+        socket: SocketOptions,
+        /// Which requests are taken.
+        options: WebSocketOptions,
     },
     /// A Unix stream socket.
     Unix {
@@ -69,6 +89,8 @@ impl fmt::Display for ListenerConfig {
         match self {
             Self::Tcp { address, .. } => write!(f, "tcp {address}"),
             Self::Tls { address, .. } => write!(f, "tls {address}"),
+            Self::WebSocket { address, .. } => write!(f, "ws {address}"),
+            Self::WebSocketTls { address, .. } => write!(f, "wss {address}"),
             Self::Unix { path } => write!(f, "unix {}", path.display()),
         }
     }
@@ -101,6 +123,10 @@ pub enum Transport {
     Tcp,
     /// TLS over TCP.
     Tls,
+    /// WebSocket over TCP.
+    WebSocket,
+    /// WebSocket over TLS over TCP.
+    WebSocketTls,
     /// A Unix stream socket.
     Unix,
 }
@@ -110,6 +136,8 @@ impl fmt::Display for Peer {
         let transport = match self.transport {
             Transport::Tcp => "tcp",
             Transport::Tls => "tls",
+            Transport::WebSocket => "ws",
+            Transport::WebSocketTls => "wss",
             Transport::Unix => "unix",
         };
         match self.address {

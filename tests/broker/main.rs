@@ -42,4 +42,5 @@ mod tls;
 mod topic_alias;
 mod transports;
 mod unsubscribe;
+mod websocket;
 mod will;

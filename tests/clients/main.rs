@@ -18,6 +18,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod browser;
+mod certificates;
 mod mosquitto;
 mod mqttjs;
 mod paho;
@@ -39,19 +41,73 @@ struct Client {
     versions: &'static [Version],
     /// What is missing to run it, if anything.
     missing: fn() -> Option<String>,
-    /// Plays a scenario with the broker at this port of 127.0.0.1, and returns what was seen, line by line.
-    play: fn(Scenario, Version, u16) -> Vec<String>,
+    door: Door,
+    /// Plays a scenario with the broker, and returns what was seen, line by line.
+    play: Play,
 }
 
-const CLIENTS: [Client; 4] = [
-    Client { name: "mosquitto", versions: &Version::ALL, missing: mosquitto::missing, play: mosquitto::play },
-    Client { name: "paho", versions: &Version::ALL, missing: paho::missing, play: paho::play },
-    Client { name: "mqttjs", versions: &Version::ALL, missing: mqttjs::missing, play: mqttjs::play },
+/// How it is told where the broker is.
+#[derive(Debug, Clone, Copy)]
+enum Play {
+    /// By the port on 127.0.0.1.
+    AtPort(fn(Scenario, Version, u16) -> Vec<String>),
+    /// By a URL.
+    AtUrl(fn(Scenario, Version, &str) -> Vec<String>),
+}
+
+/// By which way it comes in.
+#[derive(Debug, Clone, Copy)]
+enum Door {
+    Tcp,
+    WebSocket,
+    WebSocketTls,
+}
+
+impl Door {
+    /// The broker's options for it, besides TCP, which is always there.
+    const fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Tcp => &[],
+            Self::WebSocket => &["--ws-port=0"],
+            Self::WebSocketTls => &[
+                "--ws-tls-port=0",
+                concat!("--server-crt=", env!("CARGO_MANIFEST_DIR"), "/certs/server.crt"),
+                concat!("--server-key=", env!("CARGO_MANIFEST_DIR"), "/certs/server.key"),
+            ],
+        }
+    }
+
+    const fn scheme(self) -> &'static str {
+        match self {
+            Self::Tcp => "mqtt",
+            Self::WebSocket => "ws",
+            Self::WebSocketTls => "wss",
+        }
+    }
+}
+
+/// A client that comes in over TCP.
+const fn client(name: &'static str, missing: fn() -> Option<String>, play: Play) -> Client {
+    Client { name, versions: &Version::ALL, missing, door: Door::Tcp, play }
+}
+
+const MQTTJS: Client = client("mqttjs", mqttjs::missing, Play::AtUrl(mqttjs::play));
+
+/// A browser takes long to start, and what is version-specific is seen in node.
+const BROWSER: Client =
+    Client { versions: &[Version::V5], ..client("browser", browser::missing, Play::AtUrl(browser::play)) };
+
+const CLIENTS: [Client; 8] = [
+    client("mosquitto", mosquitto::missing, Play::AtPort(mosquitto::play)),
+    client("paho", paho::missing, Play::AtPort(paho::play)),
+    MQTTJS,
+    Client { name: "mqttjs-ws", door: Door::WebSocket, ..MQTTJS },
+    Client { name: "mqttjs-wss", door: Door::WebSocketTls, ..MQTTJS },
+    Client { name: "browser-ws", door: Door::WebSocket, ..BROWSER },
+    Client { name: "browser-wss", door: Door::WebSocketTls, ..BROWSER },
     Client {
-        name: "rumqttc",
         versions: &[Version::V311, Version::V5],
-        missing: || None,
-        play: rumqttc::play,
+        ..client("rumqttc", || None, Play::AtPort(rumqttc::play))
     },
 ];
 
@@ -64,21 +120,45 @@ fn main() -> ExitCode {
         for version in client.versions.iter().copied() {
             for scenario in Scenario::of(version) {
                 let name = format!("{}::{}::{}", client.name, version_name(version), scenario.name());
-                let missing = missing.clone();
-                trials.push(Trial::ignorable_test(name, move || match missing {
-                    Some(reason) if required => Err(reason.into()),
-                    Some(reason) => Ok(Completion::ignored_with(reason)),
-                    None => {
-                        let broker = Broker::start(&[]);
-                        let seen = (client.play)(scenario, version, broker.address().port());
-                        scenario.check(version, &seen);
-                        Ok(Completion::Completed)
-                    }
+                trials.push(trial(name, missing.clone(), required, move || {
+                    let seen = play(client, scenario, version);
+                    scenario.check(version, &seen);
                 }));
             }
         }
     }
+    for policy in ["optional", "required"] {
+        let name = format!("mosquitto::certificates::{policy}");
+        trials.push(trial(name, mosquitto::missing(), required, move || certificates::play(policy)));
+    }
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn play(client: Client, scenario: Scenario, version: Version) -> Vec<String> {
+    let broker = Broker::start(client.door.options());
+    // TCP comes first.
+    let port = broker.addresses().last().expect("it listens").port();
+    match client.play {
+        Play::AtPort(play) => play(scenario, version, port),
+        Play::AtUrl(play) => play(scenario, version, &format!("{}://127.0.0.1:{port}", client.door.scheme())),
+    }
+}
+
+/// A test, if nothing is missing for it.
+fn trial(
+    name: String,
+    missing: Option<String>,
+    required: bool,
+    play: impl FnOnce() + Send + 'static,
+) -> Trial {
+    Trial::ignorable_test(name, move || match missing {
+        Some(reason) if required => Err(reason.into()),
+        Some(reason) => Ok(Completion::ignored_with(reason)),
+        None => {
+            play();
+            Ok(Completion::Completed)
+        }
+    })
 }
 
 const fn version_name(version: Version) -> &'static str {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How long is waited for what must come, before the test fails: long enough for a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A program that runs, and the lines that it writes to its standard output. It is killed when this is dropped.
 #[derive(Debug)]

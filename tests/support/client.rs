@@ -8,6 +8,7 @@ use super::connect::Connect;
 use super::packet::{ConnAck, Disconnect, Packet, Publish, Subscribe};
 use super::packet::{disconnect, pingreq, puback, pubcomp, pubrec, pubrel, suback, subscribe};
 use super::server::{Broker, PATIENCE};
+use super::websocket::WebSocket;
 use super::wire::{Encode, Version, split};
 
 /// A connection, used with blocking calls. What does not come within [`PATIENCE`] fails the test.
@@ -23,6 +24,7 @@ pub(crate) struct Client {
 #[derive(Debug)]
 enum Stream {
     Tcp(TcpStream),
+    WebSocket(WebSocket),
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixStream),
     Layers(Box<dyn Layered>),
@@ -67,6 +69,11 @@ impl Client {
         socket.set_recv_buffer_size(receive_buffer).unwrap();
         socket.connect(&address.into()).unwrap();
         Self::over(Stream::Tcp(socket.into()))
+    }
+
+    /// Opens a WebSocket to this address and sends no packet.
+    pub(crate) fn open_websocket(address: SocketAddr) -> Self {
+        Self::over(Stream::WebSocket(WebSocket::open(address)))
     }
 
     /// Opens a connection to a Unix socket and sends nothing.
@@ -146,6 +153,7 @@ impl Client {
     pub(crate) fn set_patience(&self, patience: Duration) {
         match &self.stream {
             Stream::Tcp(stream) => stream.set_read_timeout(Some(patience)).unwrap(),
+            Stream::WebSocket(socket) => socket.tcp().set_read_timeout(Some(patience)).unwrap(),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.set_read_timeout(Some(patience)).unwrap(),
             Stream::Layers(layers) => layers.socket().set_read_timeout(Some(patience)).unwrap(),
@@ -156,6 +164,7 @@ impl Client {
     pub(crate) fn local_address(&self) -> SocketAddr {
         match &self.stream {
             Stream::Tcp(stream) => stream.local_addr().unwrap(),
+            Stream::WebSocket(socket) => socket.tcp().local_addr().unwrap(),
             #[cfg(unix)]
             Stream::Unix(_) => panic!("a Unix socket has no such address"),
             Stream::Layers(layers) => layers.socket().local_addr().unwrap(),
@@ -186,6 +195,7 @@ impl Client {
     pub(crate) fn try_send_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.write_all(bytes),
+            Stream::WebSocket(socket) => socket.write_all(bytes),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.write_all(bytes),
             Stream::Layers(layers) => layers.write_all(bytes).and_then(|()| layers.flush()),
@@ -222,6 +232,7 @@ impl Client {
         let mut buffer = vec![0; 65_536];
         let result = match &mut self.stream {
             Stream::Tcp(stream) => stream.read(&mut buffer),
+            Stream::WebSocket(socket) => socket.read(&mut buffer),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.read(&mut buffer),
             Stream::Layers(layers) => layers.read(&mut buffer),
@@ -437,6 +448,7 @@ impl Client {
         let mut byte = [0];
         let result = match &mut self.stream {
             Stream::Tcp(stream) => stream.read(&mut byte),
+            Stream::WebSocket(socket) => socket.read(&mut byte),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.read(&mut byte),
             Stream::Layers(layers) => layers.read(&mut byte),
@@ -456,6 +468,7 @@ impl Client {
     pub(crate) fn duplicate(&self) -> Self {
         let stream = match &self.stream {
             Stream::Tcp(stream) => Stream::Tcp(stream.try_clone().unwrap()),
+            Stream::WebSocket(socket) => Stream::WebSocket(socket.duplicate()),
             #[cfg(unix)]
             Stream::Unix(stream) => Stream::Unix(stream.try_clone().unwrap()),
             Stream::Layers(_) => panic!("only one thread can use a connection with layers"),
@@ -468,6 +481,7 @@ impl Client {
         // It may have been closed by the broker already.
         let _ = match &self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::WebSocket(socket) => socket.shutdown_write(),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
             Stream::Layers(layers) => layers.socket().shutdown(Shutdown::Write),

@@ -22,6 +22,7 @@ mod packet;
 mod property;
 mod server;
 mod tls;
+mod websocket;
 mod wire;
 
 pub(crate) use client::{Client, Layered};
@@ -34,4 +35,7 @@ pub(crate) use packet::{
 pub(crate) use property::Property;
 pub(crate) use server::{Broker, Finished, PATIENCE, Setup, run};
 pub(crate) use tls::{Tls, TlsStream, certificate, certs, server_certificate};
+pub(crate) use websocket::{
+    BINARY, CLOSE, PING, PONG, REQUEST, TEXT, WebSocket, WebSocketFrame, websocket_frame,
+};
 pub(crate) use wire::{Encode, Frame, Version, frame};

@@ -231,6 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         });
         match read {
             Poll::Pending => return false,
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::InvalidData => self.distrust(&error),
             Poll::Ready(Err(error)) => self.lose(&error),
             Poll::Ready(Ok((0, _))) => self.lose(&io::ErrorKind::UnexpectedEof.into()),
             Poll::Ready(Ok((len, result))) => {
@@ -289,6 +290,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         let ProtocolError { reason, detail } = error;
         self.stage =
             Stage::Dismissed(Box::new(Dismissal { how: Closure::Misbehaved(reason), reason, detail }));
+    }
+
+    /// The client broke the protocol that carries MQTT. There may still be a way to tell it: shutting the stream down
+    /// does as far as that protocol can.
+    fn distrust(&mut self, error: &io::Error) {
+        debug!(connection = %self.id, peer = %self.peer, %error, "the client broke the protocol below MQTT");
+        let detail = "the protocol that carries MQTT was broken";
+        self.misbehave(ProtocolError { reason: ReasonCode::ProtocolError, detail });
     }
 
     /// Closes the connection of a client that is to be told why, once all it sent before is answered.

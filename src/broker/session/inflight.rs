@@ -7,14 +7,19 @@ use foldhash::fast::FixedState;
 use super::queue::Offer;
 use crate::mqtt::{Delivery, PacketId, QoS};
 
-/// What is under way to one client, across its connections.
+/// What is under way to one client, across its connections. Costs little while nothing is.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Inflight {
-    entries: HashMap<PacketId, Entry, FixedState>,
-    last_id: Option<PacketId>,
+    under_way: Option<Box<UnderWay>>,
     sent: u64,
     /// How many count against the client's Receive Maximum on this connection.
-    active: usize,
+    active: u32,
+    last_id: Option<PacketId>,
+}
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    entries: HashMap<PacketId, Entry, FixedState>,
     /// What is still to be sent again on this connection, in the order in which it was sent first.
     resend: VecDeque<PacketId>,
 }
@@ -58,39 +63,40 @@ pub(in crate::broker) enum Resend {
 impl Inflight {
     /// How many count against the Receive Maximum of the connection there is.
     pub(in crate::broker) fn active(&self) -> usize {
-        self.active
+        usize::try_from(self.active).unwrap_or(usize::MAX)
     }
 
     /// How many messages are under way.
     pub(in crate::broker) fn len(&self) -> usize {
-        self.entries.len()
+        self.under_way.as_ref().map_or(0, |under_way| under_way.entries.len())
     }
 
     /// Whether all that was under way when the connection was made has been sent again: nothing may overtake it.
     pub(in crate::broker) fn is_resent(&self) -> bool {
-        self.resend.is_empty()
+        self.under_way.as_ref().is_none_or(|under_way| under_way.resend.is_empty())
     }
 
     /// Sends `offer` under a packet identifier that is not in use \[MQTT-2.2.1-4\]; gives it back if all are.
     pub(in crate::broker) fn begin(&mut self, offer: Offer) -> Result<Delivery, Offer> {
-        if self.entries.len() >= usize::from(u16::MAX) {
+        let entries = &mut self.under_way.get_or_insert_default().entries;
+        if entries.len() >= usize::from(u16::MAX) {
             return Err(offer);
         }
         let mut id = self.last_id.map_or(PacketId::MIN, PacketId::next);
-        while self.entries.contains_key(&id) {
+        while entries.contains_key(&id) {
             id = id.next();
         }
         self.last_id = Some(id);
         self.sent += 1;
         self.active += 1;
         let delivery = deliver(&offer, id, false);
-        self.entries.insert(id, Entry { order: self.sent, state: State::Published(offer), active: true });
+        entries.insert(id, Entry { order: self.sent, state: State::Published(offer), active: true });
         Ok(delivery)
     }
 
     /// PUBACK came.
     pub(in crate::broker) fn puback(&mut self, id: PacketId) -> Acknowledged {
-        match self.entries.get(&id) {
+        match self.entry(id) {
             Some(Entry { state: State::Published(offer), .. }) if offer.qos == QoS::AtLeastOnce => {
                 self.end(id);
                 Acknowledged::Ended
@@ -101,7 +107,7 @@ impl Inflight {
 
     /// PUBREC came, with success or without. An error ends the exchange \[MQTT-4.3.3-4\].
     pub(in crate::broker) fn pubrec(&mut self, id: PacketId, success: bool) -> Acknowledged {
-        match self.entries.get_mut(&id) {
+        match self.entry(id) {
             Some(Entry { state: State::Published(offer), .. }) if offer.qos == QoS::AtLeastOnce => {
                 Acknowledged::Unknown
             }
@@ -119,7 +125,7 @@ impl Inflight {
 
     /// PUBCOMP came.
     pub(in crate::broker) fn pubcomp(&mut self, id: PacketId) -> Acknowledged {
-        match self.entries.get(&id) {
+        match self.entry(id) {
             Some(Entry { state: State::Released, .. }) => {
                 self.end(id);
                 Acknowledged::Ended
@@ -132,20 +138,22 @@ impl Inflight {
     /// \[MQTT-4.6.0-1\].
     pub(in crate::broker) fn begin_again(&mut self) {
         self.active = 0;
-        let mut ids: Vec<(u64, PacketId)> = Vec::with_capacity(self.entries.len());
-        for (id, entry) in &mut self.entries {
+        let Some(under_way) = &mut self.under_way else { return };
+        let mut ids: Vec<(u64, PacketId)> = Vec::with_capacity(under_way.entries.len());
+        for (id, entry) in &mut under_way.entries {
             entry.active = false;
             ids.push((entry.order, *id));
         }
         ids.sort_unstable();
-        self.resend = ids.into_iter().map(|(_, id)| id).collect();
+        under_way.resend = ids.into_iter().map(|(_, id)| id).collect();
     }
 
     /// What is to be sent again next, if `room` says whether a PUBLISH may go now.
     pub(in crate::broker) fn resend(&mut self, room: bool) -> Option<Resend> {
-        while let Some(&id) = self.resend.front() {
-            let Some(entry) = self.entries.get_mut(&id) else {
-                self.resend.pop_front(); // Acknowledged meanwhile.
+        let under_way = self.under_way.as_mut()?;
+        while let Some(&id) = under_way.resend.front() {
+            let Some(entry) = under_way.entries.get_mut(&id) else {
+                under_way.resend.pop_front(); // Acknowledged meanwhile.
                 continue;
             };
             let again = match &entry.state {
@@ -157,7 +165,7 @@ impl Inflight {
                 entry.active = true;
                 self.active += 1;
             }
-            self.resend.pop_front();
+            under_way.resend.pop_front();
             return Some(again);
         }
         None
@@ -171,7 +179,8 @@ impl Inflight {
     /// The messages of QoS 1 that were under way, in order: what another member of a shared subscription may get.
     /// Those of QoS 2 may have been received, and nobody else gets them \[MQTT-4.8.2-5\].
     pub(in crate::broker) fn into_repeatable(self) -> impl Iterator<Item = Offer> {
-        let mut entries: Vec<Entry> = self.entries.into_values().collect();
+        let under_way = self.under_way.unwrap_or_default();
+        let mut entries: Vec<Entry> = under_way.entries.into_values().collect();
         entries.sort_unstable_by_key(|entry| entry.order);
         entries.into_iter().filter_map(|entry| match entry.state {
             State::Published(offer) if offer.qos == QoS::AtLeastOnce => Some(offer),
@@ -179,16 +188,17 @@ impl Inflight {
         })
     }
 
+    fn entry(&mut self, id: PacketId) -> Option<&mut Entry> {
+        self.under_way.as_mut()?.entries.get_mut(&id)
+    }
+
     fn end(&mut self, id: PacketId) {
-        if self.entries.remove(&id).is_some_and(|entry| entry.active) {
+        let Some(under_way) = &mut self.under_way else { return };
+        if under_way.entries.remove(&id).is_some_and(|entry| entry.active) {
             self.active -= 1;
         }
-        if self.entries.is_empty() {
-            // An idle session keeps no memory for what has gone; a busy one does not come back to this often.
-            if self.entries.capacity() > 64 {
-                self.entries = HashMap::default();
-            }
-            self.resend = VecDeque::new();
+        if under_way.entries.is_empty() {
+            self.under_way = None; // An idle session keeps no memory for what has gone.
         }
     }
 }

@@ -102,8 +102,8 @@ pub(super) struct Session {
     pub(super) is_searching: bool,
     /// While there is a connection: what is published if it ends badly. Without: what is published later.
     pub(super) will: Option<Box<Will>>,
-    pub(super) expiry_timer: Option<TimerKey>,
-    pub(super) will_timer: Option<TimerKey>,
+    pub(super) expiry_timer: Option<Box<TimerKey>>,
+    pub(super) will_timer: Option<Box<TimerKey>>,
     /// The first level of its response topics, once it has asked.
     pub(super) response_prefix: Option<Arc<str>>,
     /// Messages that this client should have got and did not, as a queue or its packet size was too small.

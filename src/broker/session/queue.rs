@@ -28,8 +28,13 @@ impl Offer {
 
 /// Messages in two lanes, so that QoS 0 need not wait for acknowledgements that QoS 1 and 2 wait for. Within a lane
 /// they leave in the order in which they came.
+///
+/// Most sessions have none waiting, and then this is one word.
 #[derive(Debug, Default)]
-pub(in crate::broker) struct MessageQueue {
+pub(in crate::broker) struct MessageQueue(Option<Box<Lanes>>);
+
+#[derive(Debug, Default)]
+struct Lanes {
     unacknowledged: VecDeque<(u64, Offer)>,
     acknowledged: VecDeque<(u64, Offer)>,
     bytes: usize,
@@ -47,27 +52,81 @@ pub(in crate::broker) enum Leaving {
 
 impl MessageQueue {
     pub(in crate::broker) fn len(&self) -> usize {
-        self.unacknowledged.len() + self.acknowledged.len()
+        self.0.as_ref().map_or(0, |lanes| lanes.len())
     }
 
     pub(in crate::broker) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.is_none()
     }
 
     /// Whether no message of this kind waits, so that one that comes may pass.
     pub(in crate::broker) fn lane_is_empty(&self, qos: QoS) -> bool {
-        match qos {
-            QoS::AtMostOnce => self.unacknowledged.is_empty(),
-            QoS::AtLeastOnce | QoS::ExactlyOnce => self.acknowledged.is_empty(),
-        }
+        self.0.as_ref().is_none_or(|lanes| lanes.lane(qos).is_empty())
     }
 
     /// The bytes that wait.
     pub(in crate::broker) fn bytes(&self) -> usize {
-        self.bytes
+        self.0.as_ref().map_or(0, |lanes| lanes.bytes)
     }
 
     pub(in crate::broker) fn push(&mut self, offer: Offer) {
+        self.0.get_or_insert_default().push(offer);
+    }
+
+    /// Takes the message that is next.
+    pub(in crate::broker) fn pop(&mut self, leaving: Leaving) -> Option<Offer> {
+        self.change(|lanes| lanes.pop(leaving))?
+    }
+
+    /// Drops the QoS 0 message that came last.
+    pub(in crate::broker) fn drop_newest_qos0(&mut self) -> bool {
+        self.change(Lanes::drop_newest_qos0).unwrap_or_default()
+    }
+
+    /// Drops the QoS 1 or 2 message that has waited longest.
+    pub(in crate::broker) fn drop_oldest(&mut self) -> bool {
+        self.change(Lanes::drop_oldest).unwrap_or_default()
+    }
+
+    /// Drops all messages of QoS 0. How many.
+    pub(in crate::broker) fn drop_qos0(&mut self) -> usize {
+        self.change(Lanes::drop_qos0).unwrap_or_default()
+    }
+
+    /// Drops what has expired. How many.
+    pub(in crate::broker) fn drop_expired(&mut self, now: Instant) -> usize {
+        self.change(|lanes| lanes.drop_expired(now)).unwrap_or_default()
+    }
+
+    /// The messages of QoS 1 and 2, in order.
+    pub(in crate::broker) fn into_acknowledged(self) -> impl Iterator<Item = Offer> {
+        self.0.into_iter().flat_map(|lanes| lanes.acknowledged).map(|(_, offer)| offer)
+    }
+
+    /// Does something to the lanes, if there are any, and forgets them once they are empty.
+    fn change<T>(&mut self, change: impl FnOnce(&mut Lanes) -> T) -> Option<T> {
+        let lanes = self.0.as_mut()?;
+        let result = change(lanes);
+        if lanes.len() == 0 {
+            self.0 = None;
+        }
+        Some(result)
+    }
+}
+
+impl Lanes {
+    fn len(&self) -> usize {
+        self.unacknowledged.len() + self.acknowledged.len()
+    }
+
+    fn lane(&self, qos: QoS) -> &VecDeque<(u64, Offer)> {
+        match qos {
+            QoS::AtMostOnce => &self.unacknowledged,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => &self.acknowledged,
+        }
+    }
+
+    fn push(&mut self, offer: Offer) {
         self.bytes += offer.footprint();
         self.arrivals += 1;
         let lane = match offer.qos {
@@ -77,8 +136,7 @@ impl MessageQueue {
         lane.push_back((self.arrivals, offer));
     }
 
-    /// Takes the message that is next.
-    pub(in crate::broker) fn pop(&mut self, leaving: Leaving) -> Option<Offer> {
+    fn pop(&mut self, leaving: Leaving) -> Option<Offer> {
         let zero = self.unacknowledged.front().map(|(arrival, _)| *arrival);
         let other = match leaving {
             Leaving::Any => self.acknowledged.front().map(|(arrival, _)| *arrival),
@@ -92,40 +150,29 @@ impl MessageQueue {
         };
         let lane = if zero_is_next { &mut self.unacknowledged } else { &mut self.acknowledged };
         let (_, offer) = lane.pop_front()?;
-        if lane.is_empty() {
-            *lane = VecDeque::new(); // An idle session keeps no memory for what has gone.
-        }
         self.bytes -= offer.footprint();
         Some(offer)
     }
 
-    /// Drops the QoS 0 message that came last.
-    pub(in crate::broker) fn drop_newest_qos0(&mut self) -> bool {
-        let Some((_, offer)) = self.unacknowledged.pop_back() else {
-            return false;
-        };
+    fn drop_newest_qos0(&mut self) -> bool {
+        let Some((_, offer)) = self.unacknowledged.pop_back() else { return false };
         self.bytes -= offer.footprint();
         true
     }
 
-    /// Drops the QoS 1 or 2 message that has waited longest.
-    pub(in crate::broker) fn drop_oldest(&mut self) -> bool {
-        let Some((_, offer)) = self.acknowledged.pop_front() else {
-            return false;
-        };
+    fn drop_oldest(&mut self) -> bool {
+        let Some((_, offer)) = self.acknowledged.pop_front() else { return false };
         self.bytes -= offer.footprint();
         true
     }
 
-    /// Drops all messages of QoS 0. How many.
-    pub(in crate::broker) fn drop_qos0(&mut self) -> usize {
+    fn drop_qos0(&mut self) -> usize {
         let gone = std::mem::take(&mut self.unacknowledged);
         self.bytes -= gone.iter().map(|(_, offer)| offer.footprint()).sum::<usize>();
         gone.len()
     }
 
-    /// Drops what has expired. How many.
-    pub(in crate::broker) fn drop_expired(&mut self, now: Instant) -> usize {
+    fn drop_expired(&mut self, now: Instant) -> usize {
         let before = self.len();
         for lane in [&mut self.unacknowledged, &mut self.acknowledged] {
             lane.retain(|(_, offer)| {
@@ -137,11 +184,6 @@ impl MessageQueue {
             });
         }
         before - self.len()
-    }
-
-    /// The messages of QoS 1 and 2, in order.
-    pub(in crate::broker) fn into_acknowledged(self) -> impl Iterator<Item = Offer> {
-        self.acknowledged.into_iter().map(|(_, offer)| offer)
     }
 }
 

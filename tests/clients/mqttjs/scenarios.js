@@ -1,19 +1,32 @@
-// Plays one scenario with MQTT.js and prints what its clients saw.
-//
-// Usage: scenarios.js SCENARIO PORT VERSION, with VERSION one of 3.1, 3.1.1, 5.0. What each scenario does is described
-// in ../scenario.rs; whether what was seen is right is decided there too.
+// Plays scenarios with MQTT.js, in node and in a browser. What each scenario does is described in ../scenario.rs;
+// whether what was seen is right is decided there too.
 
-import { createHash } from 'node:crypto'
-import mqtt from 'mqtt'
-
-const [scenario, port, version] = process.argv.slice(2)
-const PATIENCE = 20_000 // milliseconds until something that does not come fails the scenario
 const LARGE = 10 * 1024 * 1024
-const PROTOCOL = {
+const PROTOCOLS = {
   3.1: { protocolId: 'MQIsdp', protocolVersion: 3 },
   '3.1.1': { protocolId: 'MQTT', protocolVersion: 4 },
   '5.0': { protocolId: 'MQTT', protocolVersion: 5 },
-}[version]
+}
+
+// MQTT.js itself, the broker's URL, and the version: one of 3.1, 3.1.1, 5.0.
+let mqtt, url, version
+// What was seen, line by line.
+let lines
+
+// Plays one scenario, and returns what its clients saw, line by line.
+export async function play(scenario, setting) {
+  ;({ mqtt, url, version } = setting)
+  lines = []
+  await scenarios[scenario]()
+  return lines
+}
+
+const report = (line) => lines.push(line)
+
+async function sha256(bytes) {
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('')
+}
 
 // What has come, and who waits for more.
 class Queue {
@@ -37,10 +50,10 @@ class Party {
     const party = new Party()
     party.name = name
     party.messages = new Queue()
-    const options = { ...PROTOCOL, clientId: name, clean: session === 'clean', reconnectPeriod: 0, will }
+    const options = { ...PROTOCOLS[version], clientId: name, clean: session === 'clean', reconnectPeriod: 0, will }
     if (session !== 'clean' && version === '5.0') options.properties = { sessionExpiryInterval: 3600 }
     const connected = new Promise((resolve, reject) => {
-      party.client = mqtt.connect(`mqtt://127.0.0.1:${port}`, options)
+      party.client = mqtt.connect(url, options)
       party.client.once('connect', resolve)
       party.client.once('error', reject)
     })
@@ -66,7 +79,7 @@ class Party {
   }
 
   async report(count) {
-    for (let index = 0; index < count; index++) console.log(`${this.name}: ${seen(await this.receive())}`)
+    for (let index = 0; index < count; index++) report(`${this.name}: ${seen(await this.receive())}`)
   }
 
   // Sends DISCONNECT.
@@ -126,17 +139,17 @@ const scenarios = {
 
   async session() {
     let away = await Party.join('away', { session: 'kept' })
-    console.log(`present=${away.sessionPresent}`)
+    report(`present=${away.sessionPresent}`)
     await away.subscribe('session/#', 1)
     await away.leave()
     const writer = await Party.join('writer')
     for (const text of ['one', 'two', 'three']) await writer.publish('session/x', text)
     away = await Party.join('away', { session: 'kept' })
-    console.log(`present=${away.sessionPresent}`)
+    report(`present=${away.sessionPresent}`)
     await away.report(3)
     await away.leave()
     away = await Party.join('away')
-    console.log(`present=${away.sessionPresent}`)
+    report(`present=${away.sessionPresent}`)
   },
 
   async shared() {
@@ -148,7 +161,7 @@ const scenarios = {
     }
     const writer = await Party.join('writer')
     for (let number = 0; number < 10; number++) await writer.publish(`jobs/${number}`, String(number))
-    for (let number = 0; number < 10; number++) console.log(await together.take())
+    for (let number = 0; number < 10; number++) report(await together.take())
   },
 
   async properties() {
@@ -160,20 +173,20 @@ const scenarios = {
       messageExpiryInterval: 60,
       contentType: 'text/plain',
       responseTopic: 'answers/here',
-      correlationData: Buffer.from('c-1'),
+      correlationData: new TextEncoder().encode('c-1'),
       userProperties: { colour: ['red', 'blue'], size: '9' },
     }
     await writer.publish('props/x', 'dressed', { properties })
     const packet = await reader.receive()
-    console.log(`reader: ${seen(packet)}`)
-    console.log(`format=${Number(packet.properties.payloadFormatIndicator)}`)
-    console.log(`expiry=${packet.properties.messageExpiryInterval}`)
-    console.log(`content-type=${packet.properties.contentType}`)
-    console.log(`response-topic=${packet.properties.responseTopic}`)
-    console.log(`correlation-data=${packet.properties.correlationData}`)
+    report(`reader: ${seen(packet)}`)
+    report(`format=${Number(packet.properties.payloadFormatIndicator)}`)
+    report(`expiry=${packet.properties.messageExpiryInterval}`)
+    report(`content-type=${packet.properties.contentType}`)
+    report(`response-topic=${packet.properties.responseTopic}`)
+    report(`correlation-data=${packet.properties.correlationData}`)
     // MQTT.js groups user properties by name: their order between names is not to be had.
     for (const [name, values] of Object.entries(packet.properties.userProperties)) {
-      for (const value of [values].flat()) console.log(`user ${name}=${value}`)
+      for (const value of [values].flat()) report(`user ${name}=${value}`)
     }
   },
 
@@ -181,17 +194,10 @@ const scenarios = {
     const reader = await Party.join('reader')
     const writer = await Party.join('writer')
     await reader.subscribe('large', 1)
-    const sent = Buffer.alloc(LARGE)
+    const sent = new Uint8Array(LARGE)
     for (let index = 0; index < LARGE; index++) sent[index] = 97 + (index % 23)
     await writer.publish('large', sent)
     const { payload } = await reader.receive()
-    console.log(`bytes=${payload.length} sha256=${createHash('sha256').update(payload).digest('hex')}`)
+    report(`bytes=${payload.length} sha256=${await sha256(payload)}`)
   },
 }
-
-setTimeout(() => {
-  console.error(`${scenario}: nothing more came`)
-  process.exit(1)
-}, PATIENCE).unref()
-await scenarios[scenario]()
-process.exit(0)

@@ -1,0 +1,28 @@
+//! The inputs that the fuzzer has found worth keeping, without the fuzzer.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::fs;
+use std::path::Path;
+
+#[path = "../fuzz/properties/websocket.rs"]
+mod websocket;
+
+/// Checks each input of a target, and all that begin like it.
+fn replay(target: &str, check: fn(&[u8])) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut count = 0;
+    for entry in fs::read_dir(&directory).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        for len in 0..=bytes.len() {
+            check(&bytes[..len]);
+        }
+        count += 1;
+    }
+    assert!(count > 0, "there is nothing in {}", directory.display());
+}
+
+#[test]
+fn websocket_inputs() {
+    replay("websocket", websocket::check);
+}

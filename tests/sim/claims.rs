@@ -1,0 +1,415 @@
+//! What a session has a claim to, and what came of it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use mqtt_broker::broker::Permissions;
+use mqtt_broker::clock::Instant;
+use mqtt_broker::mqtt::packet::{Publish, SubscriptionOptions};
+use mqtt_broker::mqtt::{
+    Message, ProtocolVersion, PublishProperties, QoS, SubscriptionFilter, SubscriptionIdentifier, TopicName,
+    codec,
+};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Subscription {
+    pub(crate) filter: SubscriptionFilter,
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) identifier: Option<SubscriptionIdentifier>,
+}
+
+/// A message as one client is to see it.
+#[derive(Debug, Clone)]
+pub(crate) struct Expected {
+    pub(crate) message: Rc<Message>,
+    pub(crate) publisher: Rc<str>,
+    /// When it was accepted, compared with others.
+    pub(crate) order: u64,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    /// In ascending order.
+    pub(crate) identifiers: Vec<SubscriptionIdentifier>,
+}
+
+/// What the client of a session takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Takes {
+    pub(crate) version: ProtocolVersion,
+    pub(crate) maximum_packet_size: usize,
+    pub(crate) connected: bool,
+}
+
+/// A PUBLISH that has reached a client.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) publish: Publish,
+    pub(crate) version: ProtocolVersion,
+    /// The latest that can have been accepted of what it may be: with DUP, it was sent on an earlier connection.
+    pub(crate) accepted_until: u64,
+    pub(crate) at: Instant,
+}
+
+/// The claims of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    claims: Vec<Claim>,
+    /// Subscriptions that may still be getting retained messages.
+    replays: Vec<Subscription>,
+    /// Whether messages of a group may be on their way to it, which nobody but the broker knows.
+    is_member: bool,
+    /// What each packet identifier stood for last.
+    packets: BTreeMap<u16, (TopicName, bytes::Bytes)>,
+    /// Packet identifiers that the client has not acknowledged to the end.
+    unacknowledged: Vec<u16>,
+    /// The last live message, by publisher, topic and QoS.
+    last: BTreeMap<(Rc<str>, TopicName, QoS), u64>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    expected: Expected,
+    /// The subscription whose retained messages it is one of.
+    replay: Option<SubscriptionFilter>,
+    /// Whether it has to be delivered; otherwise it may be.
+    must: bool,
+    got: bool,
+}
+
+/// A message that one member of a group has a claim to.
+#[derive(Debug)]
+pub(crate) struct SharedClaim {
+    pub(crate) filter: SubscriptionFilter,
+    pub(crate) members: Vec<Member>,
+    pub(crate) must: bool,
+    /// Who has seen it, and as what.
+    got: Vec<(usize, Seen)>,
+    /// How often it may be seen: once, and once more for each member whose session has ended.
+    most: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) session: usize,
+    pub(crate) expected: Expected,
+    /// Whether it need not get the message: it has left the group or may not have it any more.
+    pub(crate) excused: bool,
+}
+
+/// What a PUBLISH from the broker was.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// What had not been seen before.
+    New,
+    /// What had been seen on an earlier connection, and not been acknowledged to the end.
+    Repeated,
+}
+
+impl Claims {
+    /// A message has been routed to the session.
+    pub(crate) fn owe(&mut self, expected: Expected, takes: Takes) {
+        let must = takes.takes(&expected);
+        self.claims.push(Claim { expected, replay: None, must, got: false });
+    }
+
+    /// Retained messages are being sent because of a subscription.
+    pub(crate) fn start_replay(&mut self, subscription: &Subscription) {
+        self.stop_replay(&subscription.filter);
+        self.replays.push(subscription.clone());
+    }
+
+    /// A retained message is to be sent because of a subscription.
+    pub(crate) fn owe_retained(&mut self, expected: Expected, subscription: &Subscription, must: bool) {
+        let replay = Some(subscription.filter.clone());
+        self.claims.push(Claim { expected, replay, must, got: false });
+    }
+
+    /// The session has joined a group.
+    pub(crate) const fn joined(&mut self) {
+        self.is_member = true;
+    }
+
+    /// No more retained messages need come of a subscription.
+    pub(crate) fn stop_replay(&mut self, filter: &SubscriptionFilter) {
+        self.replays.retain(|replay| replay.filter != *filter);
+        for claim in self.claims.iter_mut().filter(|claim| claim.replay.as_ref() == Some(filter)) {
+            claim.must = false;
+        }
+    }
+
+    /// The retained message of a topic has been replaced, or forgotten. What was there need not arrive any more where
+    /// it was on its way; where others are, the new one may come instead.
+    pub(crate) fn retained_changed(&mut self, topic: &TopicName, new: Option<&Expected>, own: bool) {
+        for claim in self.claims.iter_mut().filter(|claim| claim.replay.is_some()) {
+            claim.must &= claim.expected.message.topic != *topic;
+        }
+        let Some(new) = new else { return };
+        for replay in self.replays.clone() {
+            if replay.filter.filter.matches(topic) && !(own && replay.options.no_local) {
+                self.owe_retained(new.of_replay(&replay), &replay, false);
+            }
+        }
+    }
+
+    /// The client takes other packets from now on.
+    pub(crate) fn attached(&mut self, takes: Takes) {
+        for claim in &mut self.claims {
+            claim.must &= takes.fits(&claim.expected);
+        }
+    }
+
+    /// The connection is gone, and with it what was not to be acknowledged.
+    pub(crate) fn detached(&mut self) {
+        for claim in &mut self.claims {
+            claim.must &= claim.expected.qos > QoS::AtMostOnce;
+        }
+    }
+
+    /// The session may receive less.
+    pub(crate) fn restricted(&mut self, permissions: &Permissions) {
+        for claim in &mut self.claims {
+            claim.must &= permissions.may_receive(&claim.expected.message.topic);
+        }
+    }
+
+    /// The session has ended.
+    pub(crate) fn ended(&mut self) {
+        for claim in &mut self.claims {
+            claim.must = false;
+        }
+    }
+
+    /// The broker has got the client's last word about a packet identifier.
+    pub(crate) fn acknowledged(&mut self, packet_id: u16) {
+        self.unacknowledged.retain(|id| *id != packet_id);
+        self.settle_replays();
+    }
+
+    /// Once nothing is on its way any more, all retained messages have been sent.
+    pub(crate) fn settle_replays(&mut self) {
+        if !self.is_member && self.unacknowledged.is_empty() && self.claims.iter().all(|claim| claim.got) {
+            self.replays.clear();
+        }
+    }
+
+    /// A PUBLISH has reached the client: whether it is one of those that must come, or else of those that may.
+    /// Fails if it is one of them but not as it should be.
+    pub(crate) fn arrived(&mut self, seen: &Seen, must: bool, now: Instant) -> Result<bool, String> {
+        // One that was accepted several times, as its publisher repeated it, may be any of them.
+        let same = self.claims.iter().filter(|claim| claim.expected.is(seen));
+        let orders: Vec<u64> = same.map(|claim| claim.expected.order).collect();
+        let mut too_late = None;
+        let fits = |claim: &&mut Claim| claim.must_by(now) == must && !claim.got && claim.expected.is(seen);
+        let mut fitting: Vec<&mut Claim> = self.claims.iter_mut().filter(fits).collect();
+        fitting.sort_by_key(|claim| claim.replay.is_some());
+        let found = fitting.into_iter().find(|claim| {
+            let Expected { publisher, message, qos, order, .. } = &claim.expected;
+            if claim.replay.is_some() {
+                return true;
+            }
+            let last = self.last.entry((Rc::clone(publisher), message.topic.clone(), *qos)).or_default();
+            let Some(order) = orders.iter().copied().filter(|order| order >= last).min() else {
+                too_late = Some(format!("after one that was accepted later ({order} after {last})"));
+                return false;
+            };
+            *last = order;
+            true
+        });
+        let Some(claim) = found else { return too_late.map_or(Ok(false), Err) };
+        claim.got = true;
+        self.remember(&seen.publish);
+        self.settle_replays();
+        Ok(true)
+    }
+
+    /// Whether what was seen, and taken for a message of a group, can have been one of the session's own.
+    pub(crate) fn can_have_been(&mut self, seen: &Seen) -> bool {
+        let claim = self.claims.iter_mut().find(|claim| !claim.got && claim.expected.is(seen));
+        claim.is_some_and(|claim| {
+            claim.got = true;
+            true
+        })
+    }
+
+    /// Whether a PUBLISH is one that was seen on an earlier connection and not acknowledged to the end.
+    pub(crate) fn is_repeated(&self, publish: &Publish) -> bool {
+        let known = publish.packet_id.and_then(|id| self.packets.get(&id.get()));
+        publish.dup
+            && known.is_some_and(|(topic, payload)| {
+                publish.topic.as_ref() == Some(topic) && publish.payload == *payload
+            })
+    }
+
+    /// The client has this, under its packet identifier.
+    pub(crate) fn remember(&mut self, publish: &Publish) {
+        if let (Some(id), Some(topic)) = (publish.packet_id, &publish.topic) {
+            self.packets.insert(id.get(), (topic.clone(), publish.payload.clone()));
+            self.unacknowledged.push(id.get());
+        }
+    }
+
+    /// What should have come by `now` and has not: how many messages of QoS 0, and of the others.
+    pub(crate) fn missing(&self, now: Instant) -> Vec<&Expected> {
+        let missing = |claim: &&Claim| claim.must_by(now) && !claim.got;
+        self.claims.iter().filter(missing).map(|claim| &claim.expected).collect()
+    }
+
+    /// What there is of a topic, to explain why something should not have come.
+    pub(crate) fn about(&self, topic: &TopicName) -> String {
+        let about = self.claims.iter().filter(|claim| claim.expected.message.topic == *topic);
+        let mut lines: Vec<String> = about.map(|claim| format!("{claim:?}")).collect();
+        lines.reverse();
+        lines.truncate(8);
+        lines.join("\n    ")
+    }
+}
+
+impl Claim {
+    /// Whether the message has to be delivered, if `now` is the last moment.
+    fn must_by(&self, now: Instant) -> bool {
+        self.must && !self.expected.message.has_expired(now)
+    }
+}
+
+impl SharedClaim {
+    pub(crate) const fn new(filter: SubscriptionFilter, members: Vec<Member>, must: bool) -> Self {
+        Self { filter, members, must, got: Vec::new(), most: 1 }
+    }
+
+    /// The session of a member has ended: the members that there are now stand in for it.
+    pub(crate) fn member_ended(&mut self, session: usize, others: Vec<Member>) {
+        self.most += 1;
+        // Of QoS 2 it may have been given to the member, and then nobody else may have it [MQTT-4.8.2-5].
+        self.must &= !self
+            .members
+            .iter()
+            .any(|member| member.session == session && member.expected.qos == QoS::ExactlyOnce);
+        self.excuse(session);
+        self.members.extend(others.into_iter().map(|member| Member { excused: true, ..member }));
+    }
+
+    /// The session need not get the message any more.
+    pub(crate) fn excuse(&mut self, session: usize) {
+        for member in self.members.iter_mut().filter(|member| member.session == session) {
+            member.excused = true;
+        }
+    }
+
+    /// Whether a PUBLISH that has reached the client of a session can be this message.
+    fn is(&self, session: usize, seen: &Seen) -> bool {
+        self.members.iter().any(|member| member.session == session && member.expected.is(seen))
+    }
+
+    /// Whether it should have come to somebody by `now` and has not. It may be waiting for a member who is away.
+    pub(crate) fn is_missing(&self, now: Instant, is_away: impl Fn(usize) -> bool) -> bool {
+        self.must_by(now) && self.got.is_empty() && !self.members.iter().any(|member| is_away(member.session))
+    }
+
+    fn must_by(&self, now: Instant) -> bool {
+        let can = |member: &Member| !member.excused && !member.expected.message.has_expired(now);
+        self.must && self.members.iter().any(can)
+    }
+}
+
+/// A PUBLISH has reached the client of a session: whether it can be one of these. A message may have been taken for
+/// that of one group which was that of another: then they change places.
+pub(crate) fn shared_arrived(all: &mut [SharedClaim], session: usize, seen: &Seen, now: Instant) -> bool {
+    let fitting: Vec<usize> = (0..all.len()).filter(|&index| all[index].is(session, seen)).collect();
+    // What has not come yet, and must, is taken for what has come.
+    let open = fitting.iter().copied().filter(|&index| all[index].got.len() < all[index].most);
+    if let Some(index) = open.min_by_key(|&index| (all[index].got.len(), !all[index].must_by(now))) {
+        all[index].got.push((session, seen.clone()));
+        return true;
+    }
+    for index in fitting {
+        for place in 0..all[index].got.len() {
+            let (other, its) = all[index].got[place].clone();
+            let elsewhere =
+                |shared: &&mut SharedClaim| shared.got.len() < shared.most && shared.is(other, &its);
+            if let Some(elsewhere) = all.iter_mut().find(elsewhere) {
+                elsewhere.got.push((other, its));
+                all[index].got[place] = (session, seen.clone());
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// As [`shared_arrived`], where what another session has got may have been its own instead.
+pub(crate) fn shared_exchanged(
+    all: &mut [SharedClaim],
+    session: usize,
+    seen: &Seen,
+    mut can_have_been_its_own: impl FnMut(usize, &Seen) -> bool,
+) -> bool {
+    for shared in all.iter_mut().filter(|shared| shared.is(session, seen)) {
+        for (holder, its) in &mut shared.got {
+            if can_have_been_its_own(*holder, its) {
+                (*holder, *its) = (session, seen.clone());
+                return true;
+            }
+        }
+    }
+    false
+}
+
+impl Takes {
+    pub(crate) fn fits(self, expected: &Expected) -> bool {
+        let len = codec::delivery_len(&expected.message, expected.qos, &expected.identifiers, self.version);
+        len <= self.maximum_packet_size
+    }
+
+    /// Whether a message must reach the client, as things are.
+    pub(crate) fn takes(self, expected: &Expected) -> bool {
+        if self.connected { self.fits(expected) } else { expected.qos > QoS::AtMostOnce }
+    }
+}
+
+impl Expected {
+    /// The expected of a retained message that a subscription is sent.
+    pub(crate) fn of_replay(&self, subscription: &Subscription) -> Self {
+        Self {
+            qos: self.message.qos.min(subscription.options.qos),
+            retain: true,
+            identifiers: subscription.identifier.into_iter().collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether what a client has seen is this.
+    fn is(&self, seen: &Seen) -> bool {
+        let Seen { publish, version, accepted_until, at } = seen;
+        let same = self.order <= *accepted_until
+            && publish.topic.as_ref() == Some(&self.message.topic)
+            && publish.payload == self.message.payload
+            && publish.qos == self.qos
+            && publish.retain == self.retain;
+        if !same || !version.is_v5() {
+            return same;
+        }
+        let plain = |properties: Option<&PublishProperties>| PublishProperties {
+            message_expiry_interval: None,
+            subscription_identifiers: Vec::new(),
+            ..properties.cloned().unwrap_or_default()
+        };
+        let properties = publish.properties.as_deref();
+        let mut identifiers =
+            properties.map(|properties| properties.subscription_identifiers.clone()).unwrap_or_default();
+        identifiers.sort_unstable();
+        identifiers == self.identifiers
+            && plain(properties) == plain(self.message.properties.as_deref())
+            && self.has_life(properties, *at)
+    }
+
+    /// Whether as much is told of the message's life as was left when it was sent \[MQTT-3.3.2-6\].
+    fn has_life(&self, told: Option<&PublishProperties>, at: Instant) -> bool {
+        let told = told.and_then(|properties| properties.message_expiry_interval);
+        let said = self.message.properties.as_ref().and_then(|properties| properties.message_expiry_interval);
+        let left = self.message.expires_at.map(|expires| expires.saturating_since(at).as_secs());
+        match (told, said, left) {
+            (None, None, None) => true,
+            (Some(told), Some(said), Some(left)) => told <= said && u64::from(told) >= left,
+            _ => false,
+        }
+    }
+}

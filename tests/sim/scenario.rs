@@ -1,0 +1,208 @@
+//! The settings of one run, drawn from its seed: mostly mild, with small bounds and rare features here and there.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mqtt_broker::broker::permissions::{Names, Rule, Verdicts};
+use mqtt_broker::broker::{
+    BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, Policy, QueuePolicy, SharedStrategy,
+};
+use mqtt_broker::connection::ConnectionLimits;
+use mqtt_broker::mqtt::{QoS, TopicFilter};
+
+use crate::arb::Choices;
+
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) broker: BrokerConfig,
+    pub(crate) connection: ConnectionLimits,
+    /// The rules there are; those that hold first come first.
+    pub(crate) policies: Vec<Arc<Policy>>,
+    pub(crate) clients: usize,
+    /// Bytes that the network holds on their way to one client.
+    pub(crate) down_capacity: usize,
+    /// Whether connections break, clients fall silent and come back under their own noses.
+    pub(crate) is_stormy: bool,
+    /// Whether clients acknowledge in any order.
+    pub(crate) is_disorderly: bool,
+    /// Whether it takes time to find out who a client is.
+    pub(crate) authenticates_slowly: bool,
+    /// Whether a stalled network and slow clients leave the broker with full buffers.
+    pub(crate) reads_slowly: bool,
+}
+
+pub(crate) const TOPICS: [&str; 8] = ["a", "a/b", "a/b/c", "a/c", "b", "b/", "$d/x", "w/c0"];
+
+pub(crate) const FILTERS: [&str; 16] = [
+    "a/b",
+    "#",
+    "+",
+    "a/+",
+    "a/#",
+    "+/b",
+    "a",
+    "b/#",
+    "$d/#",
+    "w/+",
+    "$share/g/a/#",
+    "$share/g/+",
+    "$share/h/a/b",
+    "+/+",
+    "a#",
+    "a/+/c",
+];
+
+/// The users whose clients there are: client number n is of user number n modulo their number.
+pub(crate) const USERS: [&str; 3] = ["u0", "u1", "u2"];
+
+impl Scenario {
+    pub(crate) fn draw(choices: &mut Choices<'_>) -> Self {
+        let broker = BrokerConfig {
+            features: draw_features(choices),
+            limits: draw_limits(choices),
+            overlapping: choices.among(&[OverlappingSubscriptions::Once, OverlappingSubscriptions::Each]),
+            shared_strategy: choices.among(&[
+                SharedStrategy::RoundRobin,
+                SharedStrategy::LeastInflight,
+                SharedStrategy::Sticky,
+                SharedStrategy::HashTopic,
+                SharedStrategy::HashClient,
+                SharedStrategy::Random,
+            ]),
+            queue_policy: choices.among(&[
+                QueuePolicy::DropOldest,
+                QueuePolicy::DropNewest,
+                QueuePolicy::Disconnect,
+            ]),
+        };
+        let connection = ConnectionLimits {
+            receive_maximum: broker.features.receive_maximum,
+            maximum_packet_size: broker.features.maximum_packet_size,
+            topic_alias_maximum: broker.features.topic_alias_maximum,
+            server_keep_alive: broker.features.server_keep_alive,
+            auto_map_topic_alias: choices.chance(1, 2),
+            ..ConnectionLimits::default()
+        };
+        let policies =
+            if choices.chance(1, 3) { draw_policies(choices) } else { vec![Arc::new(Policy::AllowAll)] };
+        Self {
+            broker,
+            connection,
+            policies,
+            clients: 2 + choices.below(4),
+            down_capacity: choices.among(&[usize::MAX, 1 << 16, 300, 60]),
+            is_stormy: choices.chance(2, 3),
+            is_disorderly: choices.chance(1, 2),
+            authenticates_slowly: choices.chance(1, 8),
+            reads_slowly: choices.chance(1, 3),
+        }
+    }
+}
+
+impl Scenario {
+    /// Whether some messages are answered in MQTT 5.0 and end the connection in older versions, so that no client may
+    /// change its version while such a message is under way.
+    pub(crate) fn has_strict_features(&self) -> bool {
+        !self.broker.features.retain || self.broker.limits.topic_levels < 4
+    }
+}
+
+fn draw_features(choices: &mut Choices<'_>) -> Features {
+    let mut features = Features::default();
+    if choices.chance(1, 2) {
+        features.topic_alias_maximum = 2;
+    }
+    if choices.chance(1, 4) {
+        features.receive_maximum = NonZeroU16::new(2);
+    }
+    if choices.chance(1, 8) {
+        features.server_keep_alive = Some(20);
+    }
+    if choices.chance(1, 8) {
+        features.session_expiry_interval = Some(30);
+    }
+    if choices.chance(1, 12) {
+        features.retain = false;
+    }
+    if choices.chance(1, 12) {
+        features.shared_subscriptions = false;
+    }
+    if choices.chance(1, 12) {
+        features.subscription_identifiers = false;
+    }
+    if choices.chance(1, 12) {
+        features.wildcards = false;
+    }
+    if choices.chance(1, 12) {
+        features.maximum_qos = QoS::AtLeastOnce;
+    }
+    features
+}
+
+fn draw_limits(choices: &mut Choices<'_>) -> BrokerLimits {
+    let mut limits = BrokerLimits::default();
+    if choices.chance(1, 4) {
+        limits.queued_messages = 3;
+    }
+    if choices.chance(1, 12) {
+        limits.queued_bytes = 1_200;
+    }
+    if choices.chance(1, 12) {
+        limits.queued_bytes_total = 3_000;
+    }
+    if choices.chance(1, 2) {
+        limits.outbound_window = 200;
+    }
+    if choices.chance(1, 4) {
+        limits.inflight_messages = 2;
+    }
+    if choices.chance(1, 8) {
+        limits.retained_messages = 2;
+    }
+    if choices.chance(1, 12) {
+        limits.sessions = 3;
+    }
+    if choices.chance(1, 12) {
+        limits.subscriptions_per_client = 2;
+    }
+    if choices.chance(1, 12) {
+        limits.topic_levels = 2;
+    }
+    if choices.chance(1, 12) {
+        limits.inbound_qos2 = 2;
+    }
+    if choices.chance(1, 8) {
+        limits.session_expiry_cap = Some(Duration::from_secs(20));
+    }
+    limits
+}
+
+/// Rules that allow everything and then take some of it away.
+fn draw_policies(choices: &mut Choices<'_>) -> Vec<Arc<Policy>> {
+    let count = 1 + choices.below(3);
+    let mut policies: Vec<Arc<Policy>> = (0..count).map(|_| Arc::new(draw_policy(choices))).collect();
+    policies.push(Arc::new(Policy::AllowAll));
+    policies
+}
+
+fn draw_policy(choices: &mut Choices<'_>) -> Policy {
+    let everybody = Names { any: true, users: BTreeSet::new() };
+    let allow = Verdicts { allow: everybody, deny: Names::default() };
+    let mut rules =
+        vec![Rule { filter: TopicFilter::parse("#").unwrap(), publish: allow.clone(), subscribe: allow }];
+    for _ in 0..=choices.below(3) {
+        let user = Names { any: false, users: BTreeSet::from([choices.among(&USERS).into()]) };
+        let deny = Verdicts { allow: Names::default(), deny: user };
+        let (publish, subscribe) = match choices.below(3) {
+            0 => (deny, Verdicts::default()),
+            1 => (Verdicts::default(), deny),
+            _ => (deny.clone(), deny),
+        };
+        let filter = TopicFilter::parse(choices.among(&["a/b", "a/#", "w/+", "b"])).unwrap();
+        rules.push(Rule { filter, publish, subscribe });
+    }
+    let known = if choices.chance(1, 3) { &USERS[..2] } else { &USERS[..] };
+    Policy::Rules { rules, users: known.iter().copied().map(Arc::from).collect() }
+}

@@ -10,11 +10,12 @@ use std::str::FromStr;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, value_parser};
 
-use super::choices::{CertIdentity, ClientCert, Level, Overlapping, Policy, RateLimit, Strategy};
+use super::choices::{CertIdentity, ClientCert, Level, Overlapping, Policy, Proxied, RateLimit, Strategy};
 use super::units::{ByteSize, TimeSpan, size, time, time_above_zero};
 use crate::broker::BrokerLimits;
 use crate::connection::ConnectionLimits;
 use crate::server::{AcceptLimits, ServerConfig};
+use crate::transport::proxy::Network;
 use crate::transport::websocket::{Origin, RequestPath};
 
 /// Which broker this is: `0.1.0 (commit abc1234)`.
@@ -116,6 +117,13 @@ pub(super) struct ListenerArguments {
     /// IPv6, ::]
     #[arg(long, value_name = "ADDRESS", action = ArgAction::Append, value_parser = parse_address)]
     pub(super) bind: Vec<IpAddr>,
+    /// Expect proxies to say, by a header of the PROXY protocol, whose connections they pass on to these listeners
+    /// [default: to none]
+    #[arg(long, value_name = "LISTENERS", action = ArgAction::Append, value_delimiter = ',', requires = "proxy_from")]
+    pub(super) proxy_protocol: Vec<Proxied>,
+    /// Expect such headers, and believe them, from these addresses and networks only, such as 192.0.2.0/24
+    #[arg(long, value_name = "NETWORKS", action = ArgAction::Append, value_delimiter = ',', requires = "proxy_protocol")]
+    pub(super) proxy_from: Vec<Network>,
     /// Write the addresses and ports to this file once the broker listens
     #[arg(long, value_name = "FILE")]
     pub(super) ports_file: Option<PathBuf>,

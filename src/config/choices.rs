@@ -4,6 +4,7 @@ use clap::ValueEnum;
 
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
 use crate::connection::RateLimitPolicy;
+use crate::transport::Transport;
 use crate::transport::tls::{ClientCertificate, IdentitySource};
 
 macro_rules! choices {
@@ -77,6 +78,20 @@ choices! {
         DropNewest => Self::DropNewest,
         /// the message that has just come, and the client's connection
         Disconnect => Self::Disconnect,
+    }
+}
+
+choices! {
+    /// Listeners to which proxies pass connections on.
+    Proxied for Transport {
+        /// those of --tcp-port
+        Tcp => Self::Tcp,
+        /// those of --tls-port
+        Tls => Self::Tls,
+        /// those of --ws-port
+        Ws => Self::WebSocket,
+        /// those of --ws-tls-port
+        Wss => Self::WebSocketTls,
     }
 }
 

@@ -33,6 +33,7 @@ use crate::connection::ConnectionLimits;
 use crate::mqtt::QoS;
 use crate::server::{AcceptLimits, ServerConfig};
 use crate::telemetry::LogSettings;
+use crate::transport::proxy::ProxySettings;
 
 /// The auth file that is looked for where none is named.
 const DEFAULT_AUTH_FILE: &str = "auth.json";
@@ -93,6 +94,10 @@ impl Config {
                     unfinished_per_address: arguments.connections.max_handshakes_per_address,
                     connection_rate: arguments.connections.max_connection_rate,
                     connection_rate_per_address: arguments.connections.max_connection_rate_per_address,
+                },
+                proxies: ProxySettings {
+                    transports: arguments.listeners.proxy_protocol.into_iter().map(Into::into).collect(),
+                    proxies: arguments.listeners.proxy_from,
                 },
                 ports_file: arguments.listeners.ports_file,
                 shutdown_grace: arguments.shutdown.shutdown_grace.0,

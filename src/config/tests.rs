@@ -5,6 +5,8 @@ use std::path::Path;
 use super::*;
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
 use crate::connection::RateLimitPolicy;
+use crate::transport::Transport;
+use crate::transport::proxy::Network;
 use crate::transport::tls::{
     CertificateFiles, ClientCertificate, ClientSettings, IdentitySource, TlsSettings,
 };
@@ -269,6 +271,20 @@ fn clients_are_asked_for_certificates_of_certain_authorities() {
     check_refused(&format!("{one} --client-crl crl"), &["--client-crl", "expected --client-ca"]);
     check_refused(&format!("{one} --client-cert yes"), &["'yes'", "off, optional, required"]);
     check_refused(&format!("{one} --client-cert-identity san"), &["'san'", "cn, san-dns, san-uri, subject"]);
+}
+
+#[test]
+fn proxies_are_believed_on_certain_listeners_from_certain_networks() {
+    let networks: Vec<Network> = ["10.0.0.0/8", "::1/128"].map(|network| network.parse().unwrap()).into();
+    let transports = [Transport::Tcp, Transport::Tls, Transport::WebSocket, Transport::WebSocketTls];
+    check("--proxy-protocol tcp,tls,ws,wss --proxy-from 10.0.0.0/8,::1", |c| {
+        c.server.proxies = ProxySettings { transports: transports.into(), proxies: networks };
+    });
+    check_refused("--proxy-protocol tcp", &["--proxy-from"]);
+    check_refused("--proxy-from ::1", &["--proxy-protocol"]);
+    check_refused("--proxy-protocol unix --proxy-from ::1", &["'unix'", "tcp, tls, ws, wss"]);
+    check_refused("--proxy-protocol tcp --proxy-from 10.0.0.1/8", &["expected 10.0.0.0/8"]);
+    check_refused("--proxy-protocol tcp --proxy-from proxy", &["'proxy'", "expected an IP address"]);
 }
 
 #[test]

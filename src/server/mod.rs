@@ -4,6 +4,7 @@
 //! process, as they do in tests.
 
 mod admission;
+mod attribution;
 mod pace;
 mod ports_file;
 mod reception;
@@ -31,6 +32,7 @@ use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings}
 use crate::auth::{AuthError, Authenticator, ReloadReport};
 use crate::broker::{Broker, BrokerConfig};
 use crate::connection::ConnectionLimits;
+use crate::transport::proxy::ProxySettings;
 use crate::transport::tls::{Tls, TlsError, TlsSettings};
 use crate::transport::{BoundAddress, Listener, ListenerConfig};
 use admission::Admission;
@@ -49,6 +51,8 @@ pub struct ServerConfig {
     pub connection: ConnectionLimits,
     /// How many connections there may be.
     pub accept: AcceptLimits,
+    /// Proxies, and on which listeners they say whose connections they pass on.
+    pub proxies: ProxySettings,
     /// Where to write the addresses that were bound, once all listeners stand.
     pub ports_file: Option<PathBuf>,
     /// How long connections are given to end when the server is asked to stop.
@@ -63,6 +67,7 @@ impl Default for ServerConfig {
             broker: BrokerConfig::default(),
             connection: ConnectionLimits::default(),
             accept: AcceptLimits::default(),
+            proxies: ProxySettings::default(),
             ports_file: None,
             shutdown_grace: Duration::from_secs(10),
         }
@@ -189,7 +194,11 @@ impl Server {
         Ok(Self {
             listeners,
             addresses,
-            reception: Arc::new(Reception::new(Arc::new(around), Admission::new(config.accept))),
+            reception: Arc::new(Reception::new(
+                Arc::new(around),
+                Admission::new(config.accept),
+                config.proxies,
+            )),
             broker,
             controls,
             shutdown_grace: config.shutdown_grace,

@@ -2,6 +2,7 @@
 
 mod handshake;
 mod listener;
+pub mod proxy;
 mod tcp;
 pub mod tls;
 mod unix;

@@ -413,7 +413,7 @@ async fn bytes_beyond_the_rate_wait_in_the_socket() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_has_to_wait_is_not_a_silent_one() {
     let (message_rate, server_keep_alive) = (NonZeroU32::new(1), Some(1));
-    let limits = ConnectionLimits { message_rate, server_keep_alive, ..Default::default() };
+    let limits = ConnectionLimits { server_keep_alive, message_rate, ..Default::default() };
     let mut world = World::new(limits);
     let mut client = world.client("client").await;
     subscribe(&mut client).await;

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, value_parser};
 
+use super::accounts::{group, mode, user};
 use super::choices::{CertIdentity, ClientCert, Level, Overlapping, Policy, Proxied, RateLimit, Strategy};
 use super::units::{ByteSize, TimeSpan, size, time, time_above_zero};
 use crate::broker::BrokerLimits;
@@ -113,6 +114,15 @@ pub(super) struct ListenerArguments {
     /// Listen for MQTT on a Unix socket in this file, which is removed at exit
     #[arg(long, value_name = "FILE")]
     pub(super) unix_socket: Option<PathBuf>,
+    /// Give the file of the Unix socket these permissions, such as 0660 [default: what the umask leaves]
+    #[arg(long, value_name = "MODE", value_parser = mode, requires = "unix_socket")]
+    pub(super) unix_socket_mode: Option<u32>,
+    /// Give the file of the Unix socket to this user, by name or number
+    #[arg(long, value_name = "USER", value_parser = user, requires = "unix_socket")]
+    pub(super) unix_socket_user: Option<u32>,
+    /// Give the file of the Unix socket to this group, by name or number
+    #[arg(long, value_name = "GROUP", value_parser = group, requires = "unix_socket")]
+    pub(super) unix_socket_group: Option<u32>,
     /// Listen on this IP address; may be given several times [default: 0.0.0.0 and, where the host has
     /// IPv6, ::]
     #[arg(long, value_name = "ADDRESS", action = ArgAction::Append, value_parser = parse_address)]

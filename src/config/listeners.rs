@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::arguments::{ListenerArguments, SocketArguments};
 use super::units::ByteSize;
-use crate::transport::{ListenerConfig, SocketOptions, WebSocketOptions};
+use crate::transport::{ListenerConfig, SocketOptions, UnixAccess, WebSocketOptions};
 
 /// The port for MQTT that IANA has assigned.
 const DEFAULT_PORT: u16 = 1883;
@@ -34,7 +34,8 @@ pub(super) fn listeners(
     ipv6: Ipv6,
 ) -> Result<Vec<ListenerConfig>, String> {
     refuse_what_is_not_built(arguments)?;
-    let unix = arguments.unix_socket.iter().map(|path| ListenerConfig::Unix { path: path.clone() });
+    let access = unix_access(arguments);
+    let unix = arguments.unix_socket.iter().map(|path| ListenerConfig::Unix { path: path.clone(), access });
     #[cfg(not(unix))]
     if unix.len() > 0 {
         return Err("--unix-socket: this system has no Unix sockets".to_owned());
@@ -71,6 +72,14 @@ pub(super) fn listeners(
     }));
     listeners.extend(unix);
     Ok(listeners)
+}
+
+fn unix_access(arguments: &ListenerArguments) -> UnixAccess {
+    UnixAccess {
+        mode: arguments.unix_socket_mode,
+        user: arguments.unix_socket_user,
+        group: arguments.unix_socket_group,
+    }
 }
 
 /// Which requests are taken, where there is a listener for them.

@@ -5,6 +5,7 @@
 //!
 //! `arguments` has the options and their help; [`Config`] what they become.
 
+mod accounts;
 mod arguments;
 mod choices;
 mod listeners;

@@ -5,12 +5,11 @@ use std::path::Path;
 use super::*;
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
 use crate::connection::RateLimitPolicy;
-use crate::transport::Transport;
 use crate::transport::proxy::Network;
 use crate::transport::tls::{
     CertificateFiles, ClientCertificate, ClientSettings, IdentitySource, TlsSettings,
 };
-use crate::transport::{ListenerConfig, SocketOptions, WebSocketOptions};
+use crate::transport::{ListenerConfig, SocketOptions, Transport, UnixAccess, WebSocketOptions};
 
 fn parse_on(ipv6: Ipv6, line: &str) -> Result<Config, clap::Error> {
     Config::on_host(["mqtt-broker"].into_iter().chain(line.split_whitespace()), ipv6)
@@ -137,7 +136,7 @@ fn the_log_level_is_one_of_five_words() {
 
 #[test]
 fn listeners_follow_from_ports_addresses_and_paths() {
-    let unix = || ListenerConfig::Unix { path: "/run/mqtt".into() };
+    let unix = || ListenerConfig::Unix { path: "/run/mqtt".into(), access: UnixAccess::default() };
     for (line, listeners) in [
         ("--tcp-port 0", vec![tcp("0.0.0.0:0"), tcp("[::]:0")]),
         ("--bind 127.0.0.1", vec![tcp("127.0.0.1:1883")]),
@@ -271,6 +270,19 @@ fn clients_are_asked_for_certificates_of_certain_authorities() {
     check_refused(&format!("{one} --client-crl crl"), &["--client-crl", "expected --client-ca"]);
     check_refused(&format!("{one} --client-cert yes"), &["'yes'", "off, optional, required"]);
     check_refused(&format!("{one} --client-cert-identity san"), &["'san'", "cn, san-dns, san-uri, subject"]);
+}
+
+#[test]
+fn the_file_of_a_unix_socket_has_permissions_and_an_owner() {
+    let options =
+        "--unix-socket /run/mqtt --unix-socket-mode 0660 --unix-socket-user root --unix-socket-group 7";
+    let access = UnixAccess { mode: Some(0o660), user: Some(0), group: Some(7) };
+    check(options, |c| {
+        c.server.listeners = vec![ListenerConfig::Unix { path: "/run/mqtt".into(), access }];
+    });
+    check_refused("--unix-socket-mode 0660", &["--unix-socket"]);
+    check_refused("--unix-socket a --unix-socket-mode 999", &["'999'", "octal digits"]);
+    check_refused("--unix-socket a --unix-socket-user nobody-here", &["'nobody-here'", "expected a number"]);
 }
 
 #[test]

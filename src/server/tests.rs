@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::auth::AuthSettings;
-use crate::transport::SocketOptions;
+use crate::transport::{SocketOptions, UnixAccess};
 
 /// A server that runs.
 struct Running {
@@ -66,7 +66,7 @@ async fn every_listener_serves_and_a_shutdown_tells_everybody() {
     let directory = std::env::temp_dir().join(format!("mqtt-broker-server-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let (socket, ports) = (directory.join("socket"), directory.join("ports"));
-    let listeners = vec![tcp(), ListenerConfig::Unix { path: socket.clone() }];
+    let listeners = vec![tcp(), ListenerConfig::Unix { path: socket.clone(), access: UnixAccess::default() }];
     let server = start(ServerConfig { listeners, ports_file: Some(ports.clone()), ..Default::default() });
     let written = std::fs::read_to_string(&ports).unwrap();
     let lines: Vec<_> = server.addresses.iter().map(ToString::to_string).collect();

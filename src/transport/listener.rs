@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::tls::{Application, Tls, TlsLayer};
-use super::unix::OwnedUnixListener;
+use super::unix::{OwnedUnixListener, PeerProcess};
 use super::websocket::Upgrade;
 use super::{ListenerConfig, Peer, SocketOptions, Then, Transport, tcp};
 
@@ -113,7 +113,7 @@ impl Listener {
                 listener: tcp::bind(*address, socket)?,
                 socket: socket.clone(),
             }),
-            ListenerConfig::Unix { path } => OwnedUnixListener::bind(path).map(Self::Unix),
+            ListenerConfig::Unix { path, access } => OwnedUnixListener::bind(path, *access).map(Self::Unix),
         }
     }
 
@@ -157,7 +157,8 @@ impl Listener {
             }
             Self::Unix(listener) => {
                 let stream = listener.accept().await?;
-                Ok(Accepted::Unix(stream, Peer::new(Transport::Unix, None)))
+                let process = PeerProcess::of(&stream);
+                Ok(Accepted::Unix(stream, Peer { process, ..Peer::new(Transport::Unix, None) }))
             }
         }
     }

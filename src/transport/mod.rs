@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use handshake::{Handshake, HandshakeError, Plain, Then};
 pub use listener::{Accepted, BoundAddress, Listener};
-pub use unix::OwnedUnixListener;
+pub use unix::{OwnedUnixListener, PeerProcess, UnixAccess};
 pub use websocket::WebSocketOptions;
 
 /// Connections that the system may hold ready until they are accepted.
@@ -61,6 +61,8 @@ pub enum ListenerConfig {
     Unix {
         /// The file of the socket.
         path: PathBuf,
+        /// Who may connect.
+        access: UnixAccess,
     },
 }
 
@@ -92,7 +94,7 @@ impl fmt::Display for ListenerConfig {
             Self::Tls { address, .. } => write!(f, "tls {address}"),
             Self::WebSocket { address, .. } => write!(f, "ws {address}"),
             Self::WebSocketTls { address, .. } => write!(f, "wss {address}"),
-            Self::Unix { path } => write!(f, "unix {}", path.display()),
+            Self::Unix { path, .. } => write!(f, "unix {}", path.display()),
         }
     }
 }
@@ -104,6 +106,8 @@ pub struct Peer {
     pub transport: Transport,
     /// Its address, where it has one.
     pub address: Option<SocketAddr>,
+    /// Its process, where it is one of this host and the system tells.
+    pub process: Option<PeerProcess>,
     /// Who it is according to its certificate, where it has shown one that was verified and that says so.
     pub certificate: Option<Arc<str>>,
     /// The name by which it called this server, where it did.
@@ -113,7 +117,7 @@ pub struct Peer {
 impl Peer {
     /// A peer of which no more is known.
     pub const fn new(transport: Transport, address: Option<SocketAddr>) -> Self {
-        Self { transport, address, certificate: None, server_name: None }
+        Self { transport, address, process: None, certificate: None, server_name: None }
     }
 }
 
@@ -141,9 +145,10 @@ impl fmt::Display for Peer {
             Transport::WebSocketTls => "wss",
             Transport::Unix => "unix",
         };
-        match self.address {
-            Some(address) => write!(f, "{transport}:{address}"),
-            None => f.write_str(transport),
+        match (self.address, self.process) {
+            (Some(address), _) => write!(f, "{transport}:{address}"),
+            (None, Some(process)) => write!(f, "{transport}:{process}"),
+            (None, None) => f.write_str(transport),
         }
     }
 }

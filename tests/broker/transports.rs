@@ -137,6 +137,24 @@ mod unix {
     }
 
     #[test]
+    fn the_file_of_a_unix_socket_has_the_permissions_it_is_given() {
+        use std::os::unix::fs::MetadataExt;
+        let owner = std::fs::metadata(Setup::new().path("")).unwrap();
+        let (user, group) = (owner.uid().to_string(), owner.gid().to_string());
+        let options = ["--unix-socket=mqtt.sock", "--unix-socket-mode=0606", "--log-level=debug"];
+        let owners = [format!("--unix-socket-user={user}"), format!("--unix-socket-group={group}")];
+        let [user_option, group_option] = owners.each_ref().map(String::as_str);
+        let broker = listening(&[&options[..], &[user_option, group_option]].concat());
+        let path = broker.path("mqtt.sock");
+        let file = std::fs::metadata(&path).unwrap();
+        assert_eq!((file.mode() & 0o777, file.uid(), file.gid()), (0o606, owner.uid(), owner.gid()));
+        // The log says who came.
+        Client::open_unix(&path).attach(connect());
+        let peer = format!("peer=unix:uid={user},gid={group},pid={}", std::process::id());
+        broker.wait_for_log(0, &peer);
+    }
+
+    #[test]
     fn a_unix_socket_and_tcp() {
         let broker = Broker::start(&["--unix-socket=mqtt.sock"]);
         let mut local = Client::open_unix(&broker.path("mqtt.sock"));

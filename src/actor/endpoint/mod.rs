@@ -395,7 +395,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
 
     /// Has the broker told, once it has got all that came before.
     fn report_end(&mut self, how: Closure) {
-        self.ending = self.ending.or(self.attached.then_some(how));
+        self.ending = self.ending.or_else(|| self.attached.then_some(how));
         // Nobody is there any more who would have to wait.
         self.intake.lift_limits();
         if how == Closure::Asked {

@@ -65,7 +65,7 @@ pub enum ProxyError {
 /// Looks for a header at the beginning of `bytes`, which may be all that has come of it, or more.
 pub fn parse(bytes: &[u8]) -> Result<Progress, ProxyError> {
     if bytes.is_empty() {
-        return Ok(Progress::Lacks(v1::SHORTEST));
+        return Ok(Progress::Lacks(v1::SIGNATURE.len()));
     }
     if is_beginning_of(bytes, &v2::SIGNATURE) {
         v2::parse(bytes)

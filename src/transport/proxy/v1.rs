@@ -10,7 +10,7 @@ pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 /// The longest line there can be, with its end.
 const LONGEST: usize = 107;
 /// The shortest.
-pub(super) const SHORTEST: usize = b"PROXY UNKNOWN\r\n".len();
+const SHORTEST: usize = b"PROXY UNKNOWN\r\n".len();
 const END: &[u8] = b"\r\n";
 
 /// Reads the line at the beginning of `bytes`.

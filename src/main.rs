@@ -10,6 +10,7 @@ use mqtt_broker::auth::{AuthError, Authenticator};
 use mqtt_broker::config::Config;
 use mqtt_broker::server::{self, ServeError};
 use mqtt_broker::telemetry::Logging;
+use mqtt_broker::transport::Inherited;
 use tracing::{error, info};
 
 /// It could not run, or not go on.
@@ -20,7 +21,12 @@ const WRONG_COMMAND_LINE: u8 = 2;
 const WRONG_CONFIGURATION: u8 = 78;
 
 fn main() -> ExitCode {
-    let Config { runtime, log, auth, server, notes } = match Config::from_command_line(env::args_os()) {
+    let inherited = match Inherited::take() {
+        Ok(inherited) => inherited,
+        Err(error) => return fail(FAILED, &error),
+    };
+    let config = Config::from_command_line(env::args_os(), &inherited.transports());
+    let Config { runtime, log, auth, server, notes } = match config {
         Ok(config) => config,
         Err(answer) => {
             // Where the answer cannot be printed the exit code still tells it.
@@ -52,7 +58,7 @@ fn main() -> ExitCode {
         info!("{note}");
     }
     info!("{}", auth.describe());
-    match runtime.block_on(server::run(server, auth)) {
+    match runtime.block_on(server::run(server, auth, inherited)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");

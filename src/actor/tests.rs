@@ -460,3 +460,13 @@ async fn a_client_that_keeps_to_the_rate_does_not_notice_it() {
     }
     assert_eq!(world.around.counters.rate_limit_disconnects.value(), 0);
 }
+
+#[tokio::test]
+async fn what_needs_no_answer_does_not_keep_the_next_from_being_read() {
+    let mut world = World::new(ConnectionLimits::default());
+    let mut client = world.client("client").await;
+    // PUBACKs of nothing: far more than one read, and than may be unanswered at a time.
+    client.write_all(&[0x40, 2, 0, 1].repeat(50_000)).await.unwrap();
+    client.write_all(&PING).await.unwrap();
+    assert_eq!(read(&mut client, 2).await, PONG);
+}

@@ -34,6 +34,7 @@ use crate::connection::ConnectionLimits;
 use crate::mqtt::QoS;
 use crate::server::{AcceptLimits, ServerConfig};
 use crate::telemetry::LogSettings;
+use crate::transport::Transport;
 use crate::transport::proxy::ProxySettings;
 
 /// The auth file that is looked for where none is named.
@@ -55,25 +56,29 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a command line; the first of the arguments is the program's name.
+    /// Reads a command line; the first of the arguments is the program's name. The process has been passed on sockets
+    /// for these transports.
     ///
     /// The error may be an answer: to `--help` and `--version`. It knows what to print, where, and with which code
     /// to exit.
     pub fn from_command_line(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+        inherited: &[Transport],
     ) -> Result<Self, clap::Error> {
-        Self::on_host(arguments, Ipv6::probe())
+        Self::on_host(arguments, Ipv6::probe(), inherited)
     }
 
     fn on_host(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
         ipv6: Ipv6,
+        inherited: &[Transport],
     ) -> Result<Self, clap::Error> {
         let arguments = Arguments::try_parse_from(arguments)?;
         let wrong = |sentence| Arguments::command().error(ErrorKind::ArgumentConflict, sentence);
 
         let socket = listeners::socket_options(&arguments.sockets);
-        let listeners = listeners::listeners(&arguments.listeners, &socket, ipv6).map_err(wrong)?;
+        let listeners =
+            listeners::listeners(&arguments.listeners, &socket, ipv6, inherited).map_err(wrong)?;
         let mut notes = Vec::new();
         if ipv6 == Ipv6::Absent && arguments.listeners.bind.is_empty() {
             notes.push("this host has no IPv6: the broker listens on IPv4 only".to_owned());

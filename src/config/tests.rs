@@ -12,7 +12,7 @@ use crate::transport::tls::{
 use crate::transport::{ListenerConfig, SocketOptions, Transport, UnixAccess, WebSocketOptions};
 
 fn parse_on(ipv6: Ipv6, line: &str) -> Result<Config, clap::Error> {
-    Config::on_host(["mqtt-broker"].into_iter().chain(line.split_whitespace()), ipv6)
+    Config::on_host(["mqtt-broker"].into_iter().chain(line.split_whitespace()), ipv6, &[])
 }
 
 fn parse(line: &str) -> Result<Config, clap::Error> {
@@ -76,7 +76,7 @@ fn sockets(config: &mut Config) -> impl Iterator<Item = &mut SocketOptions> {
         | ListenerConfig::Tls { socket, .. }
         | ListenerConfig::WebSocket { socket, .. }
         | ListenerConfig::WebSocketTls { socket, .. } => Some(socket),
-        ListenerConfig::Unix { .. } => None,
+        ListenerConfig::Inherited { .. } | ListenerConfig::Unix { .. } => None,
     })
 }
 
@@ -158,6 +158,27 @@ fn listeners_follow_from_ports_addresses_and_paths() {
     check_refused("--bind localhost", &["'localhost'", "--bind", "expected an IP address"]);
     check_refused("--bind 127.0.0.1:1883", &["'127.0.0.1:1883'", "--bind", "without a port"]);
     check_refused("--unix-socket /run/mqtt --bind ::1", &["--bind", "expected --tcp-port"]);
+}
+
+#[test]
+fn sockets_that_were_passed_on_take_the_place_of_the_default() {
+    let with = |line: &str, inherited: &[Transport]| {
+        Config::on_host(["mqtt-broker"].into_iter().chain(line.split_whitespace()), Ipv6::Present, inherited)
+    };
+    let inherited = |index, transport, paths: &[&str]| ListenerConfig::Inherited {
+        index,
+        transport,
+        socket: SocketOptions { no_delay: false, ..SocketOptions::default() },
+        options: websocket_options(paths, &[]),
+    };
+    let config =
+        with("--ws-path /a --socket-no-delay=false", &[Transport::Tcp, Transport::WebSocket]).unwrap();
+    let expected = [inherited(0, Transport::Tcp, &["/a"]), inherited(1, Transport::WebSocket, &["/a"])];
+    assert_eq!(config.server.listeners, expected);
+    let config = with("--bind ::1 --tcp-port 1", &[Transport::Unix]).unwrap();
+    assert_eq!(config.server.listeners.len(), 2);
+    let error = with("", &[Transport::Tls]).unwrap_err().to_string();
+    assert!(error.contains("--server-crt"), "{error}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ use crate::broker::{Broker, BrokerConfig};
 use crate::connection::ConnectionLimits;
 use crate::transport::proxy::ProxySettings;
 use crate::transport::tls::{Tls, TlsError, TlsSettings};
-use crate::transport::{BoundAddress, Listener, ListenerConfig};
+use crate::transport::{BoundAddress, Inherited, Listener, ListenerConfig};
 use admission::Admission;
 use reception::Reception;
 
@@ -140,9 +140,15 @@ pub enum ServeError {
 }
 
 /// Serves until a signal asks to stop: the first for an orderly end, the second for an end at once.
-pub async fn run(config: ServerConfig, auth: Arc<Authenticator>) -> Result<(), ServeError> {
+///
+/// Where the configuration names sockets that were passed on to this process, they are taken from `inherited`.
+pub async fn run(
+    config: ServerConfig,
+    auth: Arc<Authenticator>,
+    inherited: Inherited,
+) -> Result<(), ServeError> {
     let signals = Signals::listen().map_err(ServeError::Signals)?;
-    let server = Server::bind(config, auth)?;
+    let server = Server::bind(config, auth, inherited)?;
     let controls = server.controls();
     let shutdown = CancellationToken::new();
     tokio::select! {
@@ -165,9 +171,13 @@ pub struct Server {
 impl Server {
     /// Reads the certificates, binds all listeners, and writes the ports file. Connections wait until it [runs](Self::run). To be called
     /// within the runtime.
-    pub fn bind(config: ServerConfig, auth: Arc<Authenticator>) -> Result<Self, ServeError> {
+    pub fn bind(
+        config: ServerConfig,
+        auth: Arc<Authenticator>,
+        inherited: Inherited,
+    ) -> Result<Self, ServeError> {
         let tls = config.tls.map(Tls::open).transpose()?.map(Arc::new);
-        let (listeners, addresses) = listen(&config.listeners, tls.as_ref())?;
+        let (listeners, addresses) = listen(&config.listeners, tls.as_ref(), inherited)?;
         if let Some(path) = config.ports_file {
             ports_file::write(&path, &addresses).map_err(|source| ServeError::PortsFile { path, source })?;
         }
@@ -316,12 +326,13 @@ enum ReloadError {
 fn listen(
     configs: &[ListenerConfig],
     tls: Option<&Arc<Tls>>,
+    mut inherited: Inherited,
 ) -> Result<(Vec<Listener>, Vec<BoundAddress>), ServeError> {
     if configs.is_empty() {
         return Err(ServeError::NoListener);
     }
     let bound = configs.iter().map(|config| {
-        let listener = Listener::bind(config, tls)?;
+        let listener = Listener::bind(config, tls, &mut inherited)?;
         let address = listener.address()?;
         Ok((listener, address))
     });

@@ -27,7 +27,7 @@ fn tcp() -> ListenerConfig {
 }
 
 fn start(config: ServerConfig) -> Running {
-    let server = Server::bind(config, auth()).unwrap();
+    let server = Server::bind(config, auth(), Inherited::default()).unwrap();
     let (addresses, controls) = (server.addresses().to_vec(), server.controls());
     let shutdown = CancellationToken::new();
     let ended = tokio::spawn(server.run(shutdown.clone()));
@@ -124,12 +124,18 @@ async fn a_server_that_stops_does_not_wait_longer_than_the_grace_period() {
 
 #[tokio::test]
 async fn an_address_in_use_is_named() {
-    let first = Server::bind(ServerConfig { listeners: vec![tcp()], ..Default::default() }, auth()).unwrap();
+    let first = Server::bind(
+        ServerConfig { listeners: vec![tcp()], ..Default::default() },
+        auth(),
+        Inherited::default(),
+    )
+    .unwrap();
     let Some(&BoundAddress::Tcp(address)) = first.addresses().first() else { panic!("no TCP listener") };
     let listeners = vec![ListenerConfig::Tcp { address, socket: SocketOptions::default() }];
-    let error = Server::bind(ServerConfig { listeners, ..Default::default() }, auth()).unwrap_err();
+    let error = Server::bind(ServerConfig { listeners, ..Default::default() }, auth(), Inherited::default())
+        .unwrap_err();
     assert!(error.to_string().starts_with(&format!("cannot listen on tcp {address}: ")), "{error}");
-    let error = Server::bind(ServerConfig::default(), auth()).unwrap_err();
+    let error = Server::bind(ServerConfig::default(), auth(), Inherited::default()).unwrap_err();
     assert!(matches!(error, ServeError::NoListener));
 }
 

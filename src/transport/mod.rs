@@ -1,6 +1,7 @@
 //! Bytes: where connections come from.
 
 mod handshake;
+mod inherited;
 mod listener;
 pub mod proxy;
 mod tcp;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use handshake::{Handshake, HandshakeError, Plain, Then};
+pub use inherited::{InheritError, Inherited};
 pub use listener::{Accepted, BoundAddress, Listener};
 pub use unix::{OwnedUnixListener, PeerProcess, UnixAccess};
 pub use websocket::WebSocketOptions;
@@ -57,6 +59,17 @@ pub enum ListenerConfig {
         /// Which requests are taken.
         options: WebSocketOptions,
     },
+    /// A socket that was opened before this process was started.
+    Inherited {
+        /// Which, of those in [`Inherited`].
+        index: usize,
+        /// What for.
+        transport: Transport,
+        /// How its sockets are set up, if it is one of TCP.
+        socket: SocketOptions,
+        /// Which requests are taken, if it is for WebSocket.
+        options: WebSocketOptions,
+    },
     /// A Unix stream socket.
     Unix {
         /// The file of the socket.
@@ -94,6 +107,7 @@ impl fmt::Display for ListenerConfig {
             Self::Tls { address, .. } => write!(f, "tls {address}"),
             Self::WebSocket { address, .. } => write!(f, "ws {address}"),
             Self::WebSocketTls { address, .. } => write!(f, "wss {address}"),
+            Self::Inherited { index, transport, .. } => write!(f, "{transport} socket {index}, as passed on"),
             Self::Unix { path, .. } => write!(f, "unix {}", path.display()),
         }
     }
@@ -136,19 +150,25 @@ pub enum Transport {
     Unix,
 }
 
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::WebSocket => "ws",
+            Self::WebSocketTls => "wss",
+            Self::Unix => "unix",
+        })
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let transport = match self.transport {
-            Transport::Tcp => "tcp",
-            Transport::Tls => "tls",
-            Transport::WebSocket => "ws",
-            Transport::WebSocketTls => "wss",
-            Transport::Unix => "unix",
-        };
+        let transport = self.transport;
         match (self.address, self.process) {
             (Some(address), _) => write!(f, "{transport}:{address}"),
             (None, Some(process)) => write!(f, "{transport}:{process}"),
-            (None, None) => f.write_str(transport),
+            (None, None) => fmt::Display::fmt(&transport, f),
         }
     }
 }

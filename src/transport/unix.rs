@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -11,12 +12,13 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::BACKLOG;
 
-/// A Unix socket that is listened on. Its file is removed with it, if it is still the same file.
+/// A Unix socket that is listened on. Its file is removed with it, if it is ours and still the same file.
 #[derive(Debug)]
 pub struct OwnedUnixListener {
     listener: UnixListener,
     path: PathBuf,
-    file: FileIdentity,
+    /// None where it belongs to whoever has passed the socket on.
+    file: Option<FileIdentity>,
 }
 
 impl OwnedUnixListener {
@@ -36,8 +38,15 @@ impl OwnedUnixListener {
         access.grant(path)?;
         socket.set_nonblocking(true)?;
         socket.listen(BACKLOG)?;
-        let file = FileIdentity::of(path)?;
+        let file = Some(FileIdentity::of(path)?);
         Ok(Self { listener: UnixListener::from_std(socket.into())?, path: path.to_owned(), file })
+    }
+
+    /// Goes on with a socket that listens already.
+    pub(super) fn adopt(listener: StdUnixListener) -> io::Result<Self> {
+        // One without a name in the file system is shown without one.
+        let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { listener: UnixListener::from_std(listener)?, path, file: None })
     }
 
     /// Where it listens.
@@ -98,7 +107,7 @@ impl fmt::Display for PeerProcess {
 
 impl Drop for OwnedUnixListener {
     fn drop(&mut self) {
-        if FileIdentity::of(&self.path).is_ok_and(|file| file == self.file) {
+        if self.file.is_some_and(|ours| FileIdentity::of(&self.path).is_ok_and(|file| file == ours)) {
             // Whoever removed it in the meantime has done what was to be done.
             let _ = fs::remove_file(&self.path);
         }
@@ -134,8 +143,6 @@ fn remove_abandoned(path: &Path, address: &SockAddr) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener as StdUnixListener;
-
     use super::*;
 
     /// A path of its own for each test, in a directory that goes with it.

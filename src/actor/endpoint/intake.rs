@@ -143,8 +143,9 @@ impl Intake {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     /// Sends the broker what the client has sent, as far as it may go now; and behind all of it, that the connection
-    /// has ended.
-    pub(super) fn pass_on(&mut self, now: Instant) {
+    /// has ended. Tells whether that made room for more.
+    pub(super) fn pass_on(&mut self, now: Instant) -> bool {
+        let had_no_room = !self.intake.is_empty();
         if self.intake.has_waited(now) {
             self.connection.excuse_silence(now);
         }
@@ -153,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             && !self.mailbox.has_unanswered_beyond(UNANSWERED_BATCHES)
         {
             match self.intake.next(now) {
-                Ok(packets) if packets.is_empty() => return,
+                Ok(packets) if packets.is_empty() => return false,
                 Ok(packets) => {
                     self.mailbox.batch_sent();
                     let letter = Letter::Packets(self.id, packets, Arc::clone(&self.mailbox));
@@ -169,6 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             let closed = Input::Closed { connection: self.id, how };
             self.outbox.send(Letter::Input(closed), &self.around.broker);
         }
+        had_no_room && self.intake.is_empty()
     }
 
     /// The client is closed for what it has sent beyond what it may. What came before is answered first.

@@ -154,13 +154,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             // That there is no room yet is noticed where it matters.
             let _ = self.outbox.poll_flush(&self.around.broker, cx);
             self.write(cx, now);
-            let came = self.arrive(cx, now) | self.read(cx, now);
-            self.pass_on(now);
-            let went = self.dismiss(cx, now) | self.close(cx, now) | self.expire(now);
+            let progress = self.arrive(cx, now)
+                | self.read(cx, now)
+                | self.pass_on(now)
+                | self.dismiss(cx, now)
+                | self.close(cx, now)
+                | self.expire(now);
             if matches!(self.stage, Stage::Ended) && !self.attached && self.outbox.is_empty() {
                 return Poll::Ready(());
             }
-            if !came && !went {
+            if !progress {
                 self.arm(cx, now);
                 return Poll::Pending;
             }

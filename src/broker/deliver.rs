@@ -146,6 +146,16 @@ struct Outcome {
 }
 
 impl Outcome {
+    /// The message that has come is dropped.
+    fn refuse(&mut self, qos: QoS, policy: QueuePolicy) {
+        if qos == QoS::AtMostOnce {
+            self.dropped_qos0 += 1;
+        } else {
+            self.dropped += 1;
+            self.disconnect = policy == QueuePolicy::Disconnect;
+        }
+    }
+
     fn count(&self, counters: &mut Counters) {
         counters.expired_messages += count(self.expired);
         counters.dropped_queue_full_qos0 += count(self.dropped_qos0);
@@ -164,8 +174,13 @@ fn make_room(
     now: Instant,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let needed = offer.message.footprint();
+    let needed = offer.footprint();
     let queue = &mut session.queue;
+    // What can never fit, or not unless others give way, drops nothing but itself.
+    if needed > limits.queued_bytes || elsewhere + needed > limits.queued_bytes_total {
+        outcome.refuse(offer.qos, policy);
+        return outcome;
+    }
     let mut looked_for_expired = false;
     while queue.len() >= limits.queued_messages
         || queue.bytes() + needed > limits.queued_bytes
@@ -176,20 +191,17 @@ fn make_room(
             outcome.expired = queue.drop_expired(now);
             continue;
         }
-        if offer.qos == QoS::AtMostOnce {
-            outcome.dropped_qos0 += 1;
-            return outcome;
+        if offer.qos > QoS::AtMostOnce {
+            if queue.drop_newest_qos0() {
+                outcome.dropped_qos0 += 1;
+                continue;
+            }
+            if policy == QueuePolicy::DropOldest && queue.drop_oldest() {
+                outcome.dropped += 1;
+                continue;
+            }
         }
-        if queue.drop_newest_qos0() {
-            outcome.dropped_qos0 += 1;
-            continue;
-        }
-        if policy == QueuePolicy::DropOldest && queue.drop_oldest() {
-            outcome.dropped += 1;
-            continue;
-        }
-        outcome.dropped += 1;
-        outcome.disconnect = policy == QueuePolicy::Disconnect;
+        outcome.refuse(offer.qos, policy);
         return outcome;
     }
     outcome.has_room = true;

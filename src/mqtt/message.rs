@@ -41,6 +41,11 @@ impl Message {
     }
 }
 
+/// The bytes that subscription identifiers occupy.
+pub(crate) fn identifiers_footprint(identifiers: Option<&[SubscriptionIdentifier]>) -> usize {
+    identifiers.map_or(0, size_of_val)
+}
+
 fn properties_footprint(properties: &PublishProperties) -> usize {
     const FIXED: usize = 160;
     const PAIR: usize = 64;
@@ -73,9 +78,14 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// The bytes that a delivery counts against the outbound window of its connection: about its size on the wire.
+    /// The bytes that a delivery counts against the outbound window of its connection: about what it occupies, in
+    /// memory and then on the wire, that is not shared with others.
     pub fn handed_over_bytes(&self) -> usize {
-        const FIXED: usize = 16;
-        FIXED + self.message.topic.as_str().len() + self.message.payload.len()
+        const FIXED: usize = 64;
+        FIXED
+            + self.message.topic.as_str().len()
+            + self.message.payload.len()
+            + self.message.properties.as_deref().map_or(0, properties_footprint)
+            + identifiers_footprint(self.identifiers.as_deref())
     }
 }

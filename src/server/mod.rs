@@ -24,6 +24,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 pub use signals::Signals;
@@ -33,7 +34,7 @@ use crate::auth::{AuthError, Authenticator, ReloadReport};
 use crate::broker::{Broker, BrokerConfig};
 use crate::connection::ConnectionLimits;
 use crate::transport::proxy::ProxySettings;
-use crate::transport::tls::{Tls, TlsError, TlsSettings};
+use crate::transport::tls::{Report, Tls, TlsError, TlsSettings};
 use crate::transport::{BoundAddress, Inherited, Listener, ListenerConfig};
 use admission::Admission;
 use reception::Reception;
@@ -232,9 +233,10 @@ impl Server {
             info!("listening on {address}");
         }
         info!("all state is in memory: it ends with this process");
-        if let Some(tls) = &self.controls.tls {
-            tls.log_expiry();
-        }
+        let _expiry = self.controls.tls.clone().map(|tls| {
+            tls.log_expiry(Report::All);
+            AbortOnDropHandle::new(tokio::spawn(async move { tls.watch_expiry().await }))
+        });
         let broker_stop = CancellationToken::new();
         let mut broker = tokio::spawn(self.broker.run(broker_stop.clone()));
         let mut receptions = JoinSet::new();
@@ -280,7 +282,7 @@ impl Controls {
                 info!("auth reloaded: {report}");
                 if let Some(tls) = &self.tls {
                     info!("certificates reloaded");
-                    tls.log_expiry();
+                    tls.log_expiry(Report::All);
                 }
             }
             Ok(Err(error)) => error!(%error, "not reloaded; what was in force stays so"),

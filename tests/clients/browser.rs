@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::mqttjs;
 use crate::process::{PATIENCE, Program, can_run};
@@ -73,7 +74,7 @@ fn answer(mut stream: TcpStream, seen: &Sender<String>) -> Option<()> {
         reader.read_line(&mut field).ok()?;
         match field.trim_end().split_once(": ") {
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                body_len = value.parse().ok()?
+                body_len = value.parse().ok()?;
             }
             Some(_) => {}
             None => break,
@@ -113,7 +114,10 @@ impl Profile {
 
 impl Drop for Profile {
     fn drop(&mut self) {
-        // Nothing depends on it.
-        let _ = std::fs::remove_dir_all(&self.0);
+        // The browser's other processes write to it until they notice that it has ended.
+        let start = Instant::now();
+        while std::fs::remove_dir_all(&self.0).is_err() && self.0.exists() && start.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use crate::support::{Broker, Client, Setup, certs, connect, publish, server_certificate};
 
-const AUTH: &str = r##"{
+const AUTH: &str = r#"{
     authentication: [
         { name: "device1", method: "client_cert" },
         { name: "device2", method: "client_cert" },
@@ -14,7 +14,7 @@ const AUTH: &str = r##"{
         { topic: "of/device1", allow: { pub: ["device1"], sub: ["watcher"] } },
         { topic: "of/device2", allow: { pub: ["device2"], sub: ["watcher"] } },
     ],
-}"##;
+}"#;
 
 /// Publishes as each of two devices, and tries to be another; the broker asks for certificates, or insists on them.
 pub(crate) fn play(policy: &str) {

@@ -82,9 +82,8 @@ impl Answer {
                 Self::ConnAck { session_present: present, reason: seen },
             ) => session_present == present && reason.is_error() == seen.is_error(),
             (Self::SubAck { packet_id, reasons }, Self::SubAck { packet_id: id, reasons: seen }) => {
-                let told = |reason: &ReasonCode| match reason.is_error() {
-                    true => ReasonCode::UnspecifiedError,
-                    false => *reason,
+                let told = |reason: &ReasonCode| {
+                    if reason.is_error() { ReasonCode::UnspecifiedError } else { *reason }
                 };
                 packet_id == id && reasons.iter().map(told).eq(seen.iter().copied())
             }

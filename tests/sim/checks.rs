@@ -175,7 +175,7 @@ fn acknowledge(under_way: &mut BTreeMap<u16, UnderWay>, packet: &Acknowledgement
     let Some(sent) = under_way.get_mut(&id) else { return };
     match (packet.kind, sent.delivery.qos) {
         (AcknowledgementKind::PubRec, QoS::ExactlyOnce) if !packet.reason.is_error() => {
-            sent.is_released = true
+            sent.is_released = true;
         }
         (AcknowledgementKind::PubAck, QoS::AtLeastOnce) => drop(under_way.remove(&id)),
         (AcknowledgementKind::PubRec, QoS::ExactlyOnce) if !sent.is_released => drop(under_way.remove(&id)),

@@ -243,9 +243,10 @@ impl Client {
             answer.reason = ReasonCode::ImplementationSpecificError;
         }
         if kind == AcknowledgementKind::PubRec {
-            let (there, elsewhere) = match refuses {
-                true => (&mut self.refused, &mut self.incoming),
-                false => (&mut self.incoming, &mut self.refused),
+            let (there, elsewhere) = if refuses {
+                (&mut self.refused, &mut self.incoming)
+            } else {
+                (&mut self.incoming, &mut self.refused)
             };
             there.insert(id);
             elsewhere.remove(&id);
@@ -305,10 +306,8 @@ impl Client {
     }
 
     pub(crate) fn answered(&mut self, id: PacketId) -> Result<(), String> {
-        match self.asked.remove(&id.get()) {
-            true => Ok(()),
-            false => Err(format!("{id:?} was not asked")),
-        }
+        let was_asked = self.asked.remove(&id.get());
+        was_asked.then_some(()).ok_or_else(|| format!("{id:?} was not asked"))
     }
 
     /// Whether the broker takes one more message of this QoS, of QoS 2 no more than `most` at a time.

@@ -6,7 +6,9 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a simulation ends with the first thing that is not as it should be, and says so"
+    clippy::struct_excessive_bools,
+    clippy::struct_field_names,
+    reason = "a simulation ends with the first thing that is not as it should be, and says so; scenarios are switches"
 )]
 
 mod answer;
@@ -14,11 +16,15 @@ mod arb;
 mod checks;
 mod claims;
 mod client;
+mod corpus;
 mod endpoint;
+mod fuzzing;
+mod matching;
 mod network;
 mod reference;
 mod scenario;
 mod seeds;
+mod split;
 mod trace;
 mod transition;
 mod world;

@@ -36,7 +36,8 @@ fn explain(seed: u64, steps: usize) {
     for line in world.trace.last(shown) {
         eprintln!("{line}");
     }
-    let what = fault.downcast_ref::<String>().map(String::as_str).or(fault.downcast_ref::<&str>().copied());
+    let what =
+        fault.downcast_ref::<String>().map(String::as_str).or_else(|| fault.downcast_ref::<&str>().copied());
     eprintln!("\n{}", what.unwrap_or("it failed"));
     eprintln!("seed={seed} step={}", world.trace.step());
     eprintln!("replay: SIM_SEEDS={seed}..{} SIM_STEPS={steps} cargo test --test sim seeds::", seed + 1);

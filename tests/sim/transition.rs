@@ -302,7 +302,8 @@ impl World<'_> {
 
     fn connect(&mut self, client: usize) {
         let is_offline = self.clients[client].connection.is_none();
-        if !is_offline && !(self.scenario.is_stormy && self.choices.chance(1, 6)) {
+        let takes_over = self.scenario.is_stormy && self.choices.chance(1, 6);
+        if !(is_offline || takes_over) {
             return;
         }
         let mut connect = self.some_connect(client);
@@ -371,9 +372,10 @@ impl World<'_> {
         let features = self.scenario.broker.features.clone();
         let retain = features.retain && self.choices.chance(1, 3);
         // Two wills that fall due at once leave it open which is retained, were it not for a topic of their own.
-        let topic = match retain {
-            true => format!("w/{}", self.clients[client].name),
-            false => self.choices.among(&TOPICS).to_owned(),
+        let topic = if retain {
+            format!("w/{}", self.clients[client].name)
+        } else {
+            self.choices.among(&TOPICS).to_owned()
         };
         let qos = self.choices.among(&[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtMostOnce]);
         let mut will = Will {
@@ -484,11 +486,8 @@ impl World<'_> {
     }
 
     fn come_back(&mut self, client: usize, clean_start: bool) {
-        let version = match self.clients[client].version {
-            ProtocolVersion::V3_1 if clean_start => ProtocolVersion::V5,
-            version => version,
-        };
-        let connect = plain_connect(&self.clients[client], version, clean_start);
+        let client_state = &self.clients[client];
+        let connect = plain_connect(client_state, client_state.version, clean_start);
         self.connect_with(client, connect);
     }
 

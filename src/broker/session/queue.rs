@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::broker::subscriptions::GroupKey;
 use crate::clock::Instant;
+use crate::mqtt::message::identifiers_footprint;
 use crate::mqtt::{Message, QoS, SubscriptionIdentifier};
 
 /// A message that is to be delivered to one session.
@@ -21,8 +22,9 @@ pub(in crate::broker) struct Offer {
 }
 
 impl Offer {
-    fn footprint(&self) -> usize {
-        self.message.footprint()
+    /// The bytes that it occupies while it waits, the message among them.
+    pub(in crate::broker) fn footprint(&self) -> usize {
+        self.message.footprint() + identifiers_footprint(self.identifiers.as_deref())
     }
 }
 
@@ -39,6 +41,10 @@ struct Lanes {
     acknowledged: VecDeque<(u64, Offer)>,
     bytes: usize,
     arrivals: u64,
+    /// Not later than the moment when the first of them expires; `None`: none does.
+    first_expiry: Option<Instant>,
+    /// How many had come when it was last looked for expired ones.
+    looked_at: u64,
 }
 
 /// Which messages may leave now.
@@ -93,7 +99,7 @@ impl MessageQueue {
         self.change(Lanes::drop_qos0).unwrap_or_default()
     }
 
-    /// Drops what has expired. How many.
+    /// Drops what has expired, unless it was looked for not long ago. How many.
     pub(in crate::broker) fn drop_expired(&mut self, now: Instant) -> usize {
         self.change(|lanes| lanes.drop_expired(now)).unwrap_or_default()
     }
@@ -129,6 +135,10 @@ impl Lanes {
     fn push(&mut self, offer: Offer) {
         self.bytes += offer.footprint();
         self.arrivals += 1;
+        self.first_expiry = match (self.first_expiry, offer.message.expires_at) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
         let lane = match offer.qos {
             QoS::AtMostOnce => &mut self.unacknowledged,
             QoS::AtLeastOnce | QoS::ExactlyOnce => &mut self.acknowledged,
@@ -174,10 +184,20 @@ impl Lanes {
 
     fn drop_expired(&mut self, now: Instant) -> usize {
         let before = self.len();
+        // To look at all of them is worth it only if one has expired, and not for each message that comes.
+        let come_since = usize::try_from(self.arrivals - self.looked_at).unwrap_or(usize::MAX);
+        if self.first_expiry.is_none_or(|at| at > now) || come_since < before / 2 {
+            return 0;
+        }
+        self.looked_at = self.arrivals;
+        self.first_expiry = None;
         for lane in [&mut self.unacknowledged, &mut self.acknowledged] {
             lane.retain(|(_, offer)| {
                 let keep = !offer.message.has_expired(now);
-                if !keep {
+                if keep {
+                    let at = offer.message.expires_at;
+                    self.first_expiry = self.first_expiry.into_iter().chain(at).min();
+                } else {
                     self.bytes -= offer.footprint();
                 }
                 keep

@@ -13,11 +13,13 @@ mod subject;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use rustls::server::ServerSessionMemoryCache;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
@@ -28,7 +30,7 @@ pub use subject::IdentitySource;
 use super::{Handshake, HandshakeError, Peer};
 use certificates::ServerCertificates;
 use pacing::Pace;
-use subject::{Subject, Timestamp};
+use subject::{Subject, Timestamp, Validity};
 
 /// Where certificates and keys are, and what clients must show.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -90,6 +92,15 @@ pub struct Tls {
     pace: Pace,
 }
 
+/// What is logged about the expiry of certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// All certificates.
+    All,
+    /// Those that somebody must renew.
+    Warnings,
+}
+
 /// What holds from one reload to the next.
 #[derive(Debug)]
 struct State {
@@ -103,7 +114,7 @@ struct State {
 pub struct Reloaded(State);
 
 impl Tls {
-    /// Reads the files.
+    /// Reads the files. To be called within the runtime.
     pub fn open(settings: TlsSettings) -> Result<Self, TlsError> {
         let state = State::read(&settings)?;
         Ok(Self { settings, state: RwLock::new(Arc::new(state)), pace: Pace::new() })
@@ -127,21 +138,34 @@ impl Tls {
         days.and_then(|days| u64::try_from(days).ok()).unwrap_or_default()
     }
 
+    /// Warns once a day about certificates that expire soon. Does not end.
+    pub async fn watch_expiry(&self) {
+        const DAY: Duration = Duration::from_secs(86_400);
+        loop {
+            time::sleep(DAY).await;
+            self.log_expiry(Report::Warnings);
+        }
+    }
+
     /// Logs when the server's certificates expire; warns about those that do soon.
-    pub fn log_expiry(&self) {
-        const SOON: i64 = 30;
+    pub fn log_expiry(&self, report: Report) {
         let now = Timestamp::now();
         for certificate in self.current().certificates.iter() {
             let file = certificate.file.display();
-            let days_left = now.days_until(certificate.not_after);
-            if certificate.not_after < now {
-                warn!(%file, days_ago = -days_left, "the server's certificate has expired: clients will refuse it");
-            } else if certificate.not_before > now {
-                warn!(%file, "the server's certificate is not valid yet: clients will refuse it");
-            } else if days_left < SOON {
-                warn!(%file, days_left, "the server's certificate expires soon");
-            } else {
-                info!(%file, days_left, "the server's certificate is valid");
+            match Validity::at(now, certificate.not_before, certificate.not_after) {
+                Validity::Past => {
+                    warn!(%file, "the server's certificate has expired: clients will refuse it");
+                }
+                Validity::Future => {
+                    warn!(%file, "the server's certificate is not valid yet: clients will refuse it");
+                }
+                Validity::Ending { days_left } => {
+                    warn!(%file, days_left, "the server's certificate expires soon");
+                }
+                Validity::Lasting { days_left } if report == Report::All => {
+                    info!(%file, days_left, "the server's certificate is valid");
+                }
+                Validity::Lasting { .. } => {}
             }
         }
     }

@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::thread;
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::PollSemaphore;
 
@@ -13,8 +13,9 @@ use tokio_util::sync::PollSemaphore;
 pub(super) struct Pace(Arc<Semaphore>);
 
 impl Pace {
+    /// For the runtime in which it is called.
     pub(super) fn new() -> Self {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let threads = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
         Self(Arc::new(Semaphore::new(threads.div_ceil(2))))
     }
 

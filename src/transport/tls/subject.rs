@@ -49,6 +49,31 @@ impl From<Duration> for Timestamp {
     }
 }
 
+/// Where a moment lies in the life of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Validity {
+    /// Behind its end.
+    Past,
+    /// Before its beginning.
+    Future,
+    /// So near its end that it should be renewed.
+    Ending { days_left: i64 },
+    /// Far from its end.
+    Lasting { days_left: i64 },
+}
+
+impl Validity {
+    pub(super) fn at(now: Timestamp, not_before: Timestamp, not_after: Timestamp) -> Self {
+        const SOON: i64 = 30;
+        match now.days_until(not_after) {
+            _ if not_after < now => Self::Past,
+            _ if not_before > now => Self::Future,
+            days_left if days_left < SOON => Self::Ending { days_left },
+            days_left => Self::Lasting { days_left },
+        }
+    }
+}
+
 /// A certificate, taken apart.
 pub(super) struct Subject(Certificate);
 
@@ -170,6 +195,18 @@ mod tests {
         assert_eq!(day(10).days_until(day(40)), 30);
         assert_eq!(day(10).days_until(Timestamp(day(11).0 - 1)), 0);
         assert_eq!(day(10).days_until(day(9)), -1);
+    }
+
+    #[test]
+    fn certificates_are_warned_about_before_and_after_they_hold_and_for_their_last_30_days() {
+        let day = |days: u64| Timestamp(days * Timestamp::DAY);
+        let at = |now: u64| Validity::at(day(now), day(100), day(200));
+        assert_eq!(at(99), Validity::Future);
+        assert_eq!(at(100), Validity::Lasting { days_left: 100 });
+        assert_eq!(at(170), Validity::Lasting { days_left: 30 });
+        assert_eq!(at(171), Validity::Ending { days_left: 29 });
+        assert_eq!(at(200), Validity::Ending { days_left: 0 });
+        assert_eq!(at(201), Validity::Past);
     }
 
     #[test]

@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(begun, 6);
         // A ping with the mask zero, and a byte to be read behind it.
         let mut received = vec![0; 22 + 2];
-        let (_, _, read) = tokio::join!(
+        let ((), (), read) = tokio::join!(
             async {
                 let mut byte = [0];
                 socket.read_exact(&mut byte).await.unwrap();

@@ -254,9 +254,10 @@ impl Reference {
         if let Some(reason) = self.refusal(connect, identity) {
             return self.answer(*connection, Answer::ConnAck { session_present: false, reason });
         }
-        let client_id: Rc<str> = match connect.client_id.is_empty() {
-            true => format!("auto {connection}").into(),
-            false => connect.client_id.as_str().into(),
+        let client_id: Rc<str> = if connect.client_id.is_empty() {
+            format!("auto {connection}").into()
+        } else {
+            connect.client_id.as_str().into()
         };
         if let Some(old) = self.live(&client_id) {
             if self.sessions[old].connection.is_some() {

@@ -9,7 +9,9 @@ use mqtt_broker::mqtt::packet::{
     Acknowledgement, AcknowledgementKind, Publish, RetainHandling, Subscribe, SubscribeEntry,
     SubscriptionOptions, Unsubscribe,
 };
-use mqtt_broker::mqtt::{Message, QoS, ReasonCode, SubscriptionFilter, SubscriptionIdentifier, TopicName};
+use mqtt_broker::mqtt::{
+    Message, PacketId, QoS, ReasonCode, SubscriptionFilter, SubscriptionIdentifier, TopicName,
+};
 
 use super::Reference;
 use crate::answer::Answer;
@@ -18,7 +20,7 @@ use crate::claims::{Expected, Member, SharedClaim, Subscription};
 impl Reference {
     pub(super) fn publish(&mut self, session: usize, publish: &Publish, now: Instant) {
         self.tally.received += 1;
-        let id = publish.packet_id.map_or(0, |id| id.get());
+        let id = publish.packet_id.map_or(0, PacketId::get);
         let received = &self.sessions[session].received;
         if publish.qos == QoS::ExactlyOnce {
             if received.contains(&id) {
@@ -74,7 +76,7 @@ impl Reference {
     }
 
     fn acknowledge(&mut self, session: usize, publish: &Publish, reason: ReasonCode) {
-        let packet_id = publish.packet_id.map_or(0, |id| id.get());
+        let packet_id = publish.packet_id.map_or(0, PacketId::get);
         let reason = if self.sessions[session].version.is_v5() { reason } else { ReasonCode::Success };
         let kind = match publish.qos {
             QoS::AtMostOnce => return,

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io;
+use std::iter;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
@@ -47,10 +48,10 @@ impl Inherited {
     /// threads: the environment is changed, so that no one takes it again.
     pub fn take() -> Result<Self, InheritError> {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':').chain(iter::repeat(""));
         let mut sockets = ListenFd::from_env();
-        let mut names = names.split(':');
-        let named = (0..sockets.len()).map(|index| (index, names.next().unwrap_or_default().to_owned()));
-        let taken = named.map(|(index, name)| {
+        let taken = (0..sockets.len()).map(|index| {
+            let name = names.next().unwrap_or_default().to_owned();
             let transport = transport(&name)?;
             let socket = take(&mut sockets, index, transport)
                 .map_err(|source| InheritError::Socket { name, source })?;

@@ -1,14 +1,12 @@
 //! Sockets that were opened for us before we were started: socket activation, as systemd does it.
 
-use std::env;
 use std::io;
-use std::iter;
 use std::net::TcpListener;
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use listenfd::ListenFd;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Type};
 
 use super::Transport;
 
@@ -27,6 +25,9 @@ enum Socket {
 /// Why a socket is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum InheritError {
+    /// What the environment says about them makes no sense.
+    #[error("LISTEN_PID and LISTEN_FDS, which say that sockets were passed on, are not numbers")]
+    Environment,
     /// Its name does not say what for.
     #[error(
         "a socket was passed on with the name {0:?}: expected tcp, tls, ws, wss or unix (FileDescriptorName= in the \
@@ -44,17 +45,19 @@ pub enum InheritError {
 }
 
 impl Inherited {
-    /// Takes what the environment says was passed on to this process. To be called once, and before there are other
-    /// threads: the environment is changed, so that no one takes it again.
+    /// Takes what the environment says was passed on to this process; once: after that there is nothing. To be called
+    /// before the process opens anything itself.
     pub fn take() -> Result<Self, InheritError> {
-        let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
-        let mut names = names.split(':').chain(iter::repeat(""));
-        let mut sockets = ListenFd::from_env();
-        let taken = (0..sockets.len()).map(|index| {
-            let name = names.next().unwrap_or_default().to_owned();
+        static TAKEN: AtomicBool = AtomicBool::new(false);
+        if TAKEN.swap(true, Ordering::Relaxed) {
+            return Ok(Self::default());
+        }
+        let passed_on = sd_listen_fds::get().map_err(|_| InheritError::Environment)?;
+        let taken = passed_on.into_iter().map(|(name, socket)| {
+            let name = name.unwrap_or_default();
             let transport = transport(&name)?;
-            let socket = take(&mut sockets, index, transport)
-                .map_err(|source| InheritError::Socket { name, source })?;
+            let socket =
+                take(socket.into_std(), transport).map_err(|source| InheritError::Socket { name, source })?;
             Ok((transport, Some(socket)))
         });
         Ok(Self { sockets: taken.collect::<Result<_, _>>()? })
@@ -101,29 +104,24 @@ fn transport(name: &str) -> Result<Transport, InheritError> {
     }
 }
 
-fn take(sockets: &mut ListenFd, index: usize, transport: Transport) -> io::Result<Socket> {
-    let socket = match transport {
-        Transport::Tcp | Transport::Tls | Transport::WebSocket | Transport::WebSocketTls => {
-            let listener = sockets.take_tcp_listener(index)?.ok_or_else(not_there)?;
-            check_listening(&listener)?;
-            listener.set_nonblocking(true)?;
-            Socket::Tcp(listener)
+/// Makes sure that it is what it is called: a service manager is told by hand.
+fn take(socket: OwnedFd, transport: Transport) -> io::Result<Socket> {
+    let is_unix = transport == Transport::Unix;
+    {
+        let socket = SockRef::from(&socket);
+        let family = socket.local_addr()?.domain();
+        let is_of_family =
+            if is_unix { family == Domain::UNIX } else { [Domain::IPV4, Domain::IPV6].contains(&family) };
+        if !is_of_family || socket.r#type()? != Type::STREAM {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is of another kind"));
         }
-        Transport::Unix => {
-            let listener = sockets.take_unix_listener(index)?.ok_or_else(not_there)?;
-            check_listening(&listener)?;
-            listener.set_nonblocking(true)?;
-            Socket::Unix(listener)
+        // Not all systems tell.
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+        if !socket.is_listener()? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "nothing listens on it"));
         }
-    };
-    Ok(socket)
-}
-
-/// One that does not listen could never be accepted from. Not all systems tell.
-fn check_listening(socket: &impl AsFd) -> io::Result<()> {
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    if !SockRef::from(socket).is_listener()? {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "nothing listens on it"));
+        socket.set_nonblocking(true)?;
+        socket.set_cloexec(true)?;
     }
-    Ok(())
+    Ok(if is_unix { Socket::Unix(socket.into()) } else { Socket::Tcp(socket.into()) })
 }

@@ -117,7 +117,12 @@ impl Stage {
             password: None,
             properties: ConnectProperties::default(),
         };
-        self.handle(Input::Attach(Box::new(Attach { connection, connect, identity: Identity::Anonymous })));
+        self.handle(Input::Attach(Box::new(Attach {
+            connection,
+            connect,
+            identity: Identity::Anonymous,
+            grants: None,
+        })));
         self.settle();
     }
 

@@ -6,8 +6,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use mqtt_broker::auth::command::{Answer, AuthCommand, CommandError};
 use mqtt_broker::auth::{AuthError, Authenticator};
-use mqtt_broker::config::Config;
+use mqtt_broker::config::{Config, Invocation};
 use mqtt_broker::server::{self, ServeError};
 use mqtt_broker::telemetry::Logging;
 use mqtt_broker::transport::Inherited;
@@ -25,15 +26,18 @@ fn main() -> ExitCode {
         Ok(inherited) => inherited,
         Err(error) => return fail(FAILED, &error),
     };
-    let config = Config::from_command_line(env::args_os(), &inherited.transports());
-    let Config { runtime, log, auth, server, notes } = match config {
-        Ok(config) => config,
+    match Invocation::from_command_line(env::args_os(), &inherited.transports()) {
+        Ok(Invocation::Serve(config)) => serve(config, inherited),
+        Ok(Invocation::Auth(command)) => answer(command),
         Err(answer) => {
             // Where the answer cannot be printed the exit code still tells it.
             let _ = answer.print();
-            return u8::try_from(answer.exit_code()).unwrap_or(FAILED).into();
+            u8::try_from(answer.exit_code()).unwrap_or(FAILED).into()
         }
-    };
+    }
+}
+
+fn serve(Config { runtime, log, auth, server, notes }: Config, inherited: Inherited) -> ExitCode {
     let logging = match Logging::start(log) {
         Ok(logging) => logging,
         Err(error) => return fail(FAILED, &error),
@@ -42,10 +46,7 @@ fn main() -> ExitCode {
         Ok(auth) => Arc::new(auth),
         Err(error) => {
             drop(logging);
-            return match error {
-                AuthError::Contradiction { .. } => fail(WRONG_COMMAND_LINE, &error),
-                AuthError::Unreadable { .. } | AuthError::Invalid { .. } => fail(WRONG_CONFIGURATION, &error),
-            };
+            return fail(code_of(&error), &error);
         }
     };
     let runtime = match runtime.build() {
@@ -71,6 +72,23 @@ fn main() -> ExitCode {
                 | ServeError::BrokerFailed => FAILED.into(),
             }
         }
+    }
+}
+
+fn answer(command: AuthCommand) -> ExitCode {
+    match command.run(&mut io::stdout().lock(), &mut io::stderr().lock()) {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => FAILED.into(),
+        Err(CommandError::File(error)) => fail(code_of(&error), &error),
+        Err(error @ CommandError::Question(_)) => fail(WRONG_COMMAND_LINE, &error),
+        Err(error @ CommandError::Io(_)) => fail(FAILED, &error),
+    }
+}
+
+fn code_of(error: &AuthError) -> u8 {
+    match error {
+        AuthError::Contradiction { .. } => WRONG_COMMAND_LINE,
+        AuthError::Unreadable { .. } | AuthError::Invalid { .. } => WRONG_CONFIGURATION,
     }
 }
 

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A working directory of one test's own.
@@ -22,6 +23,15 @@ impl Directory {
 
     fn run(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_mqtt-broker")).args(arguments).current_dir(&self.0).output().unwrap()
+    }
+
+    /// The program must end with this code, and print this.
+    #[track_caller]
+    fn check_answer(&self, arguments: &[&str], code: i32, answer: &str) {
+        let output = self.run(arguments);
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), answer);
+        assert_eq!(output.status.code(), Some(code));
     }
 
     /// The program must end with this code, print nothing on its standard output, and begin its error so.
@@ -97,4 +107,108 @@ fn an_auth_file_and_an_open_door_contradict_each_other() {
         2,
         "error: --allow-anonymous lets everybody do everything",
     );
+}
+
+const LAST: &str = "  it is the last rule that is about this topic and this user\n";
+const PARTLY: &str =
+    "  of what the filter matches, each message is delivered only if its topic is allowed: see --receive\n";
+const RULES: &str = r#"{
+  authentication: [{ name: "u1", method: "client_cert" }, { name: "u2", method: "anonymous" }],
+  group: [{ name: "@g", members: ["u2"] }],
+  authorization: [
+    { topic: "a/#", allow: { sub: ["@any"], pub: ["u1"] } },
+    { topic: "a/b", deny: { receive: ["@g"] } },
+    { topic: "of/%c", allow: { pub: ["@any"] } },
+  ],
+}
+"#;
+
+#[test]
+fn auth_check_tells_what_a_file_holds_or_what_is_wrong_with_it() {
+    let directory = Directory::new();
+    fs::write(directory.0.join("f"), RULES).unwrap();
+    directory.check_answer(&["auth", "check", "f"], 0, "f: fine (users: 2, groups: 1, rules: 3)\n");
+    fs::write(directory.0.join("f"), RULES.replace("a/b", "a/#/b")).unwrap();
+    directory.check_refused(&["auth", "check", "f"], 78, "error: f:6:14: \"a/#/b\" is not a topic filter");
+    directory.check_refused(&["auth", "check", "g"], 78, "error: g: the auth file cannot be read: ");
+}
+
+#[test]
+fn auth_explain_names_the_rule_that_decides() {
+    let directory = Directory::new();
+    fs::write(directory.0.join("f"), RULES).unwrap();
+    let ask = |question: &[&str], code, answer: &str| {
+        let arguments: Vec<_> =
+            ["auth", "explain", "f", "--client-id", "c"].iter().chain(question).copied().collect();
+        directory.check_answer(&arguments, code, answer);
+    };
+    ask(
+        &["--user", "u1", "--publish", "a/b"],
+        0,
+        &format!(
+            "allowed: the user \"u1\" may publish to \"a/b\"\n  f:5:51: allow pub of rule 1, topic \"a/#\": it names \
+             the user\n{LAST}"
+        ),
+    );
+    ask(
+        &["--user", "u2", "--subscribe", "$share/g/a/+"],
+        0,
+        &format!(
+            "allowed: the user \"u2\" may subscribe to \"$share/g/a/+\"\n  f:5:36: allow sub of rule 1, topic \
+             \"a/#\": @any is everybody\n{LAST}{PARTLY}"
+        ),
+    );
+    ask(
+        &["--user", "u2", "--receive", "a/b"],
+        1,
+        &format!(
+            "denied: the user \"u2\" may not receive what is published to \"a/b\"\n  f:6:39: deny receive of rule \
+             2, topic \"a/b\": the user is a member of @g\n{LAST}"
+        ),
+    );
+    ask(
+        &["--user", "u2", "--publish", "of/d"],
+        1,
+        "denied: the user \"u2\" may not publish to \"of/d\"\n  no rule is about this topic and this user: what is \
+         not allowed is denied\n",
+    );
+    directory.check_answer(
+        &["auth", "explain", "f", "--user", "u2", "--publish", "of/c"],
+        1,
+        "note: rules of f name the client (%c): without --client-id they do not apply\ndenied: the user \"u2\" may \
+         not publish to \"of/c\"\n  no rule is about this topic and this user: what is not allowed is denied\n",
+    );
+    directory.check_refused(
+        &["auth", "explain", "f", "--user", "u3", "--publish", "x"],
+        2,
+        "error: f: there is no user \"u3\" in `authentication`",
+    );
+    directory.check_refused(
+        &["auth", "explain", "f", "--user", "u1", "--publish", "x/#"],
+        2,
+        "error: \"x/#\": a topic name cannot hold the wildcards",
+    );
+}
+
+#[test]
+fn auth_hash_makes_an_entry_that_auth_check_takes() {
+    let directory = Directory::new();
+    let mut hash = Command::new(env!("CARGO_BIN_EXE_mqtt-broker"))
+        .args(["auth", "hash", "--user", "u1"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    hash.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+    let output = hash.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let entry = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        entry.starts_with(
+            "{ name: \"u1\", method: \"password_hash\", hash: \"$argon2id$v=19$m=19456,t=2,p=1$"
+        ),
+        "{entry}"
+    );
+    fs::write(directory.0.join("f"), format!("{{ authentication: [{entry}], authorization: [] }}")).unwrap();
+    directory.check_answer(&["auth", "check", "f"], 0, "f: fine (users: 1, groups: 0, rules: 0)\n");
 }

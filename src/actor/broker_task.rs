@@ -20,7 +20,7 @@ pub struct BrokerTask {
     letters: mpsc::Receiver<Letter>,
     mailboxes: HashMap<ConnectionId, Arc<Mailbox>, foldhash::fast::FixedState>,
     /// The mailboxes of the batches that are being dealt with.
-    answered: Vec<Arc<Mailbox>>,
+    answered: Vec<(ConnectionId, Arc<Mailbox>)>,
     clock: Clock,
     shutting_down: bool,
 }
@@ -90,7 +90,7 @@ impl BrokerTask {
         let now = self.clock.now();
         match letter {
             Letter::Attach(attach, mailbox) => {
-                self.answered.push(Arc::clone(&mailbox));
+                self.answered.push((attach.connection, Arc::clone(&mailbox)));
                 self.mailboxes.insert(attach.connection, mailbox);
                 self.broker.handle(Input::Attach(attach), now);
                 if self.shutting_down {
@@ -99,7 +99,7 @@ impl BrokerTask {
                 }
             }
             Letter::Packets(connection, packets, mailbox) => {
-                self.answered.push(mailbox);
+                self.answered.push((connection, mailbox));
                 self.broker.handle(Input::Received { connection, packets }, now);
             }
             Letter::Input(input) => {
@@ -129,8 +129,13 @@ impl BrokerTask {
                 mailbox.post(items);
             }
         }
-        for mailbox in self.answered.drain(..) {
-            mailbox.batch_answered();
-        }
+        let broker = &self.broker;
+        self.answered.retain(|(connection, mailbox)| {
+            let is_behind = broker.is_behind(*connection);
+            if !is_behind {
+                mailbox.batch_answered();
+            }
+            is_behind
+        });
     }
 }

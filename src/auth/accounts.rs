@@ -2,17 +2,25 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 use super::file::{Fault, Method, User};
 use super::locate::Step::{Index, Key};
 use super::password::Verifier;
-use crate::mqtt::packet::Password;
+use super::password_hash::PasswordHash;
+use super::scram::ScramKeys;
 
 /// Who there is.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Accounts {
     users: BTreeMap<Arc<str>, Account>,
+    /// What a password is verified with where there is no user to whom it could belong: as much work as for the user
+    /// whose password takes most.
+    decoy: Verifier,
     anonymous: Option<Arc<str>>,
     unauthenticated: Option<Arc<str>>,
 }
@@ -26,12 +34,20 @@ enum Account {
         /// Whether it can be read in the file.
         plain: bool,
     },
+    /// A proof that it knows a password.
+    Scram(ScramKeys),
     /// A certificate.
     Certificate,
     /// Nothing: neither user name nor password.
     Anonymous,
     /// Something else, and wrongly.
     Unauthenticated,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self { users: BTreeMap::new(), decoy: Verifier::refusing(), anonymous: None, unauthenticated: None }
+    }
 }
 
 impl Accounts {
@@ -57,6 +73,11 @@ impl Accounts {
             }
             warnings.extend(unused_keys(entry));
             let account = accounts.account(entry, index, &name, &declared)?;
+            if let Account::Password { verifier, .. } = &account
+                && verifier.cost() > accounts.decoy.cost()
+            {
+                accounts.decoy = verifier.decoy();
+            }
             accounts.users.insert(name, account);
         }
         if !unsalted.is_empty() {
@@ -78,6 +99,8 @@ impl Accounts {
         let single = match entry.method {
             Method::Sha256 => return sha256(entry, index),
             Method::PlainPassword => return plain_password(entry, index),
+            Method::PasswordHash => return password_hash(entry, index),
+            Method::ScramSha256 => return scram_sha_256(entry, index),
             Method::ClientCert => return Ok(Account::Certificate),
             Method::Anonymous => &mut self.anonymous,
             Method::Unauthenticated => &mut self.unauthenticated,
@@ -134,20 +157,48 @@ impl Accounts {
         matches!(account, Account::Certificate).then_some(name)
     }
 
-    /// The user of this name, if it has this password. Takes no less time for a user that is not there.
-    ///
-    /// It computes: not for the threads of the runtime.
-    pub(super) fn verify(&self, name: &str, password: &Password) -> Option<Arc<str>> {
+    /// The name of this user, and what its password is verified with. For a user that is not there, or has no
+    /// password, there is a verifier too: it refuses all, and takes no less time.
+    pub(super) fn password_of(&self, name: &str) -> (Option<&Arc<str>>, &Verifier) {
         match self.users.get_key_value(name) {
-            Some((name, Account::Password { verifier, .. })) => {
-                verifier.verifies(password).then(|| Arc::clone(name))
-            }
+            Some((name, Account::Password { verifier, .. })) => (Some(name), verifier),
             // A certificate speaks for itself: a user who has one is never somebody with a password.
-            Some((_, Account::Certificate | Account::Anonymous | Account::Unauthenticated)) | None => {
-                std::hint::black_box(Verifier::refusing().verifies(password));
-                None
-            }
+            Some((
+                _,
+                Account::Scram(_) | Account::Certificate | Account::Anonymous | Account::Unauthenticated,
+            ))
+            | None => (None, &self.decoy),
         }
+    }
+
+    /// What this user proves to know a password with; if there is no such user, keys that hide that, made with
+    /// `secret`.
+    pub(super) fn scram_keys_of(&self, name: &str, secret: &[u8; 32]) -> Result<ScramKeys, ScramKeys> {
+        if let Some(Account::Scram(keys)) = self.users.get(name) {
+            return Ok(keys.clone());
+        }
+        let iterations = self.scram_keys().next().map_or(NonZeroU32::MIN, ScramKeys::iterations);
+        Err(ScramKeys::made_up(name, iterations, secret))
+    }
+
+    /// Whether there are users who prove to know a password.
+    pub(super) fn have_scram_keys(&self) -> bool {
+        self.scram_keys().next().is_some()
+    }
+
+    fn scram_keys(&self) -> impl Iterator<Item = &ScramKeys> {
+        self.users.values().filter_map(|account| match account {
+            Account::Scram(keys) => Some(keys),
+            Account::Password { .. }
+            | Account::Certificate
+            | Account::Anonymous
+            | Account::Unauthenticated => None,
+        })
+    }
+
+    /// The name of this user, if there is one.
+    pub(super) fn name_of(&self, name: &str) -> Option<Arc<str>> {
+        self.users.get_key_value(name).map(|(name, _)| Arc::clone(name))
     }
 }
 
@@ -174,6 +225,17 @@ fn sha256(entry: &User, index: usize) -> Result<Account, Fault> {
     Ok(Account::Password { verifier, plain: false })
 }
 
+fn password_hash(entry: &User, index: usize) -> Result<Account, Fault> {
+    let Some(hash) = &entry.hash else {
+        let message =
+            format!("the user {:?} of method \"password_hash\" has no `hash`, expected one", entry.name);
+        return Err(Fault::at(&[Key("authentication"), Index(index)], message));
+    };
+    let hash = PasswordHash::parse(hash)
+        .map_err(|message| Fault::at(&[Key("authentication"), Index(index), Key("hash")], message))?;
+    Ok(Account::Password { verifier: Verifier::Slow(Box::new(hash)), plain: false })
+}
+
 fn plain_password(entry: &User, index: usize) -> Result<Account, Fault> {
     let password = entry.password.as_ref().or(entry.digest.as_ref()).ok_or_else(|| {
         let message =
@@ -183,20 +245,60 @@ fn plain_password(entry: &User, index: usize) -> Result<Account, Fault> {
     Ok(Account::Password { verifier: Verifier::from_password(password), plain: true })
 }
 
+fn scram_sha_256(entry: &User, index: usize) -> Result<Account, Fault> {
+    let here = [Key("authentication"), Index(index)];
+    let missing = |key| {
+        let message =
+            format!("the user {:?} of method \"scram_sha_256\" has no `{key}`, expected one", entry.name);
+        Fault::at(&here, message)
+    };
+    let decode = |key, value: &Option<String>| {
+        let value = value.as_ref().ok_or_else(|| missing(key))?;
+        STANDARD.decode(value).ok().filter(|bytes| !bytes.is_empty()).ok_or_else(|| {
+            Fault::at(&[here[0], here[1], Key(key)], "not base64, expected some bytes in base64".to_owned())
+        })
+    };
+    let key = |key, value| {
+        <[u8; 32]>::try_from(decode(key, value)?).map_err(|bytes| {
+            let message = format!("a key of {} bytes, expected 32", bytes.len());
+            Fault::at(&[here[0], here[1], Key(key)], message)
+        })
+    };
+    let iterations =
+        NonZeroU32::new(entry.iterations.ok_or_else(|| missing("iterations"))?).ok_or_else(|| {
+            let message = "0 iterations, expected at least 1".to_owned();
+            Fault::at(&[here[0], here[1], Key("iterations")], message)
+        })?;
+    Ok(Account::Scram(ScramKeys::new(
+        decode("salt", &entry.salt)?,
+        iterations,
+        key("stored_key", &entry.stored_key)?,
+        key("server_key", &entry.server_key)?,
+    )))
+}
+
 /// A warning about keys that have no meaning for the user's method.
-fn unused_keys(User { name, method, digest, password, salt }: &User) -> Option<String> {
-    let (uses_digest, uses_password, uses_salt) = match method {
-        Method::Sha256 => (true, false, true),
-        Method::PlainPassword => (password.is_none(), true, false),
-        Method::ClientCert | Method::Anonymous | Method::Unauthenticated => (false, false, false),
+fn unused_keys(user: &User) -> Option<String> {
+    let User { name, method, digest, password, salt, hash, iterations, stored_key, server_key } = user;
+    let meant: &[&str] = match method {
+        Method::Sha256 => &["digest", "salt"],
+        Method::PlainPassword if password.is_none() => &["digest"],
+        Method::PlainPassword => &["password"],
+        Method::PasswordHash => &["hash"],
+        Method::ScramSha256 => &["salt", "iterations", "stored_key", "server_key"],
+        Method::ClientCert | Method::Anonymous | Method::Unauthenticated => &[],
     };
     let unused: Vec<_> = [
-        ("digest", digest.is_some() && !uses_digest),
-        ("password", password.is_some() && !uses_password),
-        ("salt", salt.is_some() && !uses_salt),
+        ("digest", digest.is_some()),
+        ("password", password.is_some()),
+        ("salt", salt.is_some()),
+        ("hash", hash.is_some()),
+        ("iterations", iterations.is_some()),
+        ("stored_key", stored_key.is_some()),
+        ("server_key", server_key.is_some()),
     ]
     .into_iter()
-    .filter_map(|(key, unused)| unused.then_some(key))
+    .filter_map(|(key, is_there)| (is_there && !meant.contains(&key)).then_some(key))
     .collect();
     (!unused.is_empty()).then(|| format!("not used by the method of user {name:?}: {}", unused.join(", ")))
 }

@@ -2,12 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::accounts::Accounts;
 use super::error::AuthError;
+use super::jwt::TokenVerifier;
 use super::locate::{Place, START, Step, locate};
 use super::rules;
 use crate::broker::Policy;
@@ -20,6 +21,8 @@ pub(super) struct AuthFile {
     pub(super) policy: Policy,
     /// How many groups it declares.
     pub(super) groups: usize,
+    /// Verifies tokens, if they are taken.
+    pub(super) tokens: Option<TokenVerifier>,
     /// What is allowed but unwise, a sentence each.
     pub(super) warnings: Vec<String>,
 }
@@ -27,13 +30,9 @@ pub(super) struct AuthFile {
 impl AuthFile {
     /// Reads the file at `path`; a link is followed.
     pub(super) fn read(path: &Path) -> Result<Self, AuthError> {
-        let unreadable = |source| AuthError::Unreadable { path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(unreadable)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(unreadable)?;
-
+        let (bytes, readable_by_all) = read(path)?;
         let mut auth = Self::parse(&bytes, path)?;
-        if auth.accounts.has_plain_passwords() && is_readable_by_all(&file).map_err(unreadable)? {
+        if auth.accounts.has_plain_passwords() && readable_by_all {
             auth.warnings
                 .push("it holds plain passwords, and every user of this host may read it".to_owned());
         }
@@ -42,22 +41,45 @@ impl AuthFile {
 
     /// Reads what stands in a file; `path` only names it in errors.
     pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Self, AuthError> {
-        let invalid = |(Place { line, column }, message)| AuthError::Invalid {
-            path: path.to_owned(),
-            line,
-            column,
-            message,
-        };
-        let text =
-            std::str::from_utf8(bytes).map_err(|error| invalid(not_utf8(bytes, error.valid_up_to())))?;
-        let document: Document = json5::from_str(text).map_err(|error| invalid(malformed(text, &error)))?;
-        let at_its_place = |fault: Fault| invalid((locate(text, &fault.path), fault.describe(text)));
+        let (text, document) = Document::parse(bytes, path)?;
+        Self::build(text, &document, path)
+    }
 
+    /// Takes what a file says apart; `path` only names it in errors.
+    pub(super) fn build(text: &str, document: &Document, path: &Path) -> Result<Self, AuthError> {
+        let at_its_place = |fault: Fault| invalid(path, (locate(text, &fault.path), fault.describe(text)));
         let mut warnings = Vec::new();
         let accounts = Accounts::build(&document.authentication, &mut warnings).map_err(at_its_place)?;
-        let rules = rules::build(&document, &accounts).map_err(at_its_place)?;
-        let policy = Policy::Rules { rules, users: accounts.names() };
-        Ok(Self { accounts, policy, groups: document.group.len(), warnings })
+        let rules = rules::build(document, &accounts).map_err(at_its_place)?;
+        let directory = path.parent().unwrap_or_else(|| Path::new(""));
+        let tokens = document.jwt.as_ref().map(|section| TokenVerifier::build(section, directory));
+        let tokens = tokens.transpose().map_err(at_its_place)?;
+        let policy = Policy::Rules { rules, users: accounts.names(), tokens: tokens.is_some() };
+        Ok(Self { accounts, policy, groups: document.group.len(), tokens, warnings })
+    }
+}
+
+/// The bytes of a file, and whether every user of this host may read them.
+pub(super) fn read(path: &Path) -> Result<(Vec<u8>, bool), AuthError> {
+    let unreadable = |source| AuthError::Unreadable { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    let readable_by_all = is_readable_by_all(&file).map_err(unreadable)?;
+    Ok((bytes, readable_by_all))
+}
+
+fn invalid(path: &Path, (Place { line, column }, message): (Place, String)) -> AuthError {
+    AuthError::Invalid { path: path.to_owned(), line, column, message }
+}
+
+impl Document {
+    /// The text of a file, and what stands in it.
+    pub(super) fn parse<'t>(bytes: &'t [u8], path: &Path) -> Result<(&'t str, Self), AuthError> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| invalid(path, not_utf8(bytes, error.valid_up_to())))?;
+        let document = json5::from_str(text).map_err(|error| invalid(path, malformed(text, &error)))?;
+        Ok((text, document))
     }
 }
 
@@ -69,6 +91,54 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) group: Vec<Group>,
     pub(super) authorization: Vec<TopicRule>,
+    pub(super) jwt: Option<JwtSection>,
+}
+
+/// The section `jwt`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JwtSection {
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) jwks_file: Option<PathBuf>,
+    pub(super) algorithm: Option<SignatureAlgorithm>,
+    pub(super) issuer: Option<String>,
+    pub(super) audience: Option<String>,
+    /// Seconds.
+    pub(super) leeway: Option<u64>,
+    #[serde(default)]
+    pub(super) claims: ClaimNames,
+}
+
+/// How a token is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) enum SignatureAlgorithm {
+    #[serde(rename = "HS256")]
+    Hs256,
+    #[serde(rename = "RS256")]
+    Rs256,
+    #[serde(rename = "ES256")]
+    Es256,
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
+/// Which claims of a token say what.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ClaimNames {
+    pub(super) user: String,
+    pub(super) groups: Option<String>,
+    #[serde(rename = "pub")]
+    pub(super) publish: Option<String>,
+    #[serde(rename = "sub")]
+    pub(super) subscribe: Option<String>,
+    pub(super) receive: Option<String>,
+}
+
+impl Default for ClaimNames {
+    fn default() -> Self {
+        Self { user: "sub".to_owned(), groups: None, publish: None, subscribe: None, receive: None }
+    }
 }
 
 /// An entry of `authentication`.
@@ -80,6 +150,10 @@ pub(super) struct User {
     pub(super) digest: Option<String>,
     pub(super) password: Option<String>,
     pub(super) salt: Option<String>,
+    pub(super) hash: Option<String>,
+    pub(super) iterations: Option<u32>,
+    pub(super) stored_key: Option<String>,
+    pub(super) server_key: Option<String>,
 }
 
 /// How a client shows that it is the user.
@@ -90,6 +164,11 @@ pub(super) enum Method {
     Sha256,
     /// A password that stands in the file.
     PlainPassword,
+    /// A password with a given hash of a kind that takes time.
+    PasswordHash,
+    /// A proof that it knows a password, without telling it.
+    #[serde(rename = "scram_sha_256")]
+    ScramSha256,
     /// A certificate.
     ClientCert,
     /// By saying nothing about itself.
@@ -124,6 +203,8 @@ pub(super) struct Named {
     pub(super) subscribe: Vec<String>,
     #[serde(default, rename = "pub")]
     pub(super) publish: Vec<String>,
+    /// As `sub`, where it is not given.
+    pub(super) receive: Option<Vec<String>>,
 }
 
 /// A value that cannot be, in a file that can be parsed.

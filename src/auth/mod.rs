@@ -4,32 +4,45 @@
 //! who a client is; what that one may do is in its [`Policy`], which the broker applies. It knows neither
 //! connections nor sessions.
 //!
-//! Start with [`Authenticator::authenticate`]; `file` has the format, `accounts` the users, `rules` the rules.
+//! Start with [`Authenticator::authenticate`]; `file` has the format, `accounts` the users, `rules` the rules, `command`
+//! what operators can ask and have made.
 
 mod accounts;
+pub mod command;
+pub mod enhanced;
 mod error;
 mod file;
+mod jwt;
 mod locate;
 mod password;
+mod password_hash;
+mod pool;
 mod reload;
 mod rules;
+mod scram;
+mod throttle;
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once, PoisonError, RwLock};
-use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::Semaphore;
-use tokio::task;
+use bytes::Bytes;
+use tokio::time;
 use tracing::{debug, warn};
 
+pub use enhanced::{Exchange, Opening, Step};
 pub use error::AuthError;
 pub use reload::ReloadReport;
 
 use accounts::Accounts;
 use file::AuthFile;
+use jwt::{Bearer, TokenVerifier};
+use pool::{HashingPool, NotComputed};
+use throttle::{Guess, Throttle, TooMany};
 
-use crate::broker::{Identity, Policy};
+use crate::broker::{Grants, Identity, Policy};
 use crate::mqtt::ReasonCode;
 use crate::mqtt::packet::Password;
 
@@ -78,6 +91,23 @@ impl Origin {
     }
 }
 
+/// A client that may come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Who it is.
+    pub identity: Identity,
+    /// For how long that holds, from now on; `None`: as long as the connection.
+    pub lifetime: Option<Duration>,
+    /// What its token grants, if it came with one.
+    pub grants: Option<Arc<Grants>>,
+}
+
+impl From<Identity> for Login {
+    fn from(identity: Identity) -> Self {
+        Self { identity, lifetime: None, grants: None }
+    }
+}
+
 /// Why a client is not let in. Tells nothing that would help to guess users or passwords.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
@@ -88,13 +118,30 @@ pub struct Refusal {
     pub detail: String,
 }
 
+impl Refusal {
+    fn new(reason: ReasonCode, detail: &str) -> Self {
+        Self { reason, detail: detail.to_owned() }
+    }
+}
+
+impl From<NotComputed> for Refusal {
+    fn from(why: NotComputed) -> Self {
+        match why {
+            NotComputed::Busy => Self::new(ReasonCode::ServerBusy, "too many logins wait to be verified"),
+            NotComputed::Failed => Self::new(ReasonCode::UnspecifiedError, "the login could not be verified"),
+        }
+    }
+}
+
 /// Says who a client is.
 #[derive(Debug)]
 pub struct Authenticator {
     settings: AuthSettings,
     state: RwLock<Arc<State>>,
-    /// How many passwords may be verified at a time; the others wait.
-    verifications: Arc<Semaphore>,
+    pool: HashingPool,
+    throttle: Throttle,
+    /// Makes up what is shown of users that are not there.
+    secret: [u8; 32],
     /// The first client turned away for want of an auth file is worth a warning; the others could flood the log.
     turned_away: Once,
 }
@@ -103,11 +150,12 @@ impl Authenticator {
     /// Reads what `settings` name.
     pub fn open(settings: AuthSettings) -> Result<Self, AuthError> {
         let state = State::load(&settings)?;
-        let verifications = thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             settings,
             state: RwLock::new(Arc::new(state)),
-            verifications: Arc::new(Semaphore::new(verifications)),
+            pool: HashingPool::new(),
+            throttle: Throttle::new(),
+            secret: unpredictable(),
             turned_away: Once::new(),
         })
     }
@@ -115,12 +163,12 @@ impl Authenticator {
     /// Who makes this attempt, if it is somebody who may come in.
     ///
     /// The future may be dropped at any time. Where it has to compute it does so on threads for blocking work.
-    pub async fn authenticate(&self, attempt: Attempt) -> Result<Identity, Refusal> {
+    pub async fn authenticate(&self, attempt: Attempt) -> Result<Login, Refusal> {
         let state = self.current();
         let Doors::Guarded { accounts, .. } = &state.doors else {
             return match state.doors {
                 Doors::ThisHost if !attempt.origin.is_this_host() => Err(self.turn_away(attempt.origin)),
-                Doors::Open | Doors::ThisHost | Doors::Guarded { .. } => Ok(Identity::Anonymous),
+                Doors::Open | Doors::ThisHost | Doors::Guarded { .. } => Ok(Identity::Anonymous.into()),
             };
         };
         let certified = attempt.certificate.and_then(|name| accounts.certified(&name));
@@ -132,16 +180,56 @@ impl Authenticator {
                 certified.filter(|user| ***user == *username).cloned()
             }
             (None, None) => accounts.anonymous().cloned(),
-            (Some(username), Some(password)) => self.verify(Arc::clone(&state), username, password).await?,
+            (username, Some(password)) if state.takes_as_token(username.as_deref(), &password) => {
+                let name = username.as_deref().unwrap_or(jwt::METHOD);
+                match self.verify_token(&state, attempt.origin, name, password.0).await {
+                    Ok(login) if username.is_none_or(|name| login.identity == Identity::User(name)) => {
+                        return Ok(login);
+                    }
+                    Err(refusal) if refusal.reason != ReasonCode::NotAuthorized => return Err(refusal),
+                    Ok(_) | Err(_) => None,
+                }
+            }
+            (Some(username), Some(password)) => {
+                self.verify(Arc::clone(&state), attempt.origin, username, password).await?
+            }
             // A name alone would be that of a certificate, and there is none: who has no certificate has no name.
             (Some(_), None) | (None, Some(_)) => None,
         };
         match user.or_else(|| accounts.unauthenticated().cloned()) {
-            Some(user) => Ok(Identity::User(user)),
-            None => Err(Refusal {
-                reason: ReasonCode::NotAuthorized,
-                detail: "the user name and the password are not those of a user".to_owned(),
-            }),
+            Some(user) => Ok(Identity::User(user).into()),
+            None => Err(Refusal::new(
+                ReasonCode::NotAuthorized,
+                "the user name and the password are not those of a user",
+            )),
+        }
+    }
+
+    /// Who the bearer of a token is. Attempts are throttled under `name`.
+    async fn verify_token(
+        &self,
+        state: &State,
+        origin: Origin,
+        name: &str,
+        token: Bytes,
+    ) -> Result<Login, Refusal> {
+        let Some(tokens) = state.tokens().cloned() else {
+            return Err(Refusal::new(ReasonCode::BadAuthenticationMethod, "tokens are not taken"));
+        };
+        let guess = self.throttle.guess(origin, name);
+        self.wait_for_turn(guess).await?;
+        match self.pool.compute(0, move || tokens.verify(&token, SystemTime::now())).await {
+            Ok(Ok(Bearer { user, lifetime, grants })) => {
+                self.throttle.succeeded(guess);
+                let (identity, grants) = (Identity::User(user), Some(Arc::new(grants)));
+                Ok(Login { identity, lifetime: Some(lifetime), grants })
+            }
+            Ok(Err(why)) => {
+                debug!(name = ?shortened(name), why, "a token is refused");
+                self.throttle.failed(guess, Instant::now());
+                Err(Refusal::new(ReasonCode::NotAuthorized, "the token is not valid"))
+            }
+            Err(not_computed) => Err(not_computed.into()),
         }
     }
 
@@ -155,28 +243,48 @@ impl Authenticator {
     async fn verify(
         &self,
         state: Arc<State>,
+        origin: Origin,
         username: Arc<str>,
         password: Password,
     ) -> Result<Option<Arc<str>>, Refusal> {
-        let unavailable =
-            |detail: &str| Refusal { reason: ReasonCode::UnspecifiedError, detail: detail.to_owned() };
-        let permit = Arc::clone(&self.verifications)
-            .acquire_owned()
-            .await
-            .map_err(|_| unavailable("the broker verifies no more passwords"))?;
-        let verified = task::spawn_blocking(move || {
-            // Goes with the work and not with its future: that may be dropped before.
-            let _permit = permit;
-            let Doors::Guarded { accounts, .. } = &state.doors else {
-                return None;
-            };
-            let user = accounts.verify(&username, &password);
-            if user.is_none() {
-                debug!(username = ?shortened(&username), "wrong user name or password");
+        let Some(accounts) = state.accounts() else { return Ok(None) };
+        let guess = self.throttle.guess(origin, &username);
+        self.wait_for_turn(guess).await?;
+        let (user, verifier) = accounts.password_of(&username);
+        let (user, verifier) = (user.cloned(), verifier.clone());
+        let outcome = self.pool.compute(verifier.memory(), move || verifier.verifies(&password)).await;
+        match outcome {
+            Ok(true) if user.is_some() => {
+                self.throttle.succeeded(guess);
+                Ok(user)
             }
-            user
-        });
-        verified.await.map_err(|_| unavailable("the password could not be verified"))
+            Ok(_) => {
+                debug!(username = ?shortened(&username), "wrong user name or password");
+                self.throttle.failed(guess, Instant::now());
+                Ok(None)
+            }
+            Err(not_computed) => Err(not_computed.into()),
+        }
+    }
+
+    /// Has whoever failed before wait.
+    async fn wait_for_turn(&self, guess: Guess) -> Result<(), Refusal> {
+        match self.throttle.admit(guess, Instant::now()) {
+            Ok(wait) if wait.is_zero() => Ok(()),
+            Ok(wait) => {
+                time::sleep(wait).await;
+                Ok(())
+            }
+            Err(TooMany) => Err(Refusal {
+                reason: ReasonCode::ConnectionRateExceeded,
+                detail: "too many attempts have failed; try again later".to_owned(),
+            }),
+        }
+    }
+
+    /// What happened how often, by name.
+    pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.throttle.counters().into_iter()
     }
 
     /// Who may do what, as of now.
@@ -210,7 +318,7 @@ impl Authenticator {
                  --allow-anonymous changes that)"
                     .to_owned()
             }
-            Doors::Guarded { path, accounts, groups } => {
+            Doors::Guarded { path, accounts, groups, .. } => {
                 let rules = match &*state.policy {
                     Policy::AllowAll => 0,
                     Policy::Rules { rules, .. } => rules.len(),
@@ -240,7 +348,7 @@ enum Doors {
     /// Clients of this host.
     ThisHost,
     /// The users of a file.
-    Guarded { path: PathBuf, accounts: Accounts, groups: usize },
+    Guarded { path: PathBuf, accounts: Accounts, tokens: Option<Arc<TokenVerifier>>, groups: usize },
 }
 
 impl std::fmt::Debug for Doors {
@@ -270,12 +378,12 @@ impl State {
     }
 
     fn guarded(path: &Path) -> Result<Self, AuthError> {
-        let AuthFile { accounts, policy, groups, warnings } = AuthFile::read(path)?;
+        let AuthFile { accounts, policy, groups, tokens, warnings } = AuthFile::read(path)?;
         for warning in warnings {
             warn!(file = %path.display(), "{warning}");
         }
         Ok(Self {
-            doors: Doors::Guarded { path: path.to_owned(), accounts, groups },
+            doors: Doors::Guarded { path: path.to_owned(), accounts, tokens: tokens.map(Arc::new), groups },
             policy: Arc::new(policy),
         })
     }
@@ -295,12 +403,36 @@ impl State {
         }
     }
 
+    fn tokens(&self) -> Option<&Arc<TokenVerifier>> {
+        match &self.doors {
+            Doors::Open | Doors::ThisHost => None,
+            Doors::Guarded { tokens, .. } => tokens.as_ref(),
+        }
+    }
+
+    /// Whether a password is looked at as a token: where tokens are taken, if it looks like one, and is not that of a
+    /// user who has another.
+    fn takes_as_token(&self, username: Option<&str>, password: &Password) -> bool {
+        let has_password =
+            |name| self.accounts().is_some_and(|accounts| accounts.password_of(name).0.is_some());
+        self.tokens().is_some() && jwt::looks_like_token(&password.0) && !username.is_some_and(has_password)
+    }
+
     fn accounts(&self) -> Option<&Accounts> {
         match &self.doors {
             Doors::Open | Doors::ThisHost => None,
             Doors::Guarded { accounts, .. } => Some(accounts),
         }
     }
+}
+
+/// Bytes that clients cannot guess: the standard library keys its hash tables from the system's random source.
+fn unpredictable() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for part in bytes.as_chunks_mut::<8>().0 {
+        *part = RandomState::new().hash_one(()).to_ne_bytes();
+    }
+    bytes
 }
 
 /// What of a name is logged: whoever connects can make it as long as MQTT allows.

@@ -3,36 +3,66 @@
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::password_hash::PasswordHash;
 use crate::mqtt::packet::connect::Password;
 
 /// What a password is compared with. The password itself is not kept.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Verifier {
-    salt: Box<str>,
-    digest: [u8; 32],
+pub(super) enum Verifier {
+    /// SHA-256 over salt and password.
+    Sha256 { salt: Box<str>, digest: [u8; 32] },
+    /// A hash that takes time.
+    Slow(Box<PasswordHash>),
 }
 
 impl Verifier {
     /// For the password whose SHA-256, after `salt`, has this hexadecimal `digest`; `None` if it has not 64 digits.
     pub(super) fn from_digest(salt: &str, digest: &str) -> Option<Self> {
-        Some(Self { salt: salt.into(), digest: parse_hexadecimal(digest)? })
+        Some(Self::Sha256 { salt: salt.into(), digest: parse_hexadecimal(digest)? })
     }
 
     /// For a password that is known.
     pub(super) fn from_password(password: &str) -> Self {
-        Self { salt: "".into(), digest: hash("", password.as_bytes()) }
+        Self::Sha256 { salt: "".into(), digest: hash("", password.as_bytes()) }
     }
 
     /// For no password at all; verifying takes as long as elsewhere.
     pub(super) fn refusing() -> Self {
-        Self { salt: "0123456789abcdef".into(), digest: [0; 32] }
+        Self::Sha256 { salt: "0123456789abcdef".into(), digest: [0; 32] }
     }
 
-    /// Whether `password` is the right one. The time this takes depends on the lengths of password and salt only.
+    /// For no password at all; verifying takes as long as here.
+    pub(super) fn decoy(&self) -> Self {
+        match self {
+            Self::Sha256 { .. } => Self::refusing(),
+            Self::Slow(hash) => Self::Slow(Box::new(hash.decoy())),
+        }
+    }
+
+    /// Whether `password` is the right one. The time this takes does not depend on how right it is.
     ///
     /// It computes: not for the threads of the runtime.
     pub(super) fn verifies(&self, password: &Password) -> bool {
-        hash(&self.salt, &password.0).ct_eq(&self.digest).into()
+        match self {
+            Self::Sha256 { salt, digest } => hash(salt, &password.0).ct_eq(digest).into(),
+            Self::Slow(hash) => hash.verifies(&password.0),
+        }
+    }
+
+    /// Memory that verifying takes, in KiB.
+    pub(super) fn memory(&self) -> u32 {
+        match self {
+            Self::Sha256 { .. } => 0,
+            Self::Slow(hash) => hash.memory(),
+        }
+    }
+
+    /// Roughly what verifying costs, to compare it with others.
+    pub(super) fn cost(&self) -> u64 {
+        match self {
+            Self::Sha256 { .. } => 1,
+            Self::Slow(hash) => hash.cost(),
+        }
     }
 }
 

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use super::accounts::Accounts;
 use super::file::{Document, Fault, Named};
 use super::locate::Step::{self, Index, Key};
-use crate::broker::permissions::{Names, Rule, Verdicts};
-use crate::mqtt::TopicFilter;
+use crate::broker::permissions::{Names, Rule, RuleTopic, Verdicts};
 
 /// The group that holds everybody, and needs no declaration.
-const ANY: &str = "@any";
+pub(super) const ANY: &str = "@any";
 
 /// The rules, in their order.
 pub(super) fn build(document: &Document, accounts: &Accounts) -> Result<Vec<Rule>, Fault> {
@@ -21,27 +20,21 @@ pub(super) fn build(document: &Document, accounts: &Accounts) -> Result<Vec<Rule
         .enumerate()
         .map(|(index, rule)| {
             let here = [Key("authorization"), Index(index)];
-            let filter = topic(&rule.topic)
-                .map_err(|message| Fault::at(&[here[0], here[1], Key("topic")], message))?;
+            let topic = RuleTopic::parse(&rule.topic).map_err(|error| {
+                Fault::at(&[here[0], here[1], Key("topic")], format!("{:?} {error}", rule.topic))
+            })?;
             let side = |key, named: &Option<Named>| {
-                directory.resolve_both([here[0], here[1], Key(key)], named.as_ref())
+                directory.resolve_all([here[0], here[1], Key(key)], named.as_ref())
             };
             let (allow, deny) = (side("allow", &rule.allow)?, side("deny", &rule.deny)?);
             Ok(Rule {
-                filter,
+                topic,
                 publish: Verdicts { allow: allow.publish, deny: deny.publish },
                 subscribe: Verdicts { allow: allow.subscribe, deny: deny.subscribe },
+                receive: Verdicts { allow: allow.receive, deny: deny.receive },
             })
         })
         .collect()
-}
-
-fn topic(text: &str) -> Result<TopicFilter, String> {
-    if text == "$share" || text.starts_with("$share/") {
-        // Rules are about the topics themselves, so this one would never apply, even to deny.
-        return Err(format!("{text:?} names a share, expected the topic filter that stands behind it"));
-    }
-    TopicFilter::parse(text).map_err(|error| format!("{text:?} is not a topic filter, expected one: {error}"))
 }
 
 type Groups<'d> = BTreeMap<&'d str, BTreeSet<Arc<str>>>;
@@ -88,17 +81,21 @@ struct Directory<'d> {
 struct Resolved {
     publish: Names,
     subscribe: Names,
+    receive: Names,
 }
 
 impl Directory<'_> {
-    fn resolve_both(&self, [one, two, three]: [Step; 3], named: Option<&Named>) -> Result<Resolved, Fault> {
+    fn resolve_all(&self, [one, two, three]: [Step; 3], named: Option<&Named>) -> Result<Resolved, Fault> {
         let Some(named) = named else {
             return Ok(Resolved::default());
         };
-        Ok(Resolved {
-            publish: self.resolve([one, two, three, Key("pub")], &named.publish)?,
-            subscribe: self.resolve([one, two, three, Key("sub")], &named.subscribe)?,
-        })
+        let publish = self.resolve([one, two, three, Key("pub")], &named.publish)?;
+        let subscribe = self.resolve([one, two, three, Key("sub")], &named.subscribe)?;
+        let receive = match &named.receive {
+            Some(receivers) => self.resolve([one, two, three, Key("receive")], receivers)?,
+            None => subscribe.clone(),
+        };
+        Ok(Resolved { publish, subscribe, receive })
     }
 
     fn resolve(&self, [one, two, three, four]: [Step; 4], names: &[String]) -> Result<Names, Fault> {
@@ -108,6 +105,7 @@ impl Directory<'_> {
                 resolved.any = true;
             } else if let Some(members) = self.groups.get(name.as_str()) {
                 resolved.users.extend(members.iter().cloned());
+                resolved.groups.insert(Arc::from(name.as_str()));
             } else if self.accounts.knows(name) {
                 resolved.users.insert(Arc::from(name.as_str()));
             } else {

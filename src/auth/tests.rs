@@ -1,3 +1,5 @@
+mod files;
+
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -5,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 
 use super::*;
-use crate::mqtt::{TopicFilter, TopicName};
+use crate::mqtt::{ClientId, TopicFilter, TopicName};
 
 const DIGEST: &str = "38ea2e5e88fcd692fe177c6cada15e9b2db6e70bee0a0d6678c8d3b2a9aae2ad";
 const AFAR: Origin = Origin::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
@@ -51,8 +53,11 @@ async fn attempt(
     password: Option<&'static [u8]>,
 ) -> Result<Identity, Refusal> {
     let password = password.map(|bytes| Password(Bytes::from_static(bytes)));
-    auth.authenticate(Attempt { origin, certificate: None, username: username.map(Arc::from), password })
-        .await
+    let login = auth
+        .authenticate(Attempt { origin, certificate: None, username: username.map(Arc::from), password })
+        .await?;
+    assert_eq!(login.lifetime, None);
+    Ok(login.identity)
 }
 
 fn user(name: &str) -> Identity {
@@ -63,6 +68,7 @@ const EVERY_METHOD: &str = r#"
     { name: "hashed", method: "sha256", salt: "salt", digest: "38EA2E5E88FCD692FE177C6CADA15E9B2DB6E70BEE0A0D6678C8D3B2A9AAE2AD" },
     { name: "plain", method: "plain_password", password: "pässword", digest: "not this" },
     { name: "odd", method: "plain_password", digest: "in the digest" },
+    { name: "slow", method: "password_hash", hash: "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4" },
     { name: "certified", method: "client_cert" },
 "#;
 const ANONYMOUS: &str = r#"{ name: "nobody", method: "anonymous" },"#;
@@ -80,6 +86,9 @@ const ATTEMPTS: &[Row] = &[
     (Some("plain"), Some("pässword".as_bytes()), Some("plain")),
     (Some("plain"), Some(b"not this"), None),
     (Some("odd"), Some(b"in the digest"), Some("odd")),
+    (Some("slow"), Some(b"password"), Some("slow")),
+    (Some("slow"), Some(b"passwore"), None),
+    (Some("slow"), None, None),
     (Some("certified"), None, None),
     (Some("certified"), Some(b""), None),
     (Some("nobody"), Some(b""), None),
@@ -148,7 +157,11 @@ async fn a_certificate_is_that_of_its_user_and_of_nobody_else() {
             password: password.map(|bytes| Password(Bytes::copy_from_slice(bytes))),
         };
         let found = auth.authenticate(attempt).await;
-        assert_eq!(found.ok(), expected.map(user), "{certificate} {username:?} {password:?}");
+        assert_eq!(
+            found.ok().map(|login| login.identity),
+            expected.map(user),
+            "{certificate} {username:?} {password:?}"
+        );
     }
 }
 
@@ -224,12 +237,12 @@ async fn the_example_lets_the_readme_s_trial_work() {
         assert_eq!(attempt(&auth, AFAR, Some(name), Some(b"mypassword")).await, Ok(user(name)));
     }
     let topic = |name| TopicName::parse(name).unwrap();
-    let guest = auth.policy().permissions(&guest);
+    let guest = auth.policy().permissions(&guest, &ClientId::new("c"));
     assert!(guest.may_publish(&topic("hello")) && guest.may_receive(&topic("hello")));
     assert!(guest.may_subscribe(&TopicFilter::parse("#").unwrap()));
     assert!(!guest.may_publish(&topic("staff/news")) && guest.may_receive(&topic("staff/news")));
     assert!(!guest.may_receive(&topic("staff/bob/private")));
-    let bob = auth.policy().permissions(&user("bob"));
+    let bob = auth.policy().permissions(&user("bob"), &ClientId::new("c"));
     assert!(bob.may_publish(&topic("staff/news")) && bob.may_receive(&topic("staff/bob/private")));
 }
 
@@ -249,7 +262,7 @@ fn policy_of(rules: &str) -> Policy {
 fn check_rules(rules: &str, expected: &[(&str, &str, &str, bool)]) {
     let policy = policy_of(rules);
     for (name, verb, topic, expected) in expected {
-        let permissions = policy.permissions(&user(name));
+        let permissions = policy.permissions(&user(name), &ClientId::new("c"));
         let found = match *verb {
             "pub" => permissions.may_publish(&TopicName::parse(topic).unwrap()),
             "sub" => permissions.may_subscribe(&TopicFilter::parse(topic).unwrap()),
@@ -322,6 +335,37 @@ fn a_wide_subscription_stands_and_what_is_denied_is_withheld() {
 }
 
 #[test]
+fn receiving_is_as_subscribing_unless_it_is_said() {
+    check_rules(
+        r##"{ topic: "#", allow: { sub: ["u1", "u2"] } },
+            { topic: "a", deny: { receive: ["u1"] } },
+            { topic: "b", deny: { sub: ["u1"], receive: [] } }"##,
+        &[
+            ("u1", "sub", "a", true),
+            ("u1", "get", "a", false),
+            ("u2", "get", "a", true),
+            ("u1", "sub", "b", false),
+            ("u1", "get", "b", true),
+        ],
+    );
+}
+
+#[test]
+fn rules_may_name_the_user_and_the_client() {
+    check_rules(
+        r#"{ topic: "%u/+", allow: { sub: ["@any"], pub: ["@any"] } },
+            { topic: "by/%c", allow: { sub: ["@any"] } }"#,
+        &[
+            ("u1", "pub", "u1/x", true),
+            ("u1", "pub", "u2/x", false),
+            ("u2", "get", "u2/", true),
+            ("u1", "sub", "by/c", true),
+            ("u1", "sub", "by/d", false),
+        ],
+    );
+}
+
+#[test]
 fn rules_that_name_nobody_decide_nothing() {
     check_rules("", &[("u1", "pub", "t", false), ("u1", "sub", "t", false)]);
     check_rules(
@@ -329,170 +373,6 @@ fn rules_that_name_nobody_decide_nothing() {
             { topic: "#", deny: { pub: [], sub: ["@empty"] } },
             { topic: "#" }"##,
         &[("u1", "pub", "t", true), ("u1", "sub", "t", true)],
-    );
-}
-
-/// The file must be refused, with `expected` behind its name.
-#[track_caller]
-fn check_error(text: &str, expected: &str) {
-    match AuthFile::parse(text.as_bytes(), Path::new("auth.json")) {
-        Ok(_) => panic!("accepted: {text}"),
-        Err(error) => assert_eq!(error.to_string(), format!("auth.json:{expected}")),
-    }
-}
-
-#[test]
-fn what_is_not_json5_is_told_with_its_place() {
-    check_error("", "1:1: the file ends, expected {");
-    check_error("// nothing\n", "2:1: the file ends, expected {");
-    check_error("[]", "1:1: expected an object: {");
-    check_error(
-        "{\n  authentication: [\n",
-        "2:19: the file ends within the object or list that begins here, expected its closing bracket",
-    );
-    check_error("{ authentication: [] authorization: [] }", "1:22: expected , between values");
-    check_error("{ authentication [] }", "1:18: expected : after a key");
-    check_error("{ authentication: 'x' }", "1:19: expected a list: [");
-    check_error(
-        "{ authentication: [], authorization: [] } x",
-        "1:43: more text after the object, expected the end of the file",
-    );
-    check_error("{ authentication: [{ name: 5 }] }", "1:28: expected a string in quotes");
-    check_error(
-        "{ authentication: [{ name: 'x\n' }] }",
-        "1:30: the line ends within a string, expected its closing quote",
-    );
-    check_error(
-        "{ /* authentication: [] }",
-        "1:1: the file ends before a comment that begins in here, expected */",
-    );
-    check_error("{ # authentication: [] }", "1:3: not a key, expected a name or a quoted string");
-    let text = b"{\n 'ab\xC3'";
-    let error = AuthFile::parse(text, Path::new("f")).map(|_| ()).unwrap_err();
-    assert_eq!(error.to_string(), "f:2:5: a byte that is not UTF-8, expected a text in UTF-8");
-}
-
-#[test]
-fn keys_that_have_no_meaning_and_keys_that_are_missing_are_errors() {
-    check_error(
-        "{ authentication: [], authorization: [],\n  groups: [] }",
-        "2:3: unknown field `groups`, expected one of `authentication`, `group`, `authorization`",
-    );
-    check_error("{ authorization: [] }", "1:1: missing field `authentication`");
-    check_error("{ authentication: [] }", "1:1: missing field `authorization`");
-    check_error(
-        "{ authentication: [], authorization: [], authorization: [] }",
-        "1:1: duplicate field `authorization`",
-    );
-    check_error(&users("{ name: 'a' }"), "1:20: missing field `method`");
-    check_error(
-        &users("{ name: 'a', method: 'md5' }"),
-        "1:41: unknown variant `md5`, expected one of `sha256`, `plain_password`, `client_cert`, `anonymous`, \
-         `unauthenticated`",
-    );
-    check_error(
-        "{ authentication: [], authorization: [{ topic: 'a', allow: { publish: [] } }] }",
-        "1:62: unknown field `publish`, expected `sub` or `pub`",
-    );
-}
-
-#[test]
-fn users_are_checked() {
-    check_error(
-        &users("{ name: '', method: 'anonymous' }"),
-        "1:28: an empty user name, expected at least one character",
-    );
-    check_error(
-        &users("{ name: '@a', method: 'anonymous' }"),
-        r#"1:28: the user name "@a" begins with @, expected that of group names only"#,
-    );
-    check_error(
-        &users("{ name: 'a', method: 'anonymous' },\n{ name: 'a', method: 'client_cert' }"),
-        r#"2:9: the user "a" is declared twice, expected each user once (the other is in line 1)"#,
-    );
-    for method in ["anonymous", "unauthenticated"] {
-        check_error(
-            &users(&format!("\n{{ name: 'a', method: '{method}' }},\n{{ name: 'b', method: '{method}' }}")),
-            &format!(
-                "3:22: a second user of method {method:?}, expected one at most (the other is in line 2)"
-            ),
-        );
-    }
-    check_error(
-        &users("{ name: 'a', method: 'sha256' }"),
-        r#"1:20: the user "a" of method "sha256" has no `digest`, expected one"#,
-    );
-    check_error(
-        &users("{ name: 'a', method: 'sha256', digest: 'abc' }"),
-        "1:59: not a digest, expected the 64 hexadecimal digits of a SHA-256",
-    );
-    check_error(
-        &users("{ name: 'a', method: 'plain_password' }"),
-        r#"1:20: the user "a" of method "plain_password" has no `password`, expected one"#,
-    );
-}
-
-#[test]
-fn groups_and_rules_are_checked() {
-    let file = |groups: &str, rules: &str| {
-        format!(
-            "{{ authentication: [{{ name: 'a', method: 'anonymous' }}],\ngroup: [{groups}],\nauthorization: [{rules}] }}"
-        )
-    };
-    for name in ["", "g", "@"] {
-        check_error(
-            &file(&format!("{{ name: '{name}' }}"), ""),
-            &format!("2:17: the group name {name:?}, expected @ and at least one character"),
-        );
-    }
-    check_error(
-        &file("{ name: '@any' }", ""),
-        "2:17: the group @any always holds everybody, expected another name",
-    );
-    check_error(
-        &file("{ name: '@g' },\n{ name: '@g' }", ""),
-        "3:9: the group @g is declared twice, expected each group once (the other is in line 2)",
-    );
-    for member in ["b", "@g"] {
-        check_error(
-            &file(&format!("{{ name: '@g', members: ['a', '{member}'] }}"), ""),
-            &format!("2:38: {member:?} is a member of @g, expected a user of `authentication`"),
-        );
-    }
-    check_error(
-        &file("", "{ topic: 'a/#/b' }"),
-        r#"3:26: "a/#/b" is not a topic filter, expected one: '#' must be the whole of the last level"#,
-    );
-    check_error(&file("", "{ topic: '' }"), r#"3:26: "" is not a topic filter, expected one: it is empty"#);
-    check_error(
-        &file("", "{ topic: '$share/g/a' }"),
-        r#"3:26: "$share/g/a" names a share, expected the topic filter that stands behind it"#,
-    );
-    check_error(
-        &file("", "{ topic: 'a', allow: { sub: ['a', 'b'] } }"),
-        r#"3:51: "b" is not declared, expected a user of `authentication`"#,
-    );
-    check_error(
-        &file("", "{ topic: 'a', deny: { pub: ['@g'] } }"),
-        r#"3:45: "@g" is not declared, expected a group of `group`, or @any"#,
-    );
-}
-
-#[test]
-fn what_is_unwise_is_warned_of() {
-    let text = users(&format!(
-        "{{ name: 'a', method: 'sha256', digest: '{DIGEST}' }},
-         {{ name: 'b', method: 'sha256', digest: '{DIGEST}', salt: '' }},
-         {{ name: 'c', method: 'client_cert', password: 'x', salt: 'y' }}"
-    ));
-    let file =
-        AuthFile::parse(text.as_bytes(), Path::new("auth.json")).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(
-        file.warnings,
-        [
-            r#"not used by the method of user "c": password, salt"#,
-            "passwords without a salt are easily guessed from their digests: a, b",
-        ]
     );
 }
 
@@ -597,4 +477,32 @@ async fn more_verifications_than_permits_wait_for_each_other() {
     for attempt in attempts {
         assert_eq!(attempt.await.unwrap(), Ok(user("hashed")));
     }
+}
+
+#[tokio::test]
+async fn a_thousand_wrong_guesses_leave_the_user_s_login_elsewhere_immediate() {
+    let directory = Directory::new();
+    let auth = Authenticator::open(directory.write(&users(EVERY_METHOD))).unwrap();
+    let guesser = Origin::Ip(Ipv4Addr::new(127, 0, 0, 2).into());
+    let mut refused = 0;
+    for _ in 0..1_000 {
+        // The few that are made to wait do so with a wait that nobody sees the end of.
+        let guess = attempt(&auth, guesser, Some("hashed"), Some(b"wrong"));
+        match time::timeout(Duration::from_millis(1), guess).await {
+            Ok(Err(Refusal { reason: ReasonCode::ConnectionRateExceeded, .. })) => refused += 1,
+            Ok(Err(_)) | Err(_) => {}
+            Ok(Ok(identity)) => panic!("{identity:?}"),
+        }
+    }
+    assert!(refused > 900, "{refused}");
+    // The password is right, and not looked at.
+    let refusal = attempt(&auth, guesser, Some("hashed"), Some(b"mypassword")).await.unwrap_err();
+    assert_eq!(refusal.reason, ReasonCode::ConnectionRateExceeded);
+
+    let delayed = || auth.counters().find(|(name, _)| *name == "logins_delayed");
+    let before = delayed();
+    let here = Origin::Ip(Ipv4Addr::LOCALHOST.into());
+    assert_eq!(attempt(&auth, here, Some("hashed"), Some(b"mypassword")).await, Ok(user("hashed")));
+    assert_eq!(attempt(&auth, guesser, Some("plain"), Some("pässword".as_bytes())).await, Ok(user("plain")));
+    assert_eq!(delayed(), before);
 }

@@ -19,6 +19,7 @@ impl Broker {
             return ControlFlow::Break(());
         };
         let id = packet.packet_id;
+        let bytes = session.inflight.bytes();
         let success = !packet.reason.is_error();
         let meaning = match packet.kind {
             AcknowledgementKind::PubAck => session.inflight.puback(id),
@@ -32,6 +33,7 @@ impl Broker {
                 return ControlFlow::Continue(());
             }
         };
+        self.queued_bytes -= bytes - session.inflight.bytes();
         match meaning {
             Acknowledged::Ended => self.pump(key, now),
             // [MQTT-4.3.3-3]

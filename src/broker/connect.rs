@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::disconnect::WillFate;
+use super::permissions::Grants;
 use super::session::{Attachment, Expiry, Session};
+use super::will::footprint;
 use super::{Attach, Broker, ConnectionId, Identity, Output, SessionKey, ToClient};
 use crate::clock::Instant;
 use crate::mqtt::packet::{ConnAck, ConnAckProperties, Connect};
@@ -24,10 +26,12 @@ impl Refusal {
 
 impl Broker {
     pub(super) fn attach(&mut self, attach: Attach, now: Instant) {
-        let Attach { connection, connect, identity } = attach;
+        let Attach { connection, connect, identity, grants } = attach;
         let version = connect.version;
         let refusal = match self.admit(&connect, &identity) {
-            Ok(client_id) => return self.give_session(connection, connect, &client_id, identity, now),
+            Ok(client_id) => {
+                return self.give_session(connection, connect, &client_id, (identity, grants), now);
+            }
             Err(refusal) => refusal,
         };
         tracing::debug!(%connection, client_id = %connect.client_id, reason = %refusal.reason, "{}", refusal.detail);
@@ -45,6 +49,11 @@ impl Broker {
 
     /// Whether the client may have what it asks for, and under which client identifier.
     fn admit(&mut self, connect: &Connect, identity: &Identity) -> Result<ClientId, Refusal> {
+        if !self.policy.knows(identity) {
+            // Authenticated by rules that have been replaced meanwhile.
+            self.counters.refused_identity += 1;
+            return Err(Refusal::new(ReasonCode::NotAuthorized, "the user no longer exists"));
+        }
         if let Err(refusal) = self.admit_will(connect) {
             self.counters.refused_connect += 1;
             return Err(refusal);
@@ -101,6 +110,9 @@ impl Broker {
                 "the topic of the will is too long or too deep",
             ));
         }
+        if self.queued_bytes + footprint(will) > self.config.limits.queued_bytes_total {
+            return Err(Refusal::new(ReasonCode::QuotaExceeded, "there is no room for the will"));
+        }
         if will.properties.payload_format == Some(PayloadFormat::Utf8)
             && std::str::from_utf8(&will.payload).is_err()
         {
@@ -117,7 +129,7 @@ impl Broker {
         connection: ConnectionId,
         connect: Connect,
         client_id: &ClientId,
-        identity: Identity,
+        (identity, grants): (Identity, Option<Arc<Grants>>),
         now: Instant,
     ) {
         self.take_over(client_id, connect.clean_start, now);
@@ -125,9 +137,10 @@ impl Broker {
         let (key, session_present) = if let Some(key) = self.sessions.find(client_id) {
             (key, true)
         } else {
-            let permissions = self.permissions_of(&identity);
+            let permissions = self.permissions_of(&identity, client_id, None);
             (self.sessions.insert(Session::new(client_id.clone(), identity, permissions)), false)
         };
+        self.grant(key, grants);
         let answer = self.answer(&connect, client_id, key, session_present, expiry_seconds);
         let limits = &self.config.limits;
         let receive_maximum = usize::from(connect.properties.receive_maximum.get())
@@ -140,6 +153,7 @@ impl Broker {
             connection,
             version: connect.version,
             receive_maximum,
+            inflight_bytes: self.config.limits.queued_bytes,
             maximum_packet_size,
             outstanding: 0,
             outbox: Vec::new(),
@@ -150,9 +164,9 @@ impl Broker {
             self.timers.cancel(session.will_timer.take());
             session.expiry = Expiry::from_seconds(expiry_seconds);
             // [MQTT-3.1.2-10]; a delayed will of the connection before is not published [MQTT-3.1.3-9].
-            session.will = connect.will;
             session.inflight.begin_again();
         }
+        self.set_will(key, connect.will);
         self.counters.clients_attached += 1;
         self.counters.sessions_resumed += u64::from(session_present);
         tracing::debug!(%connection, %client_id, session_present, version = %connect.version, "client attached");

@@ -1,7 +1,7 @@
 //! A session takes a message: now, later or not at all.
 
 use super::limits::{BrokerLimits, QueuePolicy};
-use super::response::ResponseTopics;
+use super::response::{Ownership, ResponseTopics};
 use super::session::inflight::Inflight;
 use super::session::queue::{MessageQueue, Offer};
 use super::session::{Attachment, Session, unacknowledged};
@@ -38,7 +38,10 @@ impl Broker {
             offer.qos,
             self.config.limits.outbound_window,
         );
-        let refused = if room { self.hand_over(key, offer) } else { Some(offer) };
+        // What is under way counts as what waits does: for QoS 1 and 2 there has to be room in all.
+        let fits_in_all = offer.qos == QoS::AtMostOnce
+            || self.queued_bytes + offer.footprint() <= self.config.limits.queued_bytes_total;
+        let refused = if room && fits_in_all { self.hand_over(key, offer) } else { Some(offer) };
         if let Some(offer) = refused {
             self.enqueue(key, offer, now);
         }
@@ -52,8 +55,12 @@ impl Broker {
         let delivery = if offer.qos == QoS::AtMostOnce {
             unacknowledged(offer)
         } else {
+            let bytes = offer.footprint();
             match session.inflight.begin(offer) {
-                Ok(delivery) => delivery,
+                Ok(delivery) => {
+                    self.queued_bytes += bytes;
+                    delivery
+                }
                 Err(offer) => return Some(offer),
             }
         };
@@ -98,9 +105,10 @@ pub(super) fn may_receive(
     responses: &ResponseTopics,
     message: &Message,
 ) -> bool {
-    match responses.owner(message.topic.as_str()) {
-        Some(owner) => owner == key,
-        None => session.permissions.may_receive(&message.topic),
+    match responses.ownership(message.topic.as_str()) {
+        Ownership::Of(owner) => owner == key,
+        Ownership::Nobody => false,
+        Ownership::Ordinary => session.permissions.may_receive(&message.topic),
     }
 }
 
@@ -132,7 +140,9 @@ pub(super) fn has_room(
 /// Whether one more QoS 1 or 2 message may be under way \[MQTT-3.3.4-9\], and would not pass one that is to be sent
 /// again.
 pub(super) fn has_quota(inflight: &Inflight, attachment: &Attachment) -> bool {
-    inflight.active() < attachment.receive_maximum && inflight.is_resent()
+    inflight.active() < attachment.receive_maximum
+        && inflight.bytes() < attachment.inflight_bytes
+        && inflight.is_resent()
 }
 
 /// What it took to make room in a queue.

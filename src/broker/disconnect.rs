@@ -1,8 +1,10 @@
 //! A connection ends, and perhaps its session with it (MQTT 5.0 sections 3.14 and 4.1).
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::session::Expiry;
+use super::subscriptions::SubscriptionKey;
 use super::timers::Timer;
 use super::{Broker, Closure, ConnectionId, Output, SessionKey, ToClient, count};
 use crate::clock::Instant;
@@ -20,9 +22,19 @@ pub(super) enum WillFate {
     Discard,
 }
 
+/// Subscriptions that an ended session at this place still has.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub(super) key: SessionKey,
+    pub(super) subscriptions: BTreeSet<SubscriptionKey>,
+}
+
+/// Subscriptions of ended sessions that are ended at a time.
+const LEFT_AT_A_TIME: usize = 500;
+
 impl Broker {
-    /// The connection is gone.
-    pub(super) fn closed(&mut self, connection: ConnectionId, how: Closure, now: Instant) {
+    /// The connection is gone, and all it brought is handled.
+    pub(super) fn connection_ended(&mut self, connection: ConnectionId, how: Closure, now: Instant) {
         // A connection that was taken over, or that we closed, is nobody's any more.
         let Some(key) = self.sessions.of_connection(connection) else {
             return;
@@ -98,13 +110,13 @@ impl Broker {
         let expiry = session.expiry;
         let delay = session.will.as_ref().map(|will| will.delay_interval);
         match (fate, delay) {
-            (WillFate::Discard, _) => session.will = None, // [MQTT-3.1.2-10]
+            (WillFate::Discard, _) => self.set_will(key, None), // [MQTT-3.1.2-10]
             (_, None) => {}
             (WillFate::PublishUnlessDelayed | WillFate::Publish, Some(0)) => self.will_is_due(key),
             (WillFate::PublishUnlessDelayed, Some(_)) => {
                 // [MQTT-3.1.3-9], but a session that ends with its connection ends here (section 3.1.4).
                 if expiry != Expiry::WithConnection {
-                    session.will = None;
+                    self.set_will(key, None);
                 }
             }
             (WillFate::Publish, Some(delay)) => {
@@ -133,15 +145,17 @@ impl Broker {
             return;
         }
         self.will_is_due(key);
-        let Some(session) = self.sessions.remove(key) else {
+        let Some(mut session) = self.sessions.remove(key) else {
             return;
         };
         self.counters.sessions_ended += 1;
         self.timers.cancel(session.expiry_timer);
         self.timers.cancel(session.will_timer);
-        self.queued_bytes -= session.queue.bytes();
-        for subscription in &session.subscriptions {
-            self.subscriptions.unsubscribe(*subscription, key);
+        self.queued_bytes -= session.queue.bytes() + session.inflight.bytes();
+        // Its place is free for another session when no subscription points there any more.
+        self.leaving.push_back(Leaving { key, subscriptions: std::mem::take(&mut session.subscriptions) });
+        if self.leaving.len() == 1 {
+            self.take_leave();
         }
         if let Some(level) = &session.response_prefix {
             self.response_topics.forget(level);
@@ -151,6 +165,21 @@ impl Broker {
         for offer in left {
             if let Some(group) = offer.group {
                 self.offer_to_another(group, &offer.message, &session.client_id, now);
+            }
+        }
+    }
+
+    /// Goes on ending the subscriptions of sessions that have ended.
+    pub(super) fn take_leave(&mut self) {
+        for _ in 0..LEFT_AT_A_TIME {
+            let Some(first) = self.leaving.front_mut() else { return };
+            let key = first.key;
+            if let Some(subscription) = first.subscriptions.pop_first() {
+                self.subscriptions.unsubscribe(subscription, key);
+            }
+            if first.subscriptions.is_empty() {
+                self.leaving.pop_front();
+                self.sessions.release(key);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::permissions::{Identity, Policy};
+use super::permissions::{Grants, Identity, Policy};
 use crate::mqtt::packet::Connect;
 use crate::mqtt::{Packet, ReasonCode};
 
@@ -49,6 +49,13 @@ pub enum Input {
         /// The rules.
         policy: Arc<Policy>,
     },
+    /// A client has been authenticated again, as the same user.
+    Reauthenticated {
+        /// Whose connection.
+        connection: ConnectionId,
+        /// What its token grants now, if it came with one.
+        grants: Option<Arc<Grants>>,
+    },
     /// The broker is going to be stopped: everybody is to be told.
     ShutDown,
     /// Nothing but the time has changed.
@@ -64,6 +71,8 @@ pub struct Attach {
     pub connect: Connect,
     /// Who it is, as found by authentication.
     pub identity: Identity,
+    /// What its token grants, if it came with one.
+    pub grants: Option<Arc<Grants>>,
 }
 
 /// How a connection ended.

@@ -2,6 +2,7 @@
 
 use super::session::Session;
 use super::subscriptions::SubscriptionKey;
+use super::will::footprint;
 use super::{Broker, SessionKey};
 use crate::mqtt::QoS;
 
@@ -14,9 +15,17 @@ impl Broker {
                 unreachable!("keys are of sessions that are there")
             };
             self.assert_session(key, session);
-            queued_bytes += session.queue.bytes();
+            queued_bytes += session.queue.bytes() + session.inflight.bytes();
+            queued_bytes += session.will.as_deref().map_or(0, footprint);
             connected += usize::from(session.attachment.is_some());
             subscriptions += session.subscriptions.len();
+        }
+        for leaving in &self.leaving {
+            assert!(
+                self.sessions.get(leaving.key).is_none(),
+                "a place is free only when nothing points there"
+            );
+            subscriptions += leaving.subscriptions.len();
         }
         assert_eq!(self.sessions.connections(), connected, "no connection is known that no session has");
         assert_eq!(

@@ -72,15 +72,18 @@ pub struct BrokerLimits {
     pub sessions: usize,
     /// Subscriptions of one client.
     pub subscriptions_per_client: usize,
+    /// Bytes that the subscriptions of one client occupy, by and large: their filters and what leads to them.
+    pub subscription_bytes_per_client: usize,
     /// Levels of a topic name or filter: what a match may cost.
     pub topic_levels: usize,
     /// Bytes of a topic name or filter.
     pub topic_length: usize,
     /// Messages that wait for one session.
     pub queued_messages: usize,
-    /// Bytes of the messages that wait for one session.
+    /// Bytes of the messages that wait for one session, and again of those under way to it.
     pub queued_bytes: usize,
-    /// Bytes of the messages that wait for all sessions, each counted as often as it waits.
+    /// Bytes of the messages that wait for all sessions or are under way to them, each counted as often as it waits,
+    /// and of the wills.
     pub queued_bytes_total: usize,
     /// QoS 1 and 2 messages under way to one client, if its Receive Maximum does not say less.
     pub inflight_messages: u16,
@@ -101,6 +104,7 @@ impl Default for BrokerLimits {
         Self {
             sessions: 1_000_000,
             subscriptions_per_client: 100_000,
+            subscription_bytes_per_client: 32 << 20,
             topic_levels: 128,
             topic_length: 65_535,
             queued_messages: 100_000,

@@ -11,6 +11,7 @@
 //! `will`. What is kept has one too: `session`, `subscriptions`, `retained`, `timers`.
 
 mod acknowledge;
+mod backlog;
 mod connect;
 pub mod counters;
 mod deliver;
@@ -45,9 +46,11 @@ pub use limits::{
     BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, QueuePolicy, SharedStrategy,
 };
 pub use output::{Output, ToClient};
-pub use permissions::{Identity, Permissions, Policy};
+pub use permissions::{Grants, Identity, Permissions, Policy};
 pub use session::SessionKey;
 
+use self::backlog::Backlog;
+use self::disconnect::Leaving;
 use self::response::ResponseTopics;
 use self::retained::RetainedStore;
 use self::session::Sessions;
@@ -55,7 +58,7 @@ use self::subscriptions::{GroupKey, Subscription, Subscriptions};
 use self::timers::{Timer, TimerQueue};
 use self::will::DueWill;
 use crate::clock::Instant;
-use crate::mqtt::{Packet, ReasonCode};
+use crate::mqtt::{ClientId, Packet, ReasonCode};
 
 /// Expired retained messages that are cleared away at a time, so that no client waits for a million of them.
 const EXPIRED_AT_A_TIME: usize = 1_000;
@@ -63,17 +66,26 @@ const EXPIRED_AT_A_TIME: usize = 1_000;
 /// Searches for retained messages that go on at a time, so that no client waits for all of them.
 const SEARCHES_AT_A_TIME: usize = 8;
 
+/// Timers that fall due at a time, so that no client waits for the end of a million sessions.
+const TIMERS_AT_A_TIME: usize = 500;
+
 /// The whole broker, as a value.
 #[derive(Debug)]
 pub struct Broker {
     config: BrokerConfig,
     policy: Arc<Policy>,
-    /// What the policy says, for each identity that has come; as many as it knows.
+    /// What the policy says, for each identity that has come; as many as it knows. Not used where the policy asks for
+    /// more than the identity.
     permissions: HashMap<Identity, Arc<Permissions>, FixedState>,
+    /// Whether the policy asks for client identifiers.
+    permissions_by_client: bool,
     sessions: Sessions,
     subscriptions: Subscriptions,
     retained: RetainedStore,
     timers: TimerQueue,
+    backlog: Backlog,
+    /// What has been done since the broker was made, in steps that cost about the same.
+    work: usize,
     response_topics: ResponseTopics,
     random: Random,
     counters: Counters,
@@ -83,6 +95,8 @@ pub struct Broker {
     consequences: VecDeque<Consequence>,
     /// Sessions whose search for retained messages has paused to let others have a turn.
     searching: VecDeque<SessionKey>,
+    /// Sessions that have ended and had too many subscriptions for these to be ended at once.
+    leaving: VecDeque<Leaving>,
     /// What is done for connections that are no longer anybody's.
     outputs: VecDeque<Output>,
     /// Sessions that have something in their outbox.
@@ -111,18 +125,22 @@ impl Broker {
     pub fn new(config: BrokerConfig, policy: Arc<Policy>, seed: u64) -> Self {
         Self {
             config,
+            permissions_by_client: policy.depends_on_client_id(),
             policy,
             permissions: HashMap::with_hasher(FixedState::with_seed(seed)),
             sessions: Sessions::new(seed),
             subscriptions: Subscriptions::new(seed),
             retained: RetainedStore::default(),
             timers: TimerQueue::default(),
+            backlog: Backlog::default(),
+            work: 0,
             response_topics: ResponseTopics::new(seed),
             random: Random::new(seed),
             counters: Counters::default(),
             queued_bytes: 0,
             consequences: VecDeque::new(),
             searching: VecDeque::new(),
+            leaving: VecDeque::new(),
             outputs: VecDeque::new(),
             dirty: VecDeque::new(),
             matches: Matches::default(),
@@ -137,6 +155,11 @@ impl Broker {
             Input::Written { connection, bytes } => self.written(connection, bytes, now),
             Input::Closed { connection, how } => self.closed(connection, how, now),
             Input::PolicyChanged { policy } => self.policy_changed(policy, now),
+            Input::Reauthenticated { connection, grants } => {
+                if let Some(key) = self.sessions.of_connection(connection) {
+                    self.grant(key, grants);
+                }
+            }
             Input::ShutDown => self.shut_down(now),
             Input::Tick => self.tick(now),
         }
@@ -169,7 +192,7 @@ impl Broker {
 
     /// When it wants to be told the time, at the latest; [`Instant::START`]: as soon as others have had their turn.
     pub fn deadline(&self) -> Option<Instant> {
-        if !self.searching.is_empty() {
+        if !self.searching.is_empty() || !self.backlog.is_empty() || !self.leaving.is_empty() {
             return Some(Instant::START);
         }
         [self.timers.deadline(), self.retained.deadline()].into_iter().flatten().min()
@@ -209,36 +232,30 @@ impl Broker {
         lossy
     }
 
-    fn received(&mut self, connection: ConnectionId, packets: Vec<Packet>, now: Instant) {
-        let Some(key) = self.sessions.of_connection(connection) else {
-            return;
-        };
-        for packet in packets {
-            let flow = match packet {
-                Packet::Publish(publish) => self.publish(key, publish, now),
-                Packet::Acknowledgement(acknowledgement) => self.acknowledgement(key, &acknowledgement, now),
-                Packet::Subscribe(subscribe) => self.subscribe(key, &subscribe, now),
-                Packet::Unsubscribe(unsubscribe) => self.unsubscribe(key, &unsubscribe),
-                Packet::PingReq => {
-                    // [MQTT-3.12.4-1]
-                    self.send(key, ToClient::PingResp);
-                    ControlFlow::Continue(())
-                }
-                Packet::Disconnect(disconnect) => self.disconnected(key, &disconnect, now),
-                Packet::Connect(_)
-                | Packet::ConnAck(_)
-                | Packet::SubAck(_)
-                | Packet::UnsubAck(_)
-                | Packet::PingResp
-                | Packet::Auth(_) => self.refuse(key, ReasonCode::ProtocolError, "unexpected packet", now),
-            };
-            if flow.is_break() {
-                return;
+    fn packet(&mut self, key: SessionKey, packet: Packet, now: Instant) -> ControlFlow<()> {
+        match packet {
+            Packet::Publish(publish) => self.publish(key, publish, now),
+            Packet::Acknowledgement(acknowledgement) => self.acknowledgement(key, &acknowledgement, now),
+            Packet::Subscribe(subscribe) => self.subscribe(key, &subscribe, now),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(key, &unsubscribe),
+            Packet::PingReq => {
+                // [MQTT-3.12.4-1]
+                self.send(key, ToClient::PingResp);
+                ControlFlow::Continue(())
             }
+            Packet::Disconnect(disconnect) => self.disconnected(key, &disconnect, now),
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp
+            | Packet::Auth(_) => self.refuse(key, ReasonCode::ProtocolError, "unexpected packet", now),
         }
     }
 
     fn tick(&mut self, now: Instant) {
+        self.catch_up(now);
+        self.take_leave();
         for _ in 0..SEARCHES_AT_A_TIME.min(self.searching.len()) {
             let Some(key) = self.searching.pop_front() else {
                 break;
@@ -248,30 +265,34 @@ impl Broker {
                 self.pump(key, now);
             }
         }
-        while let Some(timer) = self.timers.pop_due(now) {
-            match timer {
-                Timer::SessionExpiry(key) => {
+        for _ in 0..TIMERS_AT_A_TIME {
+            match self.timers.pop_due(now) {
+                Some(Timer::SessionExpiry(key)) => {
                     if let Some(session) = self.sessions.get_mut(key) {
                         session.expiry_timer = None;
                         self.end_session(key, now);
                     }
                 }
-                Timer::WillDelay(key) => self.will_is_due(key),
+                Some(Timer::WillDelay(key)) => self.will_is_due(key),
+                None => break,
             }
         }
         self.counters.expired_retained += count(self.retained.expire(now, EXPIRED_AT_A_TIME));
     }
 
     fn policy_changed(&mut self, policy: Arc<Policy>, now: Instant) {
+        self.permissions_by_client = policy.depends_on_client_id();
         self.policy = policy;
         self.permissions.clear();
         let keys: Vec<SessionKey> = self.sessions.keys().collect();
         for key in keys {
-            let Some(identity) = self.sessions.get(key).map(|session| session.identity.clone()) else {
+            let Some(session) = self.sessions.get(key) else {
                 continue;
             };
-            let known = self.policy.knows(&identity);
-            let permissions = self.permissions_of(&identity);
+            let (identity, client_id) = (session.identity.clone(), session.client_id.clone());
+            let grants = session.grants.clone();
+            let known = self.policy.knows(&identity) || (grants.is_some() && self.policy.takes_tokens());
+            let permissions = self.permissions_of(&identity, &client_id, grants.as_deref());
             let Some(session) = self.sessions.get_mut(key) else {
                 continue;
             };
@@ -283,11 +304,32 @@ impl Broker {
         }
     }
 
-    fn permissions_of(&mut self, identity: &Identity) -> Arc<Permissions> {
+    /// From now on the client of this session has these grants, and no others.
+    fn grant(&mut self, key: SessionKey, grants: Option<Arc<Grants>>) {
+        let Some(session) = self.sessions.get(key).filter(|session| session.grants != grants) else {
+            return;
+        };
+        let (identity, client_id) = (session.identity.clone(), session.client_id.clone());
+        let permissions = self.permissions_of(&identity, &client_id, grants.as_deref());
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.permissions = permissions;
+            session.grants = grants;
+        }
+    }
+
+    fn permissions_of(
+        &mut self,
+        identity: &Identity,
+        client_id: &ClientId,
+        grants: Option<&Grants>,
+    ) -> Arc<Permissions> {
+        if self.permissions_by_client || grants.is_some() {
+            return Arc::new(self.policy.permissions_with(identity, client_id, grants));
+        }
         if let Some(permissions) = self.permissions.get(identity) {
             return Arc::clone(permissions);
         }
-        let permissions = Arc::new(self.policy.permissions(identity));
+        let permissions = Arc::new(self.policy.permissions(identity, client_id));
         if self.policy.knows(identity) {
             self.permissions.insert(identity.clone(), Arc::clone(&permissions));
         }

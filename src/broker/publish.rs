@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::permissions::Permissions;
+use super::response::Ownership;
 use super::{Broker, SessionKey, ToClient};
 use crate::clock::Instant;
 use crate::mqtt::packet::{Acknowledgement, AcknowledgementKind, Publish};
@@ -99,7 +100,7 @@ impl Broker {
     /// \[MQTT-3.3.1-5\], \[MQTT-3.3.1-6\]. Whether that could be done.
     pub(super) fn retain(&mut self, message: &Arc<Message>, publisher: &ClientId) -> bool {
         let topic = message.topic.as_str();
-        if message.payload.is_empty() {
+        if message.payload.is_empty() || self.response_topics.ownership(topic) == Ownership::Nobody {
             self.retained.remove(topic);
             return true;
         }
@@ -129,7 +130,10 @@ impl Broker {
         if text.starts_with("$SYS") && matches!(text.as_bytes().get(4), None | Some(b'/')) {
             return false;
         }
-        permissions.may_publish(topic) || self.response_topics.owner(text).is_some()
+        match self.response_topics.ownership(text) {
+            Ownership::Ordinary => permissions.may_publish(topic),
+            Ownership::Of(_) | Ownership::Nobody => true,
+        }
     }
 
     /// Says that a message is not taken for what it is: where the client has a way to be told, it stays connected.

@@ -60,18 +60,27 @@ impl Broker {
             match session.inflight.resend(room) {
                 Some(Resend::Publish(delivery)) => {
                     let identifiers = delivery.identifiers.as_deref().unwrap_or_default();
-                    if !fits(attachment, &delivery.message, delivery.qos, identifiers) {
-                        // The client takes smaller packets than on the connection before.
-                        self.counters.dropped_packet_too_large += 1;
-                        session.dropped += 1;
+                    let denied = !may_receive(session, key, &self.response_topics, &delivery.message);
+                    let Some(attachment) = session.attachment.as_mut() else { return };
+                    if denied || !fits(attachment, &delivery.message, delivery.qos, identifiers) {
+                        // The rules are others, or the client takes smaller packets, than when it was sent first.
+                        if denied {
+                            self.counters.deliveries_denied += 1;
+                        } else {
+                            self.counters.dropped_packet_too_large += 1;
+                            session.dropped += 1;
+                        }
                         let Some(id) = delivery.packet_id else { continue };
+                        let bytes = session.inflight.bytes();
                         if delivery.qos == QoS::ExactlyOnce {
                             // It may have been received: before its identifier can stand for another message, the
                             // client has to forget it.
                             let _ = session.inflight.pubrec(id, true);
+                            self.queued_bytes -= bytes - session.inflight.bytes();
                             self.release(key, id);
                         } else {
                             session.inflight.forget(id);
+                            self.queued_bytes -= bytes - session.inflight.bytes();
                         }
                         continue;
                     }
@@ -136,6 +145,7 @@ impl Broker {
     /// queue fills up however many there are.
     fn replay_retained(&mut self, key: SessionKey, now: Instant) {
         for _ in 0..SEARCH_STEPS {
+            self.work += 1;
             let window = self.config.limits.outbound_window;
             let Some(session) = self.sessions.get_mut(key) else {
                 return;

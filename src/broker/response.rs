@@ -18,6 +18,18 @@ pub(super) struct ResponseTopics {
 }
 
 const PREFIX: &str = "res_";
+const DIGITS: usize = 32;
+
+/// Whose a topic is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ownership {
+    /// Everybody's, as the rules say.
+    Ordinary,
+    /// It is the response topic of this session.
+    Of(SessionKey),
+    /// It was the response topic of a session that has ended, or of none.
+    Nobody,
+}
 
 impl ResponseTopics {
     pub(super) fn new(seed: u64) -> Self {
@@ -35,13 +47,20 @@ impl ResponseTopics {
         self.owners.remove(level);
     }
 
-    /// Whose topic or filter this is, if it is a response topic.
-    pub(super) fn owner(&self, topic: &str) -> Option<SessionKey> {
-        if !topic.starts_with(PREFIX) {
-            return None;
+    /// Whether a topic or filter is one for responses, and whose.
+    ///
+    /// What looks like a response topic is one, even if its owner has gone: a response that comes too late is for
+    /// nobody.
+    pub(super) fn ownership(&self, topic: &str) -> Ownership {
+        let Some(rest) = topic.strip_prefix(PREFIX) else { return Ownership::Ordinary };
+        let digits = rest.split('/').next().unwrap_or_default();
+        let is_ours =
+            digits.len() == DIGITS && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_ours {
+            return Ownership::Ordinary;
         }
-        let level = topic.split('/').next()?;
-        self.owners.get(level).copied()
+        let level = topic.get(..PREFIX.len() + DIGITS).unwrap_or_default();
+        self.owners.get(level).map_or(Ownership::Nobody, |owner| Ownership::Of(*owner))
     }
 
     /// 32 hexadecimal digits that were never given out before in this run and do not tell the next ones.
@@ -70,11 +89,11 @@ mod tests {
         let level = topics.assign(one);
         assert_ne!(topics.assign(other), level);
         assert_eq!(level.len(), 36);
-        assert_eq!(topics.owner(&format!("{level}/x")), Some(one));
-        assert_eq!(topics.owner(&level), Some(one));
-        assert_eq!(topics.owner(&format!("{level}x")), None);
-        assert_eq!(topics.owner("other"), None);
+        assert_eq!(topics.ownership(&format!("{level}/x")), Ownership::Of(one));
+        assert_eq!(topics.ownership(&level), Ownership::Of(one));
+        assert_eq!(topics.ownership(&format!("{level}x")), Ownership::Ordinary);
+        assert_eq!(topics.ownership("other"), Ownership::Ordinary);
         topics.forget(&level);
-        assert_eq!(topics.owner(&level), None);
+        assert_eq!(topics.ownership(&format!("{level}/x")), Ownership::Nobody);
     }
 }

@@ -20,7 +20,9 @@ impl Broker {
         now: Instant,
     ) -> bool {
         let mut matches = std::mem::take(&mut self.matches);
-        self.subscriptions.matching(message.topic.as_str(), &mut matches.plain, &mut matches.groups);
+        let steps =
+            self.subscriptions.matching(message.topic.as_str(), &mut matches.plain, &mut matches.groups);
+        self.work += steps + matches.plain.len() + matches.groups.len();
         let mut found = false;
         for of_one_session in matches.plain.chunk_by(|one, other| one.session == other.session) {
             found |= self.route_to(message, publisher, of_one_session, now);

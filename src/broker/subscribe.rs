@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::response::Ownership;
 use super::retained::Position;
 use super::session::Replay;
 use super::subscriptions::{Subscribed, Subscription, SubscriptionKey};
@@ -46,6 +47,7 @@ impl Broker {
         identifier: Option<SubscriptionIdentifier>,
     ) -> Result<ReasonCode, ReasonCode> {
         let filter = SubscriptionFilter::parse(&entry.filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        self.work += filter.filter.levels().count();
         if !self.topic_is_within_limits(filter.filter.as_str()) {
             self.counters.refused_topic_limit += 1;
             return Err(ReasonCode::TopicFilterInvalid);
@@ -79,7 +81,9 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else {
             return Err(ReasonCode::UnspecifiedError);
         };
-        session.subscriptions.insert(place);
+        if session.subscriptions.insert(place) {
+            session.subscription_bytes += footprint(&filter);
+        }
         // Section 4.8.2: a shared subscription gets no retained messages.
         if let (SubscriptionKey::Plain(node), true) = (place, wants_retained) {
             let position = Position::start(&filter.filter);
@@ -99,15 +103,17 @@ impl Broker {
         let Some(session) = self.sessions.get(key) else {
             return Err(ReasonCode::UnspecifiedError);
         };
-        match self.response_topics.owner(filter.filter.as_str()) {
-            Some(owner) if owner == key => {}
-            Some(_) => return Err(ReasonCode::NotAuthorized),
-            None if !session.permissions.may_subscribe(&filter.filter) => {
+        match self.response_topics.ownership(filter.filter.as_str()) {
+            Ownership::Of(owner) if owner == key => {}
+            Ownership::Of(_) | Ownership::Nobody => return Err(ReasonCode::NotAuthorized),
+            Ownership::Ordinary if !session.permissions.may_subscribe(&filter.filter) => {
                 return Err(ReasonCode::NotAuthorized);
             }
-            None => {}
+            Ownership::Ordinary => {}
         }
         let full = session.subscriptions.len() >= self.config.limits.subscriptions_per_client;
+        let bytes = session.subscription_bytes + footprint(filter);
+        let full = full || bytes > self.config.limits.subscription_bytes_per_client;
         if full && self.subscriptions.find(filter, key).is_none() {
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -131,6 +137,7 @@ impl Broker {
         let Ok(filter) = SubscriptionFilter::parse(filter) else {
             return ReasonCode::TopicFilterInvalid;
         };
+        self.work += filter.filter.levels().count();
         // [MQTT-3.10.4-1]
         let Some(place) = self.subscriptions.find(&filter, key) else {
             return ReasonCode::NoSubscriptionExisted;
@@ -138,11 +145,19 @@ impl Broker {
         self.subscriptions.unsubscribe(place, key);
         self.counters.unsubscribed += 1;
         if let Some(session) = self.sessions.get_mut(key) {
-            session.subscriptions.remove(&place);
+            if session.subscriptions.remove(&place) {
+                session.subscription_bytes -= footprint(&filter);
+            }
             if let SubscriptionKey::Plain(node) = place {
                 session.replays.remove(&node);
             }
         }
         ReasonCode::Success
     }
+}
+
+/// The bytes that a subscription occupies if it shares no level with others.
+fn footprint(filter: &SubscriptionFilter) -> usize {
+    const LEVEL: usize = 64;
+    filter.filter.as_str().len() + filter.filter.levels().count() * LEVEL
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::permissions::Permissions;
 use super::{Broker, Consequence, SessionKey};
 use crate::clock::Instant;
+use crate::mqtt::message::properties_footprint;
 use crate::mqtt::packet::Will;
 use crate::mqtt::{ClientId, Message};
 
@@ -26,6 +27,7 @@ impl Broker {
         };
         self.timers.cancel(session.will_timer.take());
         let Some(will) = session.will.take() else { return };
+        self.queued_bytes -= footprint(&will);
         let due = DueWill {
             will: *will,
             client_id: session.client_id.clone(),
@@ -33,6 +35,14 @@ impl Broker {
             session: key,
         };
         self.consequences.push_back(Consequence::PublishWill(Box::new(due)));
+    }
+
+    /// Gives a session a will in place of the one it has, or none.
+    pub(super) fn set_will(&mut self, key: SessionKey, will: Option<Box<Will>>) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let before = session.will.as_deref().map_or(0, footprint);
+        self.queued_bytes = self.queued_bytes - before + will.as_deref().map_or(0, footprint);
+        session.will = will;
     }
 
     pub(super) fn publish_will(&mut self, due: DueWill, now: Instant) {
@@ -59,4 +69,10 @@ impl Broker {
         let publisher = self.sessions.find(&client_id).filter(|key| *key == session);
         self.route(&message, publisher, &client_id, now);
     }
+}
+
+/// The bytes that a will occupies, by and large.
+pub(super) fn footprint(will: &Will) -> usize {
+    const FIXED: usize = 160;
+    FIXED + will.topic.as_str().len() + will.payload.len() + properties_footprint(&will.properties)
 }

@@ -11,6 +11,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, value_parser};
 
 use super::accounts::{group, mode, user};
+use super::auth_command::Command;
 use super::choices::{CertIdentity, ClientCert, Level, Overlapping, Policy, Proxied, RateLimit, Strategy};
 use super::units::{ByteSize, TimeSpan, size, time, time_above_zero};
 use crate::broker::BrokerLimits;
@@ -24,6 +25,8 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("
 
 /// An MQTT broker for MQTT 3.1, 3.1.1 and 5.0.
 ///
+/// Without a command it serves clients, until asked to stop.
+///
 /// Options that are switches take true or false; given alone they mean true. Sizes are bytes, plain (65536) or with a
 /// unit (64KiB, 16MiB, 1GiB). Times are seconds, plain (90) or with units (1m30s, 2h, 7d).
 ///
@@ -31,7 +34,10 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("
 /// file, certificate or key.
 #[derive(Debug, Parser)]
 #[command(name = "mqtt-broker", version = VERSION, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
     #[command(flatten)]
     pub(super) runtime: RuntimeArguments,
     #[command(flatten)]
@@ -354,6 +360,10 @@ pub(super) struct SessionArguments {
     /// Keep at most so many subscriptions of one client
     #[arg(long, value_name = "SUBSCRIPTIONS", default_value_t = BrokerLimits::default().subscriptions_per_client)]
     pub(super) max_subscriptions_per_client: usize,
+    /// Keep subscriptions of at most so many bytes of one client
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
+          default_value_t = ByteSize(BrokerLimits::default().subscription_bytes_per_client))]
+    pub(super) max_subscription_bytes_per_client: ByteSize,
     /// Take topic names and filters of at most so many levels
     #[arg(long, value_name = "LEVELS", value_parser = at_least_one(65_536),
           default_value_t = BrokerLimits::default().topic_levels)]

@@ -3,10 +3,12 @@
 //! What comes out of here is valid: each setting has its type, its range was checked, and what contradicts itself
 //! was refused with a sentence. There are no other sources of settings: neither the environment nor files.
 //!
-//! `arguments` has the options and their help; [`Config`] what they become.
+//! `arguments` has the options and their help, `auth_command` those of `mqtt-broker auth`; [`Invocation`] is what they
+//! become.
 
 mod accounts;
 mod arguments;
+mod auth_command;
 mod choices;
 mod listeners;
 mod runtime;
@@ -25,10 +27,12 @@ pub use arguments::VERSION;
 pub use runtime::RuntimeSettings;
 
 use arguments::{Arguments, AuthenticationArguments, MqttArguments, RuntimeArguments};
+use auth_command::Command;
 use listeners::Ipv6;
 use units::{ByteSize, TimeSpan};
 
 use crate::auth::AuthSettings;
+use crate::auth::command::AuthCommand;
 use crate::broker::{BrokerConfig, BrokerLimits, Features};
 use crate::connection::ConnectionLimits;
 use crate::mqtt::QoS;
@@ -40,7 +44,7 @@ use crate::transport::proxy::ProxySettings;
 /// The auth file that is looked for where none is named.
 const DEFAULT_AUTH_FILE: &str = "auth.json";
 
-/// All that the command line says.
+/// All that the command line says about serving clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The threads.
@@ -55,7 +59,17 @@ pub struct Config {
     pub notes: Vec<String>,
 }
 
-impl Config {
+/// What the program is called for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is taken apart at once")]
+pub enum Invocation {
+    /// To serve clients.
+    Serve(Config),
+    /// To do something with an auth file.
+    Auth(AuthCommand),
+}
+
+impl Invocation {
     /// Reads a command line; the first of the arguments is the program's name. The process has been passed on sockets
     /// for these transports.
     ///
@@ -65,15 +79,24 @@ impl Config {
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
         inherited: &[Transport],
     ) -> Result<Self, clap::Error> {
-        Self::on_host(arguments, Ipv6::probe(), inherited)
+        Self::on_host(arguments, Ipv6::probe, inherited)
     }
 
     fn on_host(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-        ipv6: Ipv6,
+        ipv6: impl FnOnce() -> Ipv6,
         inherited: &[Transport],
     ) -> Result<Self, clap::Error> {
-        let arguments = Arguments::try_parse_from(arguments)?;
+        let mut arguments = Arguments::try_parse_from(arguments)?;
+        match arguments.command.take() {
+            Some(Command::Auth(command)) => Ok(Self::Auth(command.into())),
+            None => Config::read(arguments, ipv6(), inherited).map(Self::Serve),
+        }
+    }
+}
+
+impl Config {
+    fn read(arguments: Arguments, ipv6: Ipv6, inherited: &[Transport]) -> Result<Self, clap::Error> {
         let wrong = |sentence| Arguments::command().error(ErrorKind::ArgumentConflict, sentence);
 
         let socket = listeners::socket_options(&arguments.sockets);
@@ -144,6 +167,7 @@ fn broker_config(arguments: &Arguments) -> BrokerConfig {
         limits: BrokerLimits {
             sessions: sessions.max_sessions,
             subscriptions_per_client: sessions.max_subscriptions_per_client,
+            subscription_bytes_per_client: sessions.max_subscription_bytes_per_client.0,
             topic_levels: sessions.max_topic_levels,
             topic_length: sessions.max_topic_length.0,
             queued_messages: sessions.max_queued_messages,

@@ -3,6 +3,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::auth::command::{Explain, Hash, HashMethod, Question};
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
 use crate::connection::RateLimitPolicy;
 use crate::transport::proxy::Network;
@@ -12,7 +13,22 @@ use crate::transport::tls::{
 use crate::transport::{ListenerConfig, SocketOptions, Transport, UnixAccess, WebSocketOptions};
 
 fn parse_on(ipv6: Ipv6, line: &str) -> Result<Config, clap::Error> {
-    Config::on_host(["mqtt-broker"].into_iter().chain(line.split_whitespace()), ipv6, &[])
+    parse_with(ipv6, &[], line)
+}
+
+fn parse_with(ipv6: Ipv6, inherited: &[Transport], line: &str) -> Result<Config, clap::Error> {
+    let arguments = ["mqtt-broker"].into_iter().chain(line.split_whitespace());
+    match Invocation::on_host(arguments, || ipv6, inherited)? {
+        Invocation::Serve(config) => Ok(config),
+        Invocation::Auth(command) => panic!("{line}: {command:?}"),
+    }
+}
+
+#[track_caller]
+fn check_command(line: &str, expected: AuthCommand) {
+    let arguments = ["mqtt-broker"].into_iter().chain(line.split_whitespace());
+    let invocation = Invocation::on_host(arguments, || panic!("no listener is needed"), &[]).unwrap();
+    assert_eq!(invocation, Invocation::Auth(expected), "{line}");
 }
 
 fn parse(line: &str) -> Result<Config, clap::Error> {
@@ -162,9 +178,7 @@ fn listeners_follow_from_ports_addresses_and_paths() {
 
 #[test]
 fn sockets_that_were_passed_on_take_the_place_of_the_default() {
-    let with = |line: &str, inherited: &[Transport]| {
-        Config::on_host(["mqtt-broker"].into_iter().chain(line.split_whitespace()), Ipv6::Present, inherited)
-    };
+    let with = |line: &str, inherited: &[Transport]| parse_with(Ipv6::Present, inherited, line);
     let inherited = |index, transport, paths: &[&str]| ListenerConfig::Inherited {
         index,
         transport,
@@ -470,6 +484,7 @@ fn each_bound_is_an_option() {
     check!("--max-sessions 7", server.broker.limits.sessions = 7);
     check!("--max-session-expiry 7d", server.broker.limits.session_expiry_cap = Some(seconds(604_800)));
     check!("--max-subscriptions-per-client 7", server.broker.limits.subscriptions_per_client = 7);
+    check!("--max-subscription-bytes-per-client 7", server.broker.limits.subscription_bytes_per_client = 7);
     check!("--max-topic-levels 7", server.broker.limits.topic_levels = 7);
     check!("--max-topic-length 7", server.broker.limits.topic_length = 7);
     check!("--max-inflight 7", server.broker.limits.inflight_messages = 7);
@@ -486,6 +501,41 @@ fn each_bound_is_an_option() {
     check_refused("--connect-timeout soon", &["'soon'", "--connect-timeout", "such as 90, 1m30s or 7d"]);
     check_refused("--max-topic-length 64KiB", &["'64KiB'", "--max-topic-length", "at most 65535"]);
     check_refused("--max-queued-bytes 1MB", &["'1MB'", "--max-queued-bytes", "KiB, MiB or GiB"]);
+}
+
+#[test]
+fn commands_are_told_from_options() {
+    check_command("auth check f", AuthCommand::Check("f".into()));
+    let explain = |client_id: Option<&str>, question| {
+        let (file, user, client_id) = ("f".into(), "u".to_owned(), client_id.map(str::to_owned));
+        AuthCommand::Explain(Explain { file, user, client_id, question })
+    };
+    let topic = || "a/b".to_owned();
+    check_command("auth explain f --user u --publish a/b", explain(None, Question::Publish(topic())));
+    check_command("auth explain f --user u --receive a/b", explain(None, Question::Receive(topic())));
+    check_command(
+        "auth explain --client-id c --subscribe a/b f --user u",
+        explain(Some("c"), Question::Subscribe(topic())),
+    );
+    let hash = |user: &str, method, iterations| {
+        AuthCommand::Hash(Hash { user: user.to_owned(), method, iterations: NonZeroU32::new(iterations) })
+    };
+    check_command("auth hash", hash("user", HashMethod::Argon2id, 0));
+    check_command("auth hash --user a --method argon2id", hash("a", HashMethod::Argon2id, 0));
+    check_command(
+        "auth hash --method pbkdf2-sha256 --iterations 7",
+        hash("user", HashMethod::Pbkdf2Sha256, 7),
+    );
+    check_command("auth hash --method scram-sha-256", hash("user", HashMethod::ScramSha256, 0));
+    check_command("auth hash --method pbkdf2-sha512", hash("user", HashMethod::Pbkdf2Sha512, 0));
+
+    check_refused("auth explain f --user u", &["--publish", "--subscribe", "--receive"]);
+    check_refused("auth explain f --user u --publish a --receive a", &["cannot be used with"]);
+    check_refused("auth explain f --publish a", &["--user"]);
+    check_refused("auth check", &["<FILE>"]);
+    check_refused("auth hash --iterations 0", &["'0'", "--iterations"]);
+    check_refused("auth hash --method md5", &["'md5'", "argon2id"]);
+    check_refused("--tcp-port 1 auth check f", &["auth"]);
 }
 
 #[test]

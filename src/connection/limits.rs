@@ -55,7 +55,7 @@ impl Default for ConnectionLimits {
             server_keep_alive: None,
             receive_buffer: 64 << 10,
             user_properties: 256,
-            filters_per_packet: 16_384,
+            filters_per_packet: 4_096,
             message_rate: None,
             byte_rate: None,
             rate_limit_policy: RateLimitPolicy::Delay,

@@ -9,6 +9,7 @@
 //! published to, whether a feature is offered, is for the broker to say, as it answers.
 
 mod alias;
+mod authentication;
 pub mod error;
 mod keep_alive;
 pub mod limits;
@@ -36,6 +37,7 @@ use crate::mqtt::codec::{self, Body, DecodeLimits, FrameHeader};
 use crate::mqtt::packet::{Connect, Publish};
 use crate::mqtt::{Packet, ProtocolVersion, ReasonCode};
 use alias::{InboundAliases, OutboundAliases};
+use authentication::Authentication;
 use keep_alive::KeepAlive;
 use partial::{Partial, frame_len};
 use quota::ReceiveQuota;
@@ -43,7 +45,7 @@ use quota::ReceiveQuota;
 /// One client's connection, as a value without I/O.
 ///
 /// The caller gives it arriving bytes with [`receive`](Self::receive), authenticates the client of the CONNECT that
-/// comes out, then calls [`accept`](Self::accept); sends with the `send` methods and ends with
+/// comes out, with as many [`challenge`](Self::challenge)s as the method takes, then calls [`accept`](Self::accept); sends with the `send` methods and ends with
 /// [`close`](Self::close). It calls [`handle_timeout`](Self::handle_timeout) when [`deadline`](Self::deadline) has
 /// come.
 #[derive(Debug)]
@@ -63,6 +65,8 @@ pub struct Connection {
     quota: Option<Box<ReceiveQuota>>,
     inbound_aliases: Option<Box<InboundAliases>>,
     outbound_aliases: Option<Box<OutboundAliases>>,
+    /// Where CONNECT named a method.
+    authentication: Option<Box<Authentication>>,
 }
 
 /// Something that should have come and did not.
@@ -90,6 +94,7 @@ impl Connection {
             quota: None,
             inbound_aliases: None,
             outbound_aliases: None,
+            authentication: None,
             limits,
         }
     }
@@ -142,7 +147,7 @@ impl Connection {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called; `None` while nothing is waited for.
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::AwaitingConnect | Phase::Authenticating => {
+            Phase::AwaitingConnect | Phase::Authenticating | Phase::Exchanging => {
                 Some(self.keep_alive.last_heard() + self.limits.connect_timeout)
             }
             Phase::Accepted | Phase::Connected => self.keep_alive.deadline(),
@@ -154,7 +159,7 @@ impl Connection {
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Expired> {
         let due = self.deadline().is_some_and(|at| at <= now);
         due.then_some(match self.phase {
-            Phase::AwaitingConnect | Phase::Authenticating => Expired::Connect,
+            Phase::AwaitingConnect | Phase::Authenticating | Phase::Exchanging => Expired::Connect,
             Phase::Accepted | Phase::Connected | Phase::Left | Phase::Closing => Expired::KeepAlive,
         })
     }
@@ -217,10 +222,15 @@ impl Connection {
     /// Whether the packet that begins here may come now, as far as its first bytes tell.
     fn admit(&self, bytes: &[u8]) -> Result<Option<FrameHeader>, ProtocolError> {
         const CONNECT: u8 = 1;
+        const DISCONNECT: u8 = 14;
+        const AUTH: u8 = 15;
         let Some(first) = bytes.first() else {
             return Ok(None);
         };
         let (packet_type, awaiting) = (first >> 4, self.phase == Phase::AwaitingConnect);
+        // [MQTT-3.1.2-30]
+        let only_auth = self.phase == Phase::Exchanging
+            || (self.phase == Phase::Accepted && self.authentication.is_some());
         let limit = match packet_type {
             // [MQTT-3.1.0-1]
             CONNECT if awaiting => self.limits.packet_before_connected,
@@ -229,6 +239,10 @@ impl Connection {
             CONNECT => return Err(ProtocolError::protocol("a second CONNECT")),
             // CONNACK, SUBACK, UNSUBACK, PINGRESP.
             2 | 9 | 11 | 13 => return Err(ProtocolError::protocol("a packet that only a server may send")),
+            DISCONNECT | AUTH if only_auth => self.limits.packet_before_connected,
+            _ if only_auth => {
+                return Err(ProtocolError::protocol("another packet than AUTH or DISCONNECT before CONNACK"));
+            }
             _ => self.limits.maximum_packet_size.map_or(LARGEST_PACKET, Into::into),
         };
         let Some(header) = codec::frame_header(bytes)? else {
@@ -265,11 +279,10 @@ impl Connection {
     /// What a packet changes for the connection itself.
     fn take(&mut self, mut packet: Packet) -> Result<Packet, ProtocolError> {
         match &mut packet {
-            Packet::Connect(connect) => self.connect(connect)?,
+            Packet::Connect(connect) => self.connect(connect),
             Packet::Publish(publish) => self.publish(publish)?,
             Packet::Disconnect(_) => self.phase = Phase::Left,
-            // No method can have been agreed upon. [MQTT-4.12.0-6]
-            Packet::Auth(_) => return Err(ProtocolError::protocol("an AUTH, but no method was agreed upon")),
+            Packet::Auth(auth) => self.auth(auth)?,
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 return Err(ProtocolError::protocol("a packet that only a server may send"));
             }
@@ -278,17 +291,15 @@ impl Connection {
         Ok(packet)
     }
 
-    fn connect(&mut self, connect: &Connect) -> Result<(), ProtocolError> {
+    fn connect(&mut self, connect: &Connect) {
         let v5 = connect.version.is_v5();
         self.phase = Phase::Authenticating;
         self.version = Some(connect.version);
-        // [MQTT-4.12.0-1]
-        if connect.properties.authentication_method.is_some() {
-            return Err(ProtocolError::because(
-                ReasonCode::BadAuthenticationMethod,
-                "no authentication method is supported",
-            ));
-        }
+        self.authentication = connect
+            .properties
+            .authentication_method
+            .clone()
+            .map(|method| Box::new(Authentication::new(method)));
         // [MQTT-3.2.2-21]. An MQTT 3.x client cannot be told of another keep-alive: it goes on keeping its own, and to
         // measure it by a shorter one would cut off clients that do all they have promised.
         let keep_alive = self.limits.server_keep_alive.filter(|_| v5).unwrap_or(connect.keep_alive);
@@ -305,7 +316,6 @@ impl Connection {
                     .filter(|maximum| *maximum > 0 && self.limits.auto_map_topic_alias)
                     .map(|maximum| Box::new(OutboundAliases::new(maximum)));
         }
-        Ok(())
     }
 
     fn publish(&mut self, publish: &mut Publish) -> Result<(), ProtocolError> {

@@ -5,9 +5,10 @@
 pub enum Phase {
     /// Nothing but CONNECT may come \[MQTT-3.1.0-1\].
     AwaitingConnect,
-    /// CONNECT has come; who the client is, is being found out. What else has arrived waits. An exchange of AUTH
-    /// packets would take place here: no method is offered yet, so that CONNECT never asks for one.
+    /// CONNECT has come; who the client is, is being found out. What else has arrived waits.
     Authenticating,
+    /// The client has been asked for more, and answers with an AUTH: then it goes on with `Authenticating`.
+    Exchanging,
     /// The client is who it says it is; CONNACK has not been sent yet.
     Accepted,
     /// CONNACK has been sent.
@@ -22,7 +23,7 @@ impl Phase {
     /// Whether arriving bytes are decoded now.
     pub(super) const fn decodes(self) -> bool {
         match self {
-            Self::AwaitingConnect | Self::Accepted | Self::Connected => true,
+            Self::AwaitingConnect | Self::Exchanging | Self::Accepted | Self::Connected => true,
             Self::Authenticating | Self::Left | Self::Closing => false,
         }
     }

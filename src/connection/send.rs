@@ -87,6 +87,11 @@ impl Connection {
             | Packet::PingResp
             | Packet::Auth(_) => false,
         };
+        if let Packet::ConnAck(connack) = &mut packet
+            && !connack.reason.is_error()
+        {
+            self.explain_login(connack);
+        }
         if !self.problem_information && !always_explained {
             strip_explanation(&mut packet);
         }
@@ -114,7 +119,7 @@ impl Connection {
     pub fn close(&mut self, reason: Option<ReasonCode>, detail: &str, out: &mut Transmit) {
         let reason_string = Some(Arc::<str>::from(detail)).filter(|text| !text.is_empty());
         let packet = match (reason, self.phase, self.version) {
-            (Some(reason), Phase::AwaitingConnect | Phase::Authenticating, Some(_)) => {
+            (Some(reason), Phase::AwaitingConnect | Phase::Authenticating | Phase::Exchanging, Some(_)) => {
                 let properties = ConnAckProperties { reason_string, ..ConnAckProperties::default() };
                 Some(Packet::ConnAck(Box::new(ConnAck { session_present: false, reason, properties })))
             }

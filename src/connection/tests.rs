@@ -1,6 +1,7 @@
 //! Bytes in, packets out, and the other way round.
 
 mod cutting;
+mod exchange;
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
@@ -298,20 +299,6 @@ fn only_mqtt_5_has_a_receive_maximum() {
     let mut pair = Pair::connected(limits, connect(ProtocolVersion::V3_1_1));
     pair.takes(Packet::Publish(publish(Some("a"), None, QoS::AtLeastOnce, 1)));
     pair.takes(Packet::Publish(publish(Some("a"), None, QoS::AtLeastOnce, 2)));
-}
-
-#[test]
-fn an_authentication_method_is_refused_with_connack() {
-    let authentication_method = Some(Arc::from("SCRAM-SHA-256"));
-    let connect = connect_with(ConnectProperties { authentication_method, ..Default::default() });
-    let mut pair = Pair::new(ConnectionLimits::default(), ProtocolVersion::V5);
-    let (_, result) = pair.receive(&[Packet::Connect(Box::new(connect))]);
-    let error = result.unwrap_err();
-    assert_eq!(error.reason, ReasonCode::BadAuthenticationMethod);
-    let said = pair.sent(|connection, out| connection.close(Some(error.reason), error.detail, out));
-    let [Packet::ConnAck(connack)] = said.as_slice() else { panic!("{said:?}") };
-    assert_eq!(connack.reason, ReasonCode::BadAuthenticationMethod);
-    assert_eq!(pair.connection.phase(), Phase::Closing);
 }
 
 #[test]

@@ -46,7 +46,8 @@ pub(crate) fn identifiers_footprint(identifiers: Option<&[SubscriptionIdentifier
     identifiers.map_or(0, size_of_val)
 }
 
-fn properties_footprint(properties: &PublishProperties) -> usize {
+/// The bytes that the properties of a message occupy.
+pub(crate) fn properties_footprint(properties: &PublishProperties) -> usize {
     const FIXED: usize = 160;
     const PAIR: usize = 64;
     FIXED

@@ -297,7 +297,7 @@ impl Controls {
 
     fn log_with(&self, broker: &[(&'static str, u64)]) {
         let days_left = self.tls.as_ref().map(|tls| ("certificate_days_left", tls.days_left()));
-        log_counters(broker, self.counters.iter().chain(days_left));
+        log_counters(broker, self.counters.iter().chain(self.auth.counters()).chain(days_left));
     }
 
     /// What happened around the connections.
@@ -357,7 +357,7 @@ async fn end_connections(reception: &Reception, grace: Duration) {
     }
 }
 
-/// One line: the names and values of all counters. What both count is added up.
+/// One line: the names and values of all counters. What both broker and shell count is added up.
 fn log_counters(broker: &[(&'static str, u64)], shell: impl Iterator<Item = (&'static str, u64)>) {
     let mut all = broker.to_vec();
     for (name, count) in shell {

@@ -528,3 +528,30 @@ fn failures_do_not_lock_out_the_user_elsewhere() {
     let mut client = Client::open_from("127.0.0.2".parse().unwrap(), &broker);
     client.attach(user("u1"));
 }
+
+#[test]
+fn wrong_guesses_keep_the_user_out_where_they_come_from_and_nowhere_else() {
+    let broker = broker("");
+    let guesser = "127.0.0.2".parse().unwrap();
+    // After some free ones each would have to wait longer than the one before, so they come side by side. What has
+    // to wait too long is refused with 0x9F, without a look at the password.
+    let mut clients = Vec::new();
+    for _ in 0..1_000 {
+        let mut client = Client::open_from(guesser, &broker);
+        client.send(user("u1").password("wrong"));
+        clients.push(client);
+    }
+    while broker.counter("logins_throttled") == 0 {
+        let mut client = Client::open_from(guesser, &broker);
+        client.send(user("u1").password("wrong"));
+        client.expect_refusal(&[0x87, 0x9F]);
+    }
+    let mut client = Client::open_from(guesser, &broker);
+    client.send(user("u1"));
+    client.expect_refusal(&[0x9F]);
+
+    let delayed = broker.counter("logins_delayed");
+    Client::connect(&broker, user("u1"));
+    Client::connect(&broker, user("u2"));
+    assert_eq!(broker.counter("logins_delayed"), delayed);
+}

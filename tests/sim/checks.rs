@@ -81,7 +81,11 @@ impl Watch {
                     window.outstanding -= bytes;
                 }
             }
-            Input::Closed { .. } | Input::PolicyChanged { .. } | Input::ShutDown | Input::Tick => {}
+            Input::Closed { .. }
+            | Input::PolicyChanged { .. }
+            | Input::Reauthenticated { .. }
+            | Input::ShutDown
+            | Input::Tick => {}
         }
     }
 

@@ -5,12 +5,12 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mqtt_broker::broker::permissions::{Names, Rule, Verdicts};
+use mqtt_broker::broker::permissions::{Names, Rule, RuleTopic, Verdicts};
 use mqtt_broker::broker::{
     BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, Policy, QueuePolicy, SharedStrategy,
 };
 use mqtt_broker::connection::ConnectionLimits;
-use mqtt_broker::mqtt::{QoS, TopicFilter};
+use mqtt_broker::mqtt::QoS;
 
 use crate::arb::Choices;
 
@@ -188,21 +188,25 @@ fn draw_policies(choices: &mut Choices<'_>) -> Vec<Arc<Policy>> {
 }
 
 fn draw_policy(choices: &mut Choices<'_>) -> Policy {
-    let everybody = Names { any: true, users: BTreeSet::new() };
+    let everybody = Names { any: true, ..Names::default() };
     let allow = Verdicts { allow: everybody, deny: Names::default() };
-    let mut rules =
-        vec![Rule { filter: TopicFilter::parse("#").unwrap(), publish: allow.clone(), subscribe: allow }];
+    let mut rules = vec![Rule {
+        topic: RuleTopic::parse("#").unwrap(),
+        publish: allow.clone(),
+        receive: allow.clone(),
+        subscribe: allow,
+    }];
     for _ in 0..=choices.below(3) {
-        let user = Names { any: false, users: BTreeSet::from([choices.among(&USERS).into()]) };
+        let user = Names { users: BTreeSet::from([choices.among(&USERS).into()]), ..Names::default() };
         let deny = Verdicts { allow: Names::default(), deny: user };
         let (publish, subscribe) = match choices.below(3) {
             0 => (deny, Verdicts::default()),
             1 => (Verdicts::default(), deny),
             _ => (deny.clone(), deny),
         };
-        let filter = TopicFilter::parse(choices.among(&["a/b", "a/#", "w/+", "b"])).unwrap();
-        rules.push(Rule { filter, publish, subscribe });
+        let topic = RuleTopic::parse(choices.among(&["a/b", "a/#", "w/+", "b"])).unwrap();
+        rules.push(Rule { topic, publish, receive: subscribe.clone(), subscribe });
     }
     let known = if choices.chance(1, 3) { &USERS[..2] } else { &USERS[..] };
-    Policy::Rules { rules, users: known.iter().copied().map(Arc::from).collect() }
+    Policy::Rules { rules, users: known.iter().copied().map(Arc::from).collect(), tokens: false }
 }

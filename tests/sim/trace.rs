@@ -115,6 +115,7 @@ pub(crate) fn brief_input(input: &Input) -> String {
         Input::Written { .. }
         | Input::Closed { .. }
         | Input::PolicyChanged { .. }
+        | Input::Reauthenticated { .. }
         | Input::ShutDown
         | Input::Tick => {
             format!("{input:?}")

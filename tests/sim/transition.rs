@@ -65,7 +65,7 @@ const WEIGHTS: [(Transition, usize, usize); 16] = [
     (Transition::Abandon, 0, 2),
     (Transition::Fault, 0, 1),
     (Transition::Authenticate, 4, 4),
-    (Transition::ChangePolicy, 1, 1),
+    (Transition::ChangePolicy, 3, 3),
 ];
 
 impl World<'_> {

@@ -184,7 +184,7 @@ impl<'a> World<'a> {
             return self.happened(connection, event);
         }
         let (connect, event) = endpoint.accept(self.now);
-        self.tell(Input::Attach(Box::new(Attach { connection, connect: *connect, identity })));
+        self.tell(Input::Attach(Box::new(Attach { connection, connect: *connect, identity, grants: None })));
         self.happened(connection, Some(event));
     }
 

@@ -6,25 +6,31 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::debug;
 
 use super::intake::Intake;
+use super::standing::Standing;
 use super::{Endpoint, Stage};
 use crate::actor::handle::Letter;
-use crate::auth::{Attempt, Authenticator, Origin, Refusal};
-use crate::broker::{Attach, Closure, Identity};
+use crate::auth::{Attempt, Authenticator, Exchange, Login, Opening, Origin, Refusal, Step};
+use crate::broker::{Attach, Closure};
 use crate::clock::Instant;
+use crate::connection::Transmit;
 use crate::mqtt::packet::Connect;
 use crate::transport::Peer;
 
-type Authentication = Pin<Box<dyn Future<Output = Result<Identity, Refusal>> + Send>>;
+/// What finds out who a client is.
+pub(super) type Authentication = Pin<Box<dyn Future<Output = Result<Step, Refusal>> + Send>>;
 
 /// What is only needed until the broker knows about a connection.
 pub(super) struct Arrival {
     connect: Option<Box<Connect>>,
     authentication: Option<Authentication>,
+    /// While the client is asked for more.
+    exchange: Option<Box<Exchange>>,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     /// See [`Newcomer`](super::Newcomer).
     _unfinished: Box<dyn Any + Send>,
@@ -35,6 +41,7 @@ impl Arrival {
         Self {
             connect: None,
             authentication: None,
+            exchange: None,
             shutdown: Box::pin(shutdown.cancelled_owned()),
             _unfinished: unfinished,
         }
@@ -42,23 +49,56 @@ impl Arrival {
 
     /// Begins to find out who sent this.
     pub(super) fn authenticate(&mut self, connect: Box<Connect>, peer: &Peer, auth: Arc<Authenticator>) {
-        let attempt = Attempt {
-            origin: peer.address.map_or(Origin::Unix, |address| Origin::Ip(address.ip())),
-            certificate: peer.certificate.clone(),
-            username: connect.username.clone(),
-            password: connect.password.clone(),
-        };
+        let origin = origin(peer);
+        let properties = &connect.properties;
+        self.authentication = Some(if let Some(method) = properties.authentication_method.clone() {
+            let opening = Opening { origin, method, data: properties.authentication_data.clone() };
+            begin(auth, opening)
+        } else {
+            let attempt = Attempt {
+                origin,
+                certificate: peer.certificate.clone(),
+                username: connect.username.clone(),
+                password: connect.password.clone(),
+            };
+            Box::pin(
+                async move { auth.authenticate(attempt).await.map(|login| Step::Done { login, data: None }) },
+            )
+        });
         self.connect = Some(connect);
-        self.authentication = Some(Box::pin(async move { auth.authenticate(attempt).await }));
+    }
+
+    /// Goes on with what the client answered.
+    pub(super) fn go_on(&mut self, answer: Option<Bytes>, auth: Arc<Authenticator>) {
+        self.authentication = self.exchange.take().map(|exchange| go_on(auth, exchange, answer));
     }
 
     /// What has been found out.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Box<Connect>, Result<Identity, Refusal>)> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Refusal>> {
         let Some(authentication) = &mut self.authentication else { return Poll::Pending };
         let found = std::task::ready!(authentication.as_mut().poll(cx));
         self.authentication = None;
-        self.connect.take().map_or(Poll::Pending, |connect| Poll::Ready((connect, found)))
+        Poll::Ready(found)
     }
+}
+
+/// Where a connection comes from.
+pub(super) fn origin(peer: &Peer) -> Origin {
+    peer.address.map_or(Origin::Unix, |address| Origin::Ip(address.ip()))
+}
+
+/// Begins an authentication with a method.
+pub(super) fn begin(auth: Arc<Authenticator>, opening: Opening) -> Authentication {
+    Box::pin(async move { auth.begin(opening).await })
+}
+
+/// Goes on with an authentication.
+pub(super) fn go_on(
+    auth: Arc<Authenticator>,
+    exchange: Box<Exchange>,
+    answer: Option<Bytes>,
+) -> Authentication {
+    Box::pin(async move { auth.go_on(*exchange, answer) })
 }
 
 impl fmt::Debug for Arrival {
@@ -77,9 +117,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         }
         match arrival.poll(cx) {
             Poll::Pending => return false,
-            Poll::Ready((connect, Ok(identity))) => self.attach(*connect, identity, now),
-            Poll::Ready((connect, Err(Refusal { reason, detail }))) => {
-                debug!(connection = %self.id, peer = %self.peer, client_id = %connect.client_id, %reason, detail,
+            Poll::Ready(Ok(Step::Challenge { data, exchange })) => {
+                arrival.exchange = Some(exchange);
+                self.challenge(data, cx, now);
+            }
+            Poll::Ready(Ok(Step::Done { login, data })) => {
+                if let Some(connect) = arrival.connect.take() {
+                    self.attach(*connect, login, data, now);
+                }
+            }
+            Poll::Ready(Err(Refusal { reason, detail })) => {
+                let client_id = arrival.connect.as_ref().map(|connect| connect.client_id.as_str());
+                debug!(connection = %self.id, peer = %self.peer, client_id, %reason, detail,
                     "the client was refused");
                 self.around.counters.authentications_refused.increment();
                 self.say_last_word(Some(reason), &detail, cx, now);
@@ -89,16 +138,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         true
     }
 
-    fn attach(&mut self, connect: Connect, identity: Identity, now: Instant) {
+    /// Asks the client for more.
+    pub(super) fn challenge(&mut self, data: Bytes, cx: &mut Context<'_>, now: Instant) {
+        let mut packets = Vec::new();
+        let (connection, mut asked) = (&mut self.connection, Ok(()));
+        let encode = |out: &mut Transmit| {
+            asked = connection.challenge(data, &mut packets, out);
+            0
+        };
+        match self.outflow.write(&mut self.stream, cx, now, encode) {
+            Ok(written) => self.around.counters.bytes_sent.add(written),
+            Err(error) => return self.lose(&error),
+        }
+        self.hand_on(packets);
+        if let Err(error) = asked {
+            self.misbehave(error);
+        }
+    }
+
+    fn attach(&mut self, connect: Connect, login: Login, data: Option<Bytes>, now: Instant) {
+        let Login { identity, lifetime, grants } = login;
         debug!(connection = %self.id, peer = %self.peer, client_id = %connect.client_id, version = %connect.version,
             ?identity, "the client is let in");
         self.stage = Stage::Attached;
         self.attached = true;
         self.intake = Intake::new(&self.around.limits, now);
+        self.standing = Standing::of(&connect, &identity, lifetime, now);
         self.mailbox.batch_sent();
-        let attach = Box::new(Attach { connection: self.id, connect, identity });
+        let attach = Box::new(Attach { connection: self.id, connect, identity, grants });
         self.outbox.send(Letter::Attach(attach, Arc::clone(&self.mailbox)), &self.around.broker);
         let mut packets = Vec::new();
+        self.connection.conclude(data);
         let accepted = self.connection.accept(now, &mut packets);
         self.hand_on(packets);
         if let Err(error) = accepted {

@@ -8,6 +8,7 @@ mod arrival;
 mod encode;
 mod intake;
 mod outflow;
+mod standing;
 
 use std::any::Any;
 use std::io;
@@ -36,6 +37,7 @@ use arrival::Arrival;
 use encode::encode;
 use intake::{Exceeded, Intake};
 use outflow::Outflow;
+use standing::Standing;
 
 /// What all endpoints share.
 #[derive(Debug)]
@@ -91,6 +93,8 @@ pub struct Endpoint<S> {
     attached: bool,
     /// How it has ended, until the broker has been told so, behind all that came before.
     ending: Option<Closure>,
+    /// What is left of authentication, where the client can or must be authenticated again.
+    standing: Option<Box<Standing>>,
     /// Only where something is to happen in time.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -143,6 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone(), unfinished))),
             attached: false,
             ending: None,
+            standing: None,
             timer: None,
             around,
         }
@@ -155,6 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             let _ = self.outbox.poll_flush(&self.around.broker, cx);
             self.write(cx, now);
             let progress = self.arrive(cx, now)
+                | self.reauthenticate(cx, now)
                 | self.read(cx, now)
                 | self.pass_on(now)
                 | self.dismiss(cx, now)
@@ -256,7 +262,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         /// Answers that may wait to be written, beyond the messages that the broker hands over.
         const UNWRITTEN_ANSWERS: usize = 1 << 20;
         let listens = match self.stage {
-            Stage::Arriving(_) => self.connection.phase() == Phase::AwaitingConnect,
+            Stage::Arriving(_) => {
+                matches!(self.connection.phase(), Phase::AwaitingConnect | Phase::Exchanging)
+            }
             Stage::Attached => self.connection.phase() != Phase::Left,
             Stage::Dismissed(_) | Stage::Closing(_) | Stage::Ended => false,
         };
@@ -269,13 +277,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
 
     fn hand_on(&mut self, mut packets: Vec<Packet>) {
         if let Stage::Arriving(arrival) = &mut self.stage {
-            // Nothing is decoded behind CONNECT until its client is accepted.
-            if let Some(Packet::Connect(connect)) = packets.pop() {
-                arrival.authenticate(connect, &self.peer, Arc::clone(&self.around.auth));
+            // Nothing is decoded behind CONNECT or AUTH until it is known what comes of it.
+            match packets.pop() {
+                Some(Packet::Connect(connect)) => {
+                    arrival.authenticate(connect, &self.peer, Arc::clone(&self.around.auth));
+                }
+                Some(Packet::Auth(auth)) => arrival.go_on(auth.data, Arc::clone(&self.around.auth)),
+                // It has said goodbye before it was let in.
+                Some(_) => self.end(Closure::Lost),
+                None => {}
             }
-        } else {
-            self.intake.push(packets);
+            return;
         }
+        if self.standing.is_some() {
+            for auth in packets.extract_if(.., |packet| matches!(packet, Packet::Auth(_))) {
+                if let (Packet::Auth(auth), Some(standing)) = (auth, &mut self.standing) {
+                    standing.hear(*auth, &self.peer, Arc::clone(&self.around.auth));
+                }
+            }
+        }
+        self.intake.push(packets);
     }
 
     fn misbehave(&mut self, error: ProtocolError) {
@@ -412,7 +433,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         match &self.stage {
             Stage::Arriving(_) | Stage::Attached | Stage::Dismissed(_) => {
                 let stall = self.outflow.stuck_since().map(|since| since + self.around.limits.write_timeout);
-                [self.connection.deadline(), stall].into_iter().flatten().min()
+                let standing = self.standing.as_ref().and_then(|standing| standing.until());
+                [self.connection.deadline(), stall, standing].into_iter().flatten().min()
             }
             Stage::Closing(closing) => Some(closing.until),
             Stage::Ended => None,
@@ -435,6 +457,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             debug!(connection = %self.id, peer = %self.peer, "the client takes nothing of what is written to it");
             counters.write_stalls.increment();
             self.end(Closure::WriteStalled);
+        } else if self
+            .standing
+            .as_ref()
+            .and_then(|standing| standing.until())
+            .is_some_and(|until| until <= now)
+        {
+            self.standing = None;
+            self.withdraw(ReasonCode::MaximumConnectTime, "the authorization of the client has expired");
         } else {
             match self.connection.handle_timeout(now) {
                 Some(Expired::Connect) => {

@@ -11,6 +11,8 @@ use crate::mqtt::{Delivery, PacketId, QoS};
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Inflight {
     under_way: Option<Box<UnderWay>>,
+    /// What the messages occupy.
+    bytes: usize,
     sent: u64,
     /// How many count against the client's Receive Maximum on this connection.
     active: u32,
@@ -71,6 +73,11 @@ impl Inflight {
         self.under_way.as_ref().map_or(0, |under_way| under_way.entries.len())
     }
 
+    /// The bytes of the messages that are under way.
+    pub(in crate::broker) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether all that was under way when the connection was made has been sent again: nothing may overtake it.
     pub(in crate::broker) fn is_resent(&self) -> bool {
         self.under_way.as_ref().is_none_or(|under_way| under_way.resend.is_empty())
@@ -87,6 +94,7 @@ impl Inflight {
             id = id.next();
         }
         self.last_id = Some(id);
+        self.bytes += offer.footprint();
         self.sent += 1;
         self.active += 1;
         let delivery = deliver(&offer, id, false);
@@ -116,7 +124,10 @@ impl Inflight {
                 Acknowledged::Ended
             }
             Some(entry) if success => {
-                entry.state = State::Released;
+                // The message itself has arrived.
+                if let State::Published(offer) = std::mem::replace(&mut entry.state, State::Released) {
+                    self.bytes -= offer.footprint();
+                }
                 Acknowledged::Release
             }
             Some(_) | None => Acknowledged::Unknown,
@@ -194,8 +205,11 @@ impl Inflight {
 
     fn end(&mut self, id: PacketId) {
         let Some(under_way) = &mut self.under_way else { return };
-        if under_way.entries.remove(&id).is_some_and(|entry| entry.active) {
-            self.active -= 1;
+        if let Some(entry) = under_way.entries.remove(&id) {
+            self.active -= u32::from(entry.active);
+            if let State::Published(offer) = entry.state {
+                self.bytes -= offer.footprint();
+            }
         }
         if under_way.entries.is_empty() {
             self.under_way = None; // An idle session keeps no memory for what has gone.

@@ -12,7 +12,7 @@ use self::inflight::Inflight;
 use self::queue::{MessageQueue, Offer};
 use super::input::ConnectionId;
 use super::output::ToClient;
-use super::permissions::{Identity, Permissions};
+use super::permissions::{Grants, Identity, Permissions};
 use super::retained::Position;
 use super::subscriptions::{NodeKey, SubscriptionKey};
 use super::timers::TimerKey;
@@ -65,6 +65,8 @@ pub(super) struct Attachment {
     pub(super) version: ProtocolVersion,
     /// How many QoS 1 and 2 messages may be under way.
     pub(super) receive_maximum: usize,
+    /// How many bytes of them.
+    pub(super) inflight_bytes: usize,
     /// The largest packet that the client takes.
     pub(super) maximum_packet_size: usize,
     /// Bytes of deliveries handed over and not yet written.
@@ -89,10 +91,14 @@ pub(super) struct Session {
     pub(super) client_id: ClientId,
     /// Whose it is: nobody else may have it.
     pub(super) identity: Identity,
+    /// What the token grants with which the client came last.
+    pub(super) grants: Option<Arc<Grants>>,
     pub(super) permissions: Arc<Permissions>,
     pub(super) expiry: Expiry,
     pub(super) attachment: Option<Attachment>,
     pub(super) subscriptions: BTreeSet<SubscriptionKey>,
+    /// What they occupy, by and large.
+    pub(super) subscription_bytes: usize,
     pub(super) inflight: Inflight,
     /// Packet identifiers of QoS 2 messages that were received and not yet released.
     pub(super) received: BTreeSet<PacketId>,
@@ -115,10 +121,12 @@ impl Session {
         Self {
             client_id,
             identity,
+            grants: None,
             permissions,
             expiry: Expiry::WithConnection,
             attachment: None,
             subscriptions: BTreeSet::new(),
+            subscription_bytes: 0,
             inflight: Inflight::default(),
             received: BTreeSet::new(),
             queue: MessageQueue::default(),
@@ -213,14 +221,19 @@ impl Sessions {
         key
     }
 
+    /// Forgets a session. Its key stays taken until it is [released](Self::release).
     pub(super) fn remove(&mut self, key: SessionKey) -> Option<Session> {
         let session = *self.slots.get_mut(slot(key))?.take()?;
-        self.free.push(key.0);
         self.by_client_id.remove(&session.client_id);
         if let Some(attachment) = &session.attachment {
             self.by_connection.remove(&attachment.connection);
         }
         Some(session)
+    }
+
+    /// Nothing knows the key of a session that was removed any more: it may be another's.
+    pub(super) fn release(&mut self, key: SessionKey) {
+        self.free.push(key.0);
     }
 
     /// Gives the session this connection.

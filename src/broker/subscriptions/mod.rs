@@ -3,7 +3,7 @@
 mod shared;
 mod trie;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use foldhash::fast::FixedState;
 
@@ -48,6 +48,8 @@ pub enum Subscribed {
 pub struct Subscriptions {
     tree: FilterTree<Place>,
     groups: HashMap<GroupKey, SharedGroup, FixedState>,
+    /// The groups again, by filter and name: a client may make any number of them with one filter.
+    names: HashMap<(NodeKey, ShareName), GroupKey, FixedState>,
     next_group: u64,
 }
 
@@ -56,7 +58,7 @@ pub struct Subscriptions {
 struct Place {
     plain: Subscribers,
     #[expect(clippy::box_collection, reason = "most places have no group: 8 bytes each instead of 24")]
-    groups: Option<Box<Vec<GroupKey>>>,
+    groups: Option<Box<BTreeSet<GroupKey>>>,
 }
 
 /// The plain subscriptions to one filter: mostly one, and then without an allocation.
@@ -85,6 +87,7 @@ impl Subscriptions {
         Self {
             tree: FilterTree::new(seed),
             groups: HashMap::with_hasher(FixedState::with_seed(seed)),
+            names: HashMap::with_hasher(FixedState::with_seed(seed)),
             next_group: 0,
         }
     }
@@ -95,11 +98,7 @@ impl Subscriptions {
         if let Some(share) = &filter.share {
             let key = self.find_group(node, share)?;
             let group = self.groups.get(&key)?;
-            group
-                .members
-                .iter()
-                .any(|member| member.session == session)
-                .then_some(SubscriptionKey::Shared(key))
+            group.contains(session).then_some(SubscriptionKey::Shared(key))
         } else {
             self.tree.value(node).plain.contains(session).then_some(SubscriptionKey::Plain(node))
         }
@@ -120,17 +119,16 @@ impl Subscriptions {
             let key = GroupKey(self.next_group);
             self.next_group += 1;
             self.groups.insert(key, SharedGroup::new(share.clone(), node));
-            self.tree.value_mut(node).groups.get_or_insert_default().push(key);
+            self.names.insert((node, share.clone()), key);
+            self.tree.value_mut(node).groups.get_or_insert_default().insert(key);
             key
         });
         let Some(group) = self.groups.get_mut(&key) else {
             unreachable!("a node names groups that are there")
         };
-        if let Some(member) = group.members.iter_mut().find(|member| member.session == subscription.session) {
-            *member = subscription;
+        if group.join(subscription) {
             Subscribed::Replaced(SubscriptionKey::Shared(key))
         } else {
-            group.members.push(subscription);
             Subscribed::New(SubscriptionKey::Shared(key))
         }
     }
@@ -151,10 +149,12 @@ impl Subscriptions {
                     return;
                 }
                 let node = group.node;
-                self.groups.remove(&key);
+                if let Some(group) = self.groups.remove(&key) {
+                    self.names.remove(&(node, group.share));
+                }
                 let groups = &mut self.tree.value_mut(node).groups;
                 if let Some(there) = groups {
-                    there.retain(|other| *other != key);
+                    there.remove(&key);
                     if there.is_empty() {
                         *groups = None;
                     }
@@ -165,10 +165,15 @@ impl Subscriptions {
     }
 
     /// Collects the plain subscriptions and the groups whose filter matches the topic `name`. A session with several
-    /// matching subscriptions stands in `plain` as often.
-    pub fn matching(&mut self, name: &str, plain: &mut Vec<Subscription>, groups: &mut Vec<GroupKey>) {
+    /// matching subscriptions stands in `plain` as often. Returns how many places of the tree were looked at.
+    pub fn matching(
+        &mut self,
+        name: &str,
+        plain: &mut Vec<Subscription>,
+        groups: &mut Vec<GroupKey>,
+    ) -> usize {
         let mut places = 0_usize;
-        self.tree.matching(name, |_, place| {
+        let steps = self.tree.matching(name, |_, place| {
             match &place.plain {
                 Subscribers::None => {}
                 Subscribers::One(one) => {
@@ -181,12 +186,13 @@ impl Subscriptions {
                 }
             }
             if let Some(there) = &place.groups {
-                groups.extend_from_slice(there);
+                groups.extend(there.iter().copied());
             }
         });
         if places > 1 {
             plain.sort_by_key(|subscription| subscription.session);
         }
+        steps
     }
 
     /// A group, if it is still there.
@@ -228,8 +234,7 @@ impl Subscriptions {
     }
 
     fn find_group(&self, node: NodeKey, share: &ShareName) -> Option<GroupKey> {
-        let groups = self.tree.value(node).groups.as_deref()?;
-        groups.iter().copied().find(|key| self.groups.get(key).is_some_and(|group| group.share == *share))
+        self.names.get(&(node, share.clone())).copied()
     }
 }
 

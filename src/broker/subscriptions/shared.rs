@@ -20,7 +20,7 @@ pub struct SharedGroup {
     pub share: ShareName,
     /// Where its filter ends.
     pub node: NodeKey,
-    /// In the order in which they joined.
+    /// Sorted by session.
     pub members: Vec<Subscription>,
     next: usize,
     favourite: Option<SessionKey>,
@@ -42,8 +42,29 @@ impl SharedGroup {
         Self { share, node, members: Vec::new(), next: 0, favourite: None }
     }
 
+    pub(super) fn contains(&self, session: SessionKey) -> bool {
+        self.place(session).is_ok()
+    }
+
+    /// Makes a session a member. Whether it was one already.
+    pub(super) fn join(&mut self, subscription: Subscription) -> bool {
+        match self.place(subscription.session) {
+            Ok(at) => {
+                self.members[at] = subscription;
+                true
+            }
+            Err(at) => {
+                self.members.insert(at, subscription);
+                if at < self.next {
+                    self.next += 1;
+                }
+                false
+            }
+        }
+    }
+
     pub(super) fn leave(&mut self, session: SessionKey) {
-        if let Some(at) = self.members.iter().position(|member| member.session == session) {
+        if let Ok(at) = self.place(session) {
             self.members.remove(at);
             if at < self.next {
                 self.next -= 1;
@@ -52,6 +73,10 @@ impl SharedGroup {
         if self.favourite == Some(session) {
             self.favourite = None;
         }
+    }
+
+    fn place(&self, session: SessionKey) -> Result<usize, usize> {
+        self.members.binary_search_by_key(&session, |member| member.session)
     }
 
     /// The member that gets a message: by the strategy among those that are ready; if none is, the least loaded of
@@ -72,7 +97,7 @@ impl SharedGroup {
         let start = match strategy {
             SharedStrategy::RoundRobin => self.next % count,
             SharedStrategy::Sticky => {
-                self.members.iter().position(|member| Some(member.session) == self.favourite).unwrap_or(0)
+                self.favourite.and_then(|session| self.place(session).ok()).unwrap_or(0)
             }
             SharedStrategy::HashTopic | SharedStrategy::HashClient => {
                 remainder(FixedState::with_seed(0).hash_one(key), count)

@@ -146,13 +146,15 @@ impl<T: Default + Vacant> FilterTree<T> {
     /// Calls `found` with the value of each filter that matches the topic `name` (MQTT 5.0 section 4.7).
     ///
     /// No recursion, so that no name of many levels can exhaust the stack, and no allocation once the scratch space
-    /// has grown.
-    pub fn matching(&mut self, name: &str, mut found: impl FnMut(NodeKey, &T)) {
+    /// has grown. Returns how many places it came to, which is what it cost.
+    pub fn matching(&mut self, name: &str, mut found: impl FnMut(NodeKey, &T)) -> usize {
+        let mut steps = 0;
         let mut pending = std::mem::take(&mut self.pending);
         // [MQTT-4.7.2-1]: a filter that begins with a wildcard does not match a name that begins with $.
         let hidden = name.starts_with('$');
         pending.push(Pending { node: ROOT, rest: Some(0) });
         while let Some(Pending { node: index, rest }) = pending.pop() {
+            steps += 1;
             let node = self.node(index);
             let takes_wildcards = !(hidden && index == ROOT);
             if node.hash != NONE && takes_wildcards {
@@ -179,6 +181,7 @@ impl<T: Default + Vacant> FilterTree<T> {
             }
         }
         self.pending = pending;
+        steps
     }
 
     /// All values, those of places that are free again among them: these are vacant.

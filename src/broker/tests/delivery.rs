@@ -178,6 +178,10 @@ fn only_the_owner_subscribes_to_response_topics() {
     rig.say(other, publish(&topic, "x", 1, 1));
     rig.expect(other, &["PUBACK 1 00"]);
     rig.expect(requester, &[&format!("{topic} x q0")]);
+    rig.cut(requester);
+    rig.say(other, Publish { retain: true, ..publish(&topic, "late", 1, 2) });
+    rig.say(other, subscribe("#", 0));
+    rig.expect(other, &["PUBACK 2 00", "SUBACK 00"]);
 }
 
 #[test]

@@ -166,3 +166,104 @@ fn features_that_are_off_are_refused_in_all_versions() {
     let client = rig.try_connect(with_will, Identity::Anonymous);
     rig.expect(client, &["CONNACK 9a present=false", "CLOSE"]);
 }
+
+#[test]
+fn what_cannot_fit_drops_only_itself() {
+    let mut rig = Rig::with(|config| config.limits.queued_bytes = 165 * 3);
+    away(&mut rig);
+    fill(&mut rig, 1..=3);
+    let publisher = rig.connect(v5("big"));
+    rig.say(publisher, publish("t", &"x".repeat(1_000), 1, 1));
+    assert_eq!(rig.broker.counters().dropped_queue_full, 1);
+    assert_eq!(come_back(&mut rig), ["1", "2", "3"]);
+}
+
+#[test]
+fn what_is_under_way_is_bounded_in_bytes() {
+    let mut rig = Rig::with(|config| config.limits.queued_bytes = 165 * 3);
+    let client = rig.connect(v5("c"));
+    rig.say(client, subscribe("t", 1));
+    fill(&mut rig, 1..=9);
+    assert_eq!(rig.heard(client).len(), 5, "SUBACK and four messages; three wait, two were dropped");
+    assert_eq!(rig.broker.counters().dropped_queue_full, 2);
+    rig.say(client, (AcknowledgementKind::PubAck, 1));
+    rig.expect(client, &["t 7 q1 #5"]);
+}
+
+#[test]
+fn wills_count_as_messages_that_wait() {
+    let mut rig = Rig::with(|config| config.limits.queued_bytes_total = 700);
+    let with_will = |client: &str| Connect { will: Some(will("will", 1_000)), ..lasting(client) };
+    for client in ["a", "b"] {
+        let connection = rig.connect(with_will(client));
+        rig.cut(connection);
+    }
+    let third = rig.try_connect(with_will("c"), Identity::Anonymous);
+    rig.expect(third, &["CONNACK 97 present=false", "CLOSE"]);
+    rig.wait(1_000);
+    rig.connect(with_will("c"));
+}
+
+#[test]
+fn subscriptions_are_bounded_in_bytes() {
+    let mut rig = Rig::with(|config| config.limits.subscription_bytes_per_client = 300);
+    let client = rig.connect(v5("c"));
+    rig.say(client, subscribe("a/b", 0));
+    rig.say(client, subscribe("a/c/d", 0));
+    rig.say(client, subscribe("a/b", 1));
+    rig.say(client, unsubscribe("a/b"));
+    rig.say(client, subscribe("a/c", 0));
+    rig.expect(client, &["SUBACK 00", "SUBACK 97", "SUBACK 01", "UNSUBACK 00", "SUBACK 00"]);
+}
+
+#[test]
+fn who_sends_much_lets_others_have_their_turn_and_loses_nothing() {
+    let mut rig = Rig::new();
+    let (busy, other) = (rig.connect(v5("busy")), rig.connect(v5("other")));
+    for number in 0..50 {
+        let subscriber = rig.connect(v5(&number.to_string()));
+        rig.say(subscriber, subscribe("t", 0));
+    }
+    rig.say(other, subscribe("end", 0));
+    rig.heard(other);
+    let mut packets: Vec<_> = (0..1_000).map(|_| Packet::Publish(publish("t", "", 0, 0))).collect();
+    packets.push(Packet::Publish(publish("end", "x", 0, 0)));
+    rig.handle(Input::Received { connection: busy, packets });
+    assert!(rig.broker.is_behind(busy));
+    assert_eq!(rig.broker.deadline(), Some(Instant::START));
+    rig.say(other, publish("end", "in between", 0, 0));
+    rig.handle(Input::Received {
+        connection: busy,
+        packets: vec![Packet::Publish(publish("end", "y", 0, 0))],
+    });
+    rig.cut(busy);
+    rig.expect(other, &["end in between q0"]);
+    let mut turns = 0;
+    while rig.broker.is_behind(busy) {
+        rig.handle(Input::Tick);
+        turns += 1;
+    }
+    assert!(turns > 1);
+    rig.expect(other, &["end x q0", "end y q0"]);
+    assert_eq!(rig.broker.counters().publish_received, 1_003);
+    assert_eq!(rig.broker.counters().clients_detached, 1);
+}
+
+#[test]
+fn a_session_with_many_subscriptions_ends_bit_by_bit() {
+    let mut rig = Rig::new();
+    let client = rig.connect(v5("c"));
+    for number in 0..2_000 {
+        rig.say(client, subscribe(&format!("a/{number}"), 0));
+    }
+    rig.say(client, Disconnect::because(ReasonCode::Success));
+    assert!(rig.broker.subscriptions.nodes() > 0);
+    let next = rig.connect(v5("d"));
+    rig.say(next, publish("a/1999", "x", 0, 0));
+    rig.expect(next, &[]);
+    rig.wait(0);
+    while rig.broker.deadline().is_some() {
+        rig.handle(Input::Tick);
+    }
+    assert_eq!(rig.broker.subscriptions.nodes(), 0);
+}

@@ -67,7 +67,7 @@ impl Rig {
     pub(super) fn try_connect(&mut self, connect: Connect, identity: Identity) -> ConnectionId {
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
-        self.handle(Input::Attach(Box::new(Attach { connection, connect, identity })));
+        self.handle(Input::Attach(Box::new(Attach { connection, connect, identity, grants: None })));
         connection
     }
 

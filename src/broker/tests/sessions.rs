@@ -226,11 +226,27 @@ fn a_new_policy_holds_at_once() {
     let (one, two) = (rig.try_connect(lasting("1"), user("u1")), rig.try_connect(lasting("2"), user("u2")));
     rig.say(one, subscribe("#", 0));
     rig.heard(one);
-    let policy = Policy::Rules { rules: Vec::new(), users: [Arc::from("u1")].into() };
+    let policy = Policy::Rules { rules: Vec::new(), users: [Arc::from("u1")].into(), tokens: false };
     rig.handle(Input::PolicyChanged { policy: Arc::new(policy) });
     rig.expect(two, &["CONNACK 00 present=false", "CLOSE 87"]);
     rig.say(one, publish("t", "x", 1, 1));
     rig.expect(one, &["PUBACK 1 87"]);
+}
+
+#[test]
+fn what_may_no_longer_be_received_is_not_sent_again() {
+    let mut rig = Rig::new();
+    let client = rig.try_connect(lasting("c"), user("u1"));
+    rig.say(client, subscribe("t", 2));
+    rig.say(client, publish("t", "one", 1, 1));
+    rig.say(client, publish("t", "two", 2, 2));
+    rig.cut(client);
+    let policy = Policy::Rules { rules: Vec::new(), users: [Arc::from("u1")].into(), tokens: false };
+    rig.handle(Input::PolicyChanged { policy: Arc::new(policy) });
+    let again = rig.try_connect(lasting("c"), user("u1"));
+    rig.expect(again, &["CONNACK 00 present=true", "PUBREL 2 00"]);
+    let late = rig.try_connect(lasting("d"), user("u2"));
+    rig.expect(late, &["CONNACK 87 present=false", "CLOSE"]);
 }
 
 #[test]

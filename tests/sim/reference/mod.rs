@@ -14,7 +14,7 @@ use std::time::Duration;
 use mqtt_broker::broker::{Attach, BrokerConfig, ConnectionId, Identity, Input, Permissions, Policy};
 use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::packet::{Connect, Disconnect, Publish, Will};
-use mqtt_broker::mqtt::{Message, Packet, ProtocolVersion, ReasonCode};
+use mqtt_broker::mqtt::{ClientId, Message, Packet, ProtocolVersion, ReasonCode};
 
 use crate::answer::Answer;
 use crate::claims::{
@@ -123,7 +123,8 @@ impl Reference {
                 }
             }
             Input::Tick => self.tick(now),
-            Input::Written { .. } => {}
+            // Nobody comes with a token here, and what is written is not looked at.
+            Input::Reauthenticated { .. } | Input::Written { .. } => {}
         }
         self.publish_wills(now);
     }
@@ -227,7 +228,8 @@ impl Reference {
     }
 
     pub(crate) fn permissions(&self, session: usize) -> Permissions {
-        self.policy.permissions(&self.sessions[session].identity)
+        self.policy
+            .permissions(&self.sessions[session].identity, &ClientId::new(&*self.sessions[session].client_id))
     }
 
     /// The session that has this connection now.
@@ -250,7 +252,7 @@ impl Reference {
     }
 
     fn attach(&mut self, attach: &Attach, now: Instant) {
-        let Attach { connection, connect, identity } = attach;
+        let Attach { connection, connect, identity, grants: _ } = attach;
         if let Some(reason) = self.refusal(connect, identity) {
             return self.answer(*connection, Answer::ConnAck { session_present: false, reason });
         }

@@ -10,7 +10,7 @@ use mqtt_broker::mqtt::packet::{
     SubscriptionOptions, Unsubscribe,
 };
 use mqtt_broker::mqtt::{
-    Message, PacketId, QoS, ReasonCode, SubscriptionFilter, SubscriptionIdentifier, TopicName,
+    ClientId, Message, PacketId, QoS, ReasonCode, SubscriptionFilter, SubscriptionIdentifier, TopicName,
 };
 
 use super::Reference;
@@ -154,7 +154,10 @@ impl Reference {
                 OverlappingSubscriptions::Each => matching.iter().map(|one| expected(&[one])).collect(),
             };
             matched = true;
-            let permitted = self.policy.permissions(&session.identity).may_receive(&message.topic);
+            let permitted = self
+                .policy
+                .permissions(&session.identity, &ClientId::new(&*session.client_id))
+                .may_receive(&message.topic);
             for expected in all_expected.into_iter().filter(|_| permitted) {
                 session.claims.owe(expected, session.takes());
             }

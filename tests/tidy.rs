@@ -21,7 +21,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("actor", &["mqtt", "clock", "broker", "connection", "auth", "transport", "telemetry"]),
     ("config", &["mqtt", "broker", "connection", "auth", "transport", "telemetry", "server"]),
     ("server", &["mqtt", "clock", "broker", "connection", "auth", "transport", "telemetry", "actor"]),
-    ("main", &["auth", "telemetry", "config", "server"]),
+    ("main", &["auth", "telemetry", "transport", "config", "server"]),
     ("lib", &["broker", "connection"]),
 ];
 

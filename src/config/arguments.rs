@@ -110,7 +110,7 @@ pub(super) struct ListenerArguments {
     /// Serve WebSocket at this path; may be given several times [default: /mqtt and /]
     #[arg(long, value_name = "PATH", action = ArgAction::Append, value_parser = RequestPath::from_str)]
     pub(super) ws_path: Vec<RequestPath>,
-    /// Let only pages of this origin, such as https://example.org, connect with a browser over WebSocket; may be given
+    /// Let only pages of this origin, such as `https://example.org`, connect with a browser over WebSocket; may be given
     /// several times [default: pages of all origins]
     #[arg(long, value_name = "ORIGIN", action = ArgAction::Append, value_parser = Origin::from_str)]
     pub(super) ws_origin: Vec<Origin>,

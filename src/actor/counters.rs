@@ -50,6 +50,8 @@ shell_counters! {
     protocol_errors,
     /// Of these, those whose packet had too many user properties or topic filters.
     refused_packet_parts,
+    /// Of these, those that sent more of a packet when all connections together had too many bytes of unfinished ones.
+    refused_unfinished,
     /// Of these, those whose packet was too large: before CONNECT was accepted, or for our Maximum Packet Size.
     refused_packet_size,
     /// Of these, those with more messages under way than our Receive Maximum.

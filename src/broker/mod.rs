@@ -295,7 +295,7 @@ impl Broker {
             };
             let (identity, client_id) = (session.identity.clone(), session.client_id.clone());
             let grants = session.grants.clone();
-            let known = self.policy.knows(&identity) || (grants.is_some() && self.policy.takes_tokens());
+            let known = self.is_welcome(&identity, grants.is_some());
             let permissions = self.permissions_of(&identity, &client_id, grants.as_deref());
             let Some(session) = self.sessions.get_mut(key) else {
                 continue;
@@ -306,6 +306,11 @@ impl Broker {
                 self.close(key, ReasonCode::NotAuthorized, "the user no longer exists", now);
             }
         }
+    }
+
+    /// Whether such a client could log in now, with a token or without.
+    fn is_welcome(&self, identity: &Identity, by_token: bool) -> bool {
+        self.policy.knows(identity) || (by_token && self.policy.takes_tokens())
     }
 
     /// From now on the client of this session has these grants, and no others.

@@ -116,7 +116,7 @@ pub(super) struct ListenerArguments {
     /// Serve WebSocket at this path; may be given several times [default: /mqtt and /]
     #[arg(long, value_name = "PATH", action = ArgAction::Append, value_parser = RequestPath::from_str)]
     pub(super) ws_path: Vec<RequestPath>,
-    /// Let only pages of this origin, such as https://example.org, connect with a browser over WebSocket; may be given
+    /// Let only pages of this origin, such as `https://example.org`, connect with a browser over WebSocket; may be given
     /// several times [default: pages of all origins]
     #[arg(long, value_name = "ORIGIN", action = ArgAction::Append, value_parser = Origin::from_str)]
     pub(super) ws_origin: Vec<Origin>,
@@ -359,6 +359,10 @@ pub(super) struct ConnectionArguments {
     /// Take at most so many user properties in a packet
     #[arg(long, value_name = "PROPERTIES", default_value_t = ConnectionLimits::default().user_properties)]
     pub(super) max_user_properties: usize,
+    /// Keep at most so many bytes of packets that have begun and not ended, of all connections
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
+          default_value_t = ByteSize(ConnectionLimits::default().unfinished_bytes_total))]
+    pub(super) max_unfinished_bytes_total: ByteSize,
     /// Take at most so many topic filters in one SUBSCRIBE or UNSUBSCRIBE
     #[arg(long, value_name = "FILTERS", default_value_t = ConnectionLimits::default().filters_per_packet)]
     pub(super) max_filters_per_packet: usize,

@@ -230,6 +230,7 @@ fn connection_limits(arguments: &Arguments) -> ConnectionLimits {
         server_keep_alive: mqtt.mqtt_server_keep_alive,
         receive_buffer: sockets.ep_recv_buf_size.0,
         user_properties: connections.max_user_properties,
+        unfinished_bytes_total: connections.max_unfinished_bytes_total.0,
         filters_per_packet: connections.max_filters_per_packet,
         message_rate: connections.max_message_rate,
         byte_rate: connections

@@ -501,6 +501,7 @@ fn each_bound_is_an_option() {
     check!("--connect-timeout 1m30s", server.connection.connect_timeout = seconds(90));
     check!("--max-packet-before-connect 64KiB", server.connection.packet_before_connected = 65_536);
     check!("--max-user-properties 7", server.connection.user_properties = 7);
+    check!("--max-unfinished-bytes-total 7", server.connection.unfinished_bytes_total = 7);
     check!("--max-filters-per-packet 7", server.connection.filters_per_packet = 7);
     check!("--max-outbound-topic-aliases 7", server.connection.outbound_topic_aliases = 7);
     check!("--outbound-window 1MiB", server.broker.limits.outbound_window = 1 << 20);

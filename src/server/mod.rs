@@ -29,7 +29,7 @@ use tracing::{error, info, warn};
 
 pub use signals::Signals;
 
-use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings};
+use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings, UnfinishedPackets};
 use crate::auth::{AuthError, Authenticator, ReloadReport};
 use crate::broker::{Broker, BrokerConfig};
 use crate::connection::ConnectionLimits;
@@ -196,6 +196,7 @@ impl Server {
         let around = Surroundings {
             broker: handle,
             auth,
+            unfinished: UnfinishedPackets::with_room_for(config.connection.unfinished_bytes_total),
             limits: Arc::new(config.connection),
             outbound_window,
             counters,

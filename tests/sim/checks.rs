@@ -115,14 +115,10 @@ impl Watch {
         );
         window.outstanding += delivery.handed_over_bytes();
         let topic = &delivery.message.topic;
-        if !delivery.dup {
-            assert!(
-                !delivery.message.has_expired(now),
-                "a message that has expired is delivered: {delivery:?}"
-            );
-            let permitted = reference.permissions(session).may_receive(topic);
-            assert!(permitted, "a message is delivered to {connection} that may not receive from {topic}");
-        }
+        let permitted = reference.permissions(session).may_receive(topic);
+        assert!(permitted, "a message is delivered to {connection} that may not receive from {topic}");
+        let has_expired = delivery.message.has_expired(now);
+        assert!(delivery.dup || !has_expired, "a message that has expired is delivered: {delivery:?}");
         let Some(packet_id) = delivery.packet_id else {
             return assert_eq!(delivery.qos, QoS::AtMostOnce, "{delivery:?}");
         };
@@ -158,8 +154,11 @@ impl Watch {
         let Some(sent) = sent else {
             return assert!(packet.reason.is_error(), "PUBREL for what is not under way: {packet:?}");
         };
-        // A client that takes smaller packets than before is told to forget what cannot be sent again.
-        let may_forget = sent.connection != connection && !self.connections[&connection].fits(&sent.delivery);
+        // A client that may not receive it any more, or takes smaller packets than before, is told to forget what
+        // cannot be sent again.
+        let denied = !reference.permissions(session).may_receive(&sent.delivery.message.topic);
+        let cannot = denied || !self.connections[&connection].fits(&sent.delivery);
+        let may_forget = sent.connection != connection && cannot;
         assert!(sent.is_released || may_forget, "PUBREL before PUBREC: {sent:?}");
         sent.is_released = true;
         sent.connection = connection;

@@ -362,8 +362,7 @@ impl<'a> World<'a> {
                 self.hang_up(connection);
             }
             Packet::ConnAck(connack) => {
-                let session = self.reference.connections[&connection];
-                for again in self.clients[client].accepted(&connack, session) {
+                for again in self.clients[client].accepted(&connack, &self.reference.connections) {
                     self.send(client, again);
                 }
             }

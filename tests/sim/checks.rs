@@ -212,7 +212,7 @@ pub(crate) fn check_books(broker: &Broker, reference: &Reference) {
 }
 
 /// What is missing in the end is what the counters say was dropped.
-pub(crate) fn check_missing(counters: &Counters, reference: &Reference, now: Instant) {
+pub(crate) fn check_missing(counters: &Counters, reference: &mut Reference, now: Instant) {
     let missing = reference.missing(now);
     let (qos0, others): (Vec<_>, Vec<_>) =
         missing.iter().partition(|(_, expected)| expected.qos == QoS::AtMostOnce);

@@ -335,6 +335,34 @@ pub(crate) fn shared_arrived(all: &mut [SharedClaim], session: usize, seen: &See
     false
 }
 
+/// Gives what was seen to the groups that lack it, where it may have been taken for that of another that does not.
+pub(crate) fn settle_groups(all: &mut [SharedClaim], now: Instant) {
+    for index in 0..all.len() {
+        if all[index].must_by(now) && all[index].got.is_empty() {
+            fill(all, index, now, &mut vec![index]);
+        }
+    }
+}
+
+fn fill(all: &mut [SharedClaim], index: usize, now: Instant, tried: &mut Vec<usize>) -> bool {
+    for other in 0..all.len() {
+        let fits = |(session, seen): &(usize, Seen)| all[index].is(*session, seen);
+        let Some(place) = all[other].got.iter().position(fits).filter(|_| !tried.contains(&other)) else {
+            continue;
+        };
+        tried.push(other);
+        let seen = all[other].got.remove(place);
+        all[index].got.push(seen);
+        let can_spare = !all[other].got.is_empty() || !all[other].must_by(now);
+        if can_spare || fill(all, other, now, tried) {
+            return true;
+        }
+        let seen = all[index].got.pop();
+        all[other].got.extend(seen);
+    }
+    false
+}
+
 /// As [`shared_arrived`], where what another session has got may have been its own instead.
 pub(crate) fn shared_exchanged(
     all: &mut [SharedClaim],

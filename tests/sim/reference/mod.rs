@@ -18,7 +18,7 @@ use mqtt_broker::mqtt::{ClientId, Message, Packet, ProtocolVersion, ReasonCode};
 
 use crate::answer::Answer;
 use crate::claims::{
-    Arrival, Claims, Expected, Member, Seen, SharedClaim, Subscription, Takes, shared_arrived,
+    Arrival, Claims, Expected, Member, Seen, SharedClaim, Subscription, Takes, settle_groups, shared_arrived,
     shared_exchanged,
 };
 
@@ -205,7 +205,8 @@ impl Reference {
     }
 
     /// What clients who are connected should have seen by `now` and have not.
-    pub(crate) fn missing(&self, now: Instant) -> Vec<(Rc<str>, Expected)> {
+    pub(crate) fn missing(&mut self, now: Instant) -> Vec<(Rc<str>, Expected)> {
+        settle_groups(&mut self.shared, now);
         let mut missing = Vec::new();
         for session in self.sessions.iter().filter(|session| session.connection.is_some()) {
             let own = session.claims.missing(now).into_iter().cloned();

@@ -366,10 +366,11 @@ impl Reference {
             let session = &mut self.sessions[index];
             session.claims.restricted(&permissions);
             for shared in &mut self.shared {
-                let denied = |member: &Member| !permissions.may_receive(&member.expected.message.topic);
-                if shared.members.iter().any(denied) {
-                    shared.excuse(index);
-                }
+                // If it is this member who has it, nobody else gets it for that.
+                let loses = |member: &Member| {
+                    member.session == index && !permissions.may_receive(&member.expected.message.topic)
+                };
+                shared.must &= !shared.members.iter().any(loses);
             }
             if !self.policy.knows(&session.identity) {
                 self.close(index, ReasonCode::NotAuthorized, now);

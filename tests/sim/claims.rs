@@ -284,6 +284,8 @@ impl SharedClaim {
             .iter()
             .any(|member| member.session == session && member.expected.qos == QoS::ExactlyOnce);
         self.excuse(session);
+        // One who has joined since may take it with QoS 0, and lose it.
+        self.must &= others.iter().all(|member| member.expected.qos > QoS::AtMostOnce);
         self.members.extend(others.into_iter().map(|member| Member { excused: true, ..member }));
     }
 

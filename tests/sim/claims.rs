@@ -131,8 +131,16 @@ impl Claims {
     /// No more retained messages need come of a subscription.
     pub(crate) fn stop_replay(&mut self, filter: &SubscriptionFilter) {
         self.replays.retain(|replay| replay.filter != *filter);
-        for claim in self.claims.iter_mut().filter(|claim| claim.replay.as_ref() == Some(filter)) {
-            claim.must = false;
+        let stopped = |claim: &Claim| claim.replay.as_ref() == Some(filter);
+        // What has come may have come because of another subscription: then it is that one's which does not.
+        let got: Vec<Expected> = self
+            .claims
+            .iter()
+            .filter(|claim| stopped(claim) && claim.got)
+            .map(|claim| claim.expected.clone())
+            .collect();
+        for claim in self.claims.iter_mut().filter(|claim| claim.replay.is_some()) {
+            claim.must &= !stopped(claim) && !got.iter().any(|expected| expected.looks_like(&claim.expected));
         }
     }
 
@@ -404,6 +412,12 @@ impl Expected {
             identifiers: subscription.identifier.into_iter().collect(),
             ..self.clone()
         }
+    }
+
+    /// Whether a client cannot tell one from the other.
+    fn looks_like(&self, other: &Self) -> bool {
+        let key = |expected: &Self| (expected.qos, expected.retain, expected.identifiers.clone());
+        Rc::ptr_eq(&self.message, &other.message) && key(self) == key(other)
     }
 
     /// Whether what a client has seen is this.

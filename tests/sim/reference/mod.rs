@@ -117,15 +117,14 @@ impl Reference {
                 }
             }
             Input::PolicyChanged { policy } => self.policy_changed(policy, now),
-            // Nobody comes with a token here.
-            Input::Reauthenticated { .. } => {}
             Input::ShutDown => {
                 for session in 0..self.sessions.len() {
                     self.close(session, ReasonCode::ServerShuttingDown, now);
                 }
             }
             Input::Tick => self.tick(now),
-            Input::Written { .. } => {}
+            // Nobody authenticates a second time here.
+            Input::Written { .. } | Input::Reauthenticated { .. } => {}
         }
         self.publish_wills(now);
     }

@@ -11,6 +11,7 @@ use mqtt_broker::auth::{AuthError, Authenticator};
 use mqtt_broker::config::{Config, Invocation};
 use mqtt_broker::server::{self, ServeError};
 use mqtt_broker::telemetry::Logging;
+use mqtt_broker::transport::Inherited;
 use tracing::{error, info};
 
 /// It could not run, or not go on.
@@ -21,8 +22,12 @@ const WRONG_COMMAND_LINE: u8 = 2;
 const WRONG_CONFIGURATION: u8 = 78;
 
 fn main() -> ExitCode {
-    match Invocation::from_command_line(env::args_os()) {
-        Ok(Invocation::Serve(config)) => serve(config),
+    let inherited = match Inherited::take() {
+        Ok(inherited) => inherited,
+        Err(error) => return fail(FAILED, &error),
+    };
+    match Invocation::from_command_line(env::args_os(), &inherited.transports()) {
+        Ok(Invocation::Serve(config)) => serve(config, inherited),
         Ok(Invocation::Auth(command)) => answer(command),
         Err(answer) => {
             // Where the answer cannot be printed the exit code still tells it.
@@ -32,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(Config { runtime, log, auth, server, notes }: Config) -> ExitCode {
+fn serve(Config { runtime, log, auth, server, notes }: Config, inherited: Inherited) -> ExitCode {
     let logging = match Logging::start(log) {
         Ok(logging) => logging,
         Err(error) => return fail(FAILED, &error),
@@ -54,7 +59,10 @@ fn serve(Config { runtime, log, auth, server, notes }: Config) -> ExitCode {
         info!("{note}");
     }
     info!("{}", auth.describe());
-    match runtime.block_on(server::run(server, auth)) {
+    let ended = runtime.block_on(server::run(server, auth, inherited));
+    // Whatever still runs, and be it a file that does not come to its end, ends with the process.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");

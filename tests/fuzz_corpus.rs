@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../fuzz/properties/proxy.rs"]
+mod proxy;
 #[path = "../fuzz/properties/websocket.rs"]
 mod websocket;
 
@@ -20,6 +22,11 @@ fn replay(target: &str, check: fn(&[u8])) {
         count += 1;
     }
     assert!(count > 0, "there is nothing in {}", directory.display());
+}
+
+#[test]
+fn proxy_headers() {
+    replay("proxy", proxy::check);
 }
 
 #[test]

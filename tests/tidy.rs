@@ -12,15 +12,16 @@ use std::path::{Path, PathBuf};
 const IMPORTS: &[(&str, &[&str])] = &[
     ("mqtt", &["clock"]),
     ("clock", &[]),
-    ("transport", &[]),
+    ("files", &[]),
+    ("transport", &["files"]),
     ("connection", &["mqtt", "clock"]),
     ("broker", &["mqtt", "clock"]),
-    ("auth", &["mqtt", "broker"]),
+    ("auth", &["mqtt", "broker", "files"]),
     ("telemetry", &["broker"]),
     ("actor", &["mqtt", "clock", "broker", "connection", "auth", "transport", "telemetry"]),
     ("config", &["mqtt", "broker", "connection", "auth", "transport", "telemetry", "server"]),
     ("server", &["mqtt", "clock", "broker", "connection", "auth", "transport", "telemetry", "actor"]),
-    ("main", &["auth", "telemetry", "config", "server"]),
+    ("main", &["auth", "telemetry", "transport", "config", "server"]),
     ("lib", &["broker", "connection"]),
 ];
 

@@ -34,6 +34,10 @@ shell_counters! {
     connections_refused_unfinished_address,
     /// Connections whose handshake, of TLS or another layer below MQTT, failed.
     handshakes_failed,
+    /// Connections that were closed because too many came in a second.
+    connections_refused_rate_total,
+    /// Connections that were closed because too many came from their address in a second.
+    connections_refused_rate_address,
     /// Listeners that could not take a connection.
     accept_errors,
     /// Connections that did not get through handshakes, CONNECT and authentication in time.
@@ -48,6 +52,10 @@ shell_counters! {
     refused_packet_size,
     /// Of these, those with more messages under way than our Receive Maximum.
     refused_receive_maximum,
+    /// Times that a client had to wait because it sent more than it may in a second.
+    rate_limit_delays,
+    /// Connections that were closed because the client sent more than it may in a second.
+    rate_limit_disconnects,
     /// Connections on which nothing came for one and a half times the keep-alive.
     keep_alive_timeouts,
     /// Connections that took nothing of what was written to them for too long.

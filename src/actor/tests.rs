@@ -1,6 +1,7 @@
 //! Endpoints and the broker task together, over streams in memory.
 
 use std::io;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,7 +15,7 @@ use super::handle::Letter;
 use super::{BrokerHandle, BrokerTask, Clock, Endpoint, Newcomer, ShellCounters, Surroundings};
 use crate::auth::{AuthSettings, Authenticator};
 use crate::broker::{Broker, BrokerConfig, ConnectionId, Input};
-use crate::connection::ConnectionLimits;
+use crate::connection::{ConnectionLimits, RateLimitPolicy};
 use crate::transport::{Peer, Transport};
 
 const PEER: Peer = Peer::new(Transport::Unix, None);
@@ -114,10 +115,11 @@ fn connect_with(client_id: &str, flags: u8, will: &[u8]) -> Vec<u8> {
 
 /// SUBSCRIBE to `t` with QoS 0, its SUBACK awaited.
 async fn subscribe(stream: &mut DuplexStream) {
-    stream.write_all(&[0x82, 7, 0, 1, 0, 0, 1, b't', 0]).await.unwrap();
+    stream.write_all(&SUBSCRIBE).await.unwrap();
     assert_eq!(read(stream, 6).await, [0x90, 4, 0, 1, 0, 0]);
 }
 
+const SUBSCRIBE: [u8; 9] = [0x82, 7, 0, 1, 0, 0, 1, b't', 0];
 const PING: [u8; 2] = [0xC0, 0];
 const PONG: [u8; 2] = [0xD0, 0];
 /// PUBLISH of `x` to `t` with QoS 0.
@@ -317,4 +319,154 @@ async fn an_endpoint_waits_for_a_broker_that_is_busy() {
     tokio::task::yield_now().await;
     tokio::spawn(task.run(CancellationToken::new()));
     assert_eq!(read(&mut stream, 7).await[5..], PONG);
+}
+
+/// PUBLISH of a number to `t` with QoS 0.
+fn publish_number(number: u16) -> [u8; 8] {
+    let [high, low] = number.to_be_bytes();
+    [0x30, 6, 0, 1, b't', 0, high, low]
+}
+
+/// As many of them, from 0 on.
+fn publish_numbers(count: u16) -> Vec<u8> {
+    (0..count).flat_map(publish_number).collect()
+}
+
+const DISCONNECT: [u8; 2] = [0xE0, 0];
+
+#[tokio::test]
+async fn what_one_read_brought_reaches_a_busy_broker_in_portions_and_in_order() {
+    const COUNT: u16 = 5_000;
+    let (mut world, task) = World::before_start(ConnectionLimits::default());
+    let (mut publisher, endpoint) = world.open(64 << 10);
+    let connect = connect_with("publisher", 0x06, &[0, 0, 1, b't', 0, 1, b'w']);
+    publisher.write_all(&connect).await.unwrap();
+    while world.around.broker.room() == BrokerHandle::CAPACITY {
+        tokio::task::yield_now().await;
+    }
+    publisher.write_all(&[&publish_numbers(COUNT)[..], &DISCONNECT].concat()).await.unwrap();
+    drop(publisher);
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    // CONNECT, and three letters of 256 packets each.
+    assert_eq!(BrokerHandle::CAPACITY - world.around.broker.room(), 4);
+    // Somebody who hears it all, if the others let it.
+    let (mut subscriber, _) = world.open(64 << 10);
+    subscriber.write_all(&[&connect_with("subscriber", 0x02, &[])[..], &SUBSCRIBE].concat()).await.unwrap();
+    while BrokerHandle::CAPACITY - world.around.broker.room() < 6 {
+        tokio::task::yield_now().await;
+    }
+    tokio::spawn(task.run(CancellationToken::new()));
+    read(&mut subscriber, 5 + 6).await;
+    let first = read(&mut subscriber, 8).await;
+    let first = u16::from_be_bytes([first[6], first[7]]);
+    assert_eq!(first, 3 * 256, "the subscription was heard behind the first portions");
+    for number in first + 1..COUNT {
+        assert_eq!(read(&mut subscriber, 8).await, publish_number(number));
+    }
+    // It said goodbye behind all of them: its will is not published.
+    endpoint.await.unwrap();
+    world.until("connected", 1).await;
+    subscriber.write_all(&PING).await.unwrap();
+    assert_eq!(read(&mut subscriber, 2).await, PONG);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_beyond_the_rate_wait_and_keep_their_order() {
+    let limits = ConnectionLimits { message_rate: NonZeroU32::new(10), ..Default::default() };
+    let mut world = World::new(limits);
+    let mut client = world.client("client").await;
+    subscribe(&mut client).await;
+    let start = world.around.clock.now();
+    client.write_all(&[&publish_numbers(35)[..], &PING].concat()).await.unwrap();
+    for number in 0..35 {
+        assert_eq!(read(&mut client, 8).await, publish_number(number));
+        if number == 9 {
+            assert_eq!(world.around.clock.now().saturating_since(start), Duration::ZERO);
+        }
+    }
+    assert_eq!(read(&mut client, 2).await, PONG);
+    let passed = world.around.clock.now().saturating_since(start).as_millis();
+    assert!((2_500..2_600).contains(&passed), "{passed}");
+    assert_eq!(world.around.counters.rate_limit_delays.value(), 25);
+    assert_eq!(world.around.counters.rate_limit_disconnects.value(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_beyond_the_rate_wait_in_the_socket() {
+    let limits = ConnectionLimits { byte_rate: NonZeroU64::new(1_000), ..Default::default() };
+    let mut world = World::new(limits);
+    let mut client = world.client("client").await;
+    subscribe(&mut client).await;
+    let start = world.around.clock.now();
+    client.write_all(&publish_numbers(500)).await.unwrap();
+    for number in 0..500 {
+        assert_eq!(read(&mut client, 8).await, publish_number(number));
+    }
+    // 4,009 bytes: the first thousand at once, the last read not waited for.
+    let passed = world.around.clock.now().saturating_since(start).as_millis();
+    assert!((2_000..=3_100).contains(&passed), "{passed}");
+    assert!(world.around.counters.rate_limit_delays.value() >= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_to_wait_is_not_a_silent_one() {
+    let (message_rate, server_keep_alive) = (NonZeroU32::new(1), Some(1));
+    let limits = ConnectionLimits { server_keep_alive, message_rate, ..Default::default() };
+    let mut world = World::new(limits);
+    let mut client = world.client("client").await;
+    subscribe(&mut client).await;
+    client.write_all(&publish_numbers(10)).await.unwrap();
+    for number in 0..10 {
+        assert_eq!(read(&mut client, 8).await, publish_number(number));
+    }
+    assert_eq!(world.around.counters.keep_alive_timeouts.value(), 0);
+    let said = read_to_end(&mut client).await;
+    assert_eq!((said[0], said[2]), (0xE0, 0x8D));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_may_not_wait_gets_what_it_may_and_is_told() {
+    let rate_limit_policy = RateLimitPolicy::Disconnect;
+    let limits = ConnectionLimits { rate_limit_policy, ..Default::default() };
+    let messages = ConnectionLimits { message_rate: NonZeroU32::new(10), ..limits.clone() };
+    let bytes = ConnectionLimits { byte_rate: NonZeroU64::new(1_000), ..limits };
+    for (limits, allowed) in [(messages, 10), (bytes, 0)] {
+        let mut world = World::new(limits);
+        let mut client = world.client("client").await;
+        subscribe(&mut client).await;
+        client.write_all(&publish_numbers(150)).await.unwrap();
+        let said = read_to_end(&mut client).await;
+        let (messages, end) = said.split_at(said.len() - (2 + usize::from(said[allowed * 8 + 1])));
+        assert_eq!(messages, publish_numbers(u16::try_from(allowed).unwrap()));
+        assert_eq!((end[0], end[2]), (0xE0, 0x96));
+        assert_eq!(world.around.counters.rate_limit_disconnects.value(), 1);
+        world.until("connected", 0).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_keeps_to_the_rate_does_not_notice_it() {
+    let rate_limit_policy = RateLimitPolicy::Disconnect;
+    let message_rate = NonZeroU32::new(10);
+    let mut world = World::new(ConnectionLimits { message_rate, rate_limit_policy, ..Default::default() });
+    let mut client = world.client("client").await;
+    for _ in 0..10 {
+        client.write_all(&publish_numbers(10)).await.unwrap();
+        client.write_all(&PING.repeat(50)).await.unwrap();
+        read(&mut client, 100).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(world.around.counters.rate_limit_disconnects.value(), 0);
+}
+
+#[tokio::test]
+async fn what_needs_no_answer_does_not_keep_the_next_from_being_read() {
+    let mut world = World::new(ConnectionLimits::default());
+    let mut client = world.client("client").await;
+    // PUBACKs of nothing: far more than one read, and than may be unanswered at a time.
+    client.write_all(&[0x40, 2, 0, 1].repeat(50_000)).await.unwrap();
+    client.write_all(&PING).await.unwrap();
+    assert_eq!(read(&mut client, 2).await, PONG);
 }

@@ -1,7 +1,7 @@
 //! The auth file as a text: read, parsed, its parts named.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use super::jwt::TokenVerifier;
 use super::locate::{Place, START, Step, locate};
 use super::rules;
 use crate::broker::Policy;
+use crate::files;
 
 /// What an auth file says.
 pub(super) struct AuthFile {
@@ -62,9 +63,7 @@ impl AuthFile {
 /// The bytes of a file, and whether every user of this host may read them.
 pub(super) fn read(path: &Path) -> Result<(Vec<u8>, bool), AuthError> {
     let unreadable = |source| AuthError::Unreadable { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    let (file, bytes) = files::read(path).map_err(unreadable)?;
     let readable_by_all = is_readable_by_all(&file).map_err(unreadable)?;
     Ok((bytes, readable_by_all))
 }

@@ -2,7 +2,6 @@
 //! and what it may do.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,6 +14,7 @@ use serde::de::IgnoredAny;
 use super::file::{ClaimNames, Fault, JwtSection, SignatureAlgorithm};
 use super::locate::Step::Key;
 use crate::broker::permissions::Grants;
+use crate::files;
 use crate::mqtt::TopicFilter;
 
 /// The name of the method.
@@ -23,7 +23,7 @@ pub(super) const METHOD: &str = "JWT";
 /// Keys of one file.
 const KEYS: usize = 100;
 /// Bytes of a key file.
-const KEY_FILE: u64 = 1 << 20;
+const KEY_FILE: usize = 1 << 20;
 /// Bytes of a secret: as many as the hash has (RFC 7518 section 3.2).
 const SECRET: usize = 32;
 /// Seconds by which clocks may differ.
@@ -217,10 +217,11 @@ fn filters(texts: Option<Vec<String>>) -> Result<Option<Vec<TopicFilter>>, Strin
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let problem = |error| format!("{} cannot be read: {error}", path.display());
-    if fs::metadata(path).map_err(problem)?.len() > KEY_FILE {
+    let (_, bytes) = files::read(path).map_err(problem)?;
+    if bytes.len() > KEY_FILE {
         return Err(format!("{} has more than {KEY_FILE} bytes", path.display()));
     }
-    fs::read(path).map_err(problem)
+    Ok(bytes)
 }
 
 fn single_key(bytes: &[u8], algorithm: SignatureAlgorithm) -> Result<(Algorithm, DecodingKey), String> {

@@ -28,7 +28,7 @@ impl Broker {
     pub(super) fn attach(&mut self, attach: Attach, now: Instant) {
         let Attach { connection, connect, identity, grants } = attach;
         let version = connect.version;
-        let refusal = match self.admit(&connect, &identity) {
+        let refusal = match self.admit(&connect, &identity, grants.is_some()) {
             Ok(client_id) => {
                 return self.give_session(connection, connect, &client_id, (identity, grants), now);
             }
@@ -48,8 +48,8 @@ impl Broker {
     }
 
     /// Whether the client may have what it asks for, and under which client identifier.
-    fn admit(&mut self, connect: &Connect, identity: &Identity) -> Result<ClientId, Refusal> {
-        if !self.policy.knows(identity) {
+    fn admit(&mut self, connect: &Connect, identity: &Identity, by_token: bool) -> Result<ClientId, Refusal> {
+        if !self.is_welcome(identity, by_token) {
             // Authenticated by rules that have been replaced meanwhile.
             self.counters.refused_identity += 1;
             return Err(Refusal::new(ReasonCode::NotAuthorized, "the user no longer exists"));
@@ -110,7 +110,8 @@ impl Broker {
                 "the topic of the will is too long or too deep",
             ));
         }
-        if self.queued_bytes + footprint(will) > self.config.limits.queued_bytes_total {
+        if self.will_bytes + footprint(will) > self.config.limits.will_bytes_total {
+            self.counters.refused_will_limit += 1;
             return Err(Refusal::new(ReasonCode::QuotaExceeded, "there is no room for the will"));
         }
         if will.properties.payload_format == Some(PayloadFormat::Utf8)

@@ -33,6 +33,8 @@ counters! {
     refused_sessions_limit,
     /// CONNECTs refused because the session belongs to another identity.
     refused_identity,
+    /// CONNECTs refused because the wills of all clients have as many bytes as they may.
+    refused_will_limit,
     /// CONNECTs refused for what they ask.
     refused_connect,
     /// Connections that the broker closed because the client broke the protocol.

@@ -9,14 +9,14 @@ use crate::mqtt::QoS;
 impl Broker {
     /// Panics if the broker's own bookkeeping does not add up. Looks at everything: for tests.
     pub fn assert_invariants(&self) {
-        let (mut queued_bytes, mut connected, mut subscriptions) = (0, 0, 0);
+        let (mut queued_bytes, mut will_bytes, mut connected, mut subscriptions) = (0, 0, 0, 0);
         for key in self.sessions.keys() {
             let Some(session) = self.sessions.get(key) else {
                 unreachable!("keys are of sessions that are there")
             };
             self.assert_session(key, session);
             queued_bytes += session.queue.bytes() + session.inflight.bytes();
-            queued_bytes += session.will.as_deref().map_or(0, footprint);
+            will_bytes += session.will.as_deref().map_or(0, footprint);
             connected += usize::from(session.attachment.is_some());
             subscriptions += session.subscriptions.len();
         }
@@ -34,6 +34,7 @@ impl Broker {
             "no subscription is there that no session remembers"
         );
         assert_eq!(self.queued_bytes, queued_bytes, "bytes that wait add up");
+        assert_eq!(self.will_bytes, will_bytes, "bytes of wills add up");
         let retained_bytes: usize = self.retained.iter().map(|entry| entry.message.footprint()).sum();
         assert_eq!(self.retained.bytes(), retained_bytes, "retained bytes add up");
         assert!(self.retained.len() <= self.config.limits.retained_messages, "retained messages are bounded");

@@ -82,9 +82,10 @@ pub struct BrokerLimits {
     pub queued_messages: usize,
     /// Bytes of the messages that wait for one session, and again of those under way to it.
     pub queued_bytes: usize,
-    /// Bytes of the messages that wait for all sessions or are under way to them, each counted as often as it waits,
-    /// and of the wills.
+    /// Bytes of the messages that wait for all sessions or are under way to them, each counted as often as it waits.
     pub queued_bytes_total: usize,
+    /// Bytes of the wills of all clients: sessions keep them while they last.
+    pub will_bytes_total: usize,
     /// QoS 1 and 2 messages under way to one client, if its Receive Maximum does not say less.
     pub inflight_messages: u16,
     /// Retained messages.
@@ -110,6 +111,7 @@ impl Default for BrokerLimits {
             queued_messages: 100_000,
             queued_bytes: 64 << 20,
             queued_bytes_total: 1 << 30,
+            will_bytes_total: 256 << 20,
             inflight_messages: 4_096,
             retained_messages: 2_000_000,
             retained_bytes: 1 << 30,

@@ -91,6 +91,8 @@ pub struct Broker {
     counters: Counters,
     /// Bytes of the messages that wait in all queues.
     queued_bytes: usize,
+    /// Bytes of all wills.
+    will_bytes: usize,
     /// Consequences that would be handled in the midst of something else: handled after it.
     consequences: VecDeque<Consequence>,
     /// Sessions whose search for retained messages has paused to let others have a turn.
@@ -138,6 +140,7 @@ impl Broker {
             random: Random::new(seed),
             counters: Counters::default(),
             queued_bytes: 0,
+            will_bytes: 0,
             consequences: VecDeque::new(),
             searching: VecDeque::new(),
             leaving: VecDeque::new(),
@@ -212,6 +215,7 @@ impl Broker {
             ("retained", self.retained.len()),
             ("retained_bytes", self.retained.bytes()),
             ("queued_bytes", self.queued_bytes),
+            ("will_bytes", self.will_bytes),
             ("timers", self.timers.len()),
         ]
         .into_iter()
@@ -291,7 +295,7 @@ impl Broker {
             };
             let (identity, client_id) = (session.identity.clone(), session.client_id.clone());
             let grants = session.grants.clone();
-            let known = self.policy.knows(&identity) || (grants.is_some() && self.policy.takes_tokens());
+            let known = self.is_welcome(&identity, grants.is_some());
             let permissions = self.permissions_of(&identity, &client_id, grants.as_deref());
             let Some(session) = self.sessions.get_mut(key) else {
                 continue;
@@ -302,6 +306,11 @@ impl Broker {
                 self.close(key, ReasonCode::NotAuthorized, "the user no longer exists", now);
             }
         }
+    }
+
+    /// Whether such a client could log in now, with a token or without.
+    fn is_welcome(&self, identity: &Identity, by_token: bool) -> bool {
+        self.policy.knows(identity) || (by_token && self.policy.takes_tokens())
     }
 
     /// From now on the client of this session has these grants, and no others.

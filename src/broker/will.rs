@@ -27,7 +27,7 @@ impl Broker {
         };
         self.timers.cancel(session.will_timer.take());
         let Some(will) = session.will.take() else { return };
-        self.queued_bytes -= footprint(&will);
+        self.will_bytes -= footprint(&will);
         let due = DueWill {
             will: *will,
             client_id: session.client_id.clone(),
@@ -41,7 +41,7 @@ impl Broker {
     pub(super) fn set_will(&mut self, key: SessionKey, will: Option<Box<Will>>) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let before = session.will.as_deref().map_or(0, footprint);
-        self.queued_bytes = self.queued_bytes - before + will.as_deref().map_or(0, footprint);
+        self.will_bytes = self.will_bytes - before + will.as_deref().map_or(0, footprint);
         session.will = will;
     }
 

@@ -3,18 +3,21 @@
 #![allow(clippy::doc_markdown, reason = "the help is plain text: backticks would be seen")]
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, value_parser};
 
+use super::accounts::{group, mode, user};
 use super::auth_command::Command;
-use super::choices::{CertIdentity, ClientCert, Level, Overlapping, Policy, Strategy};
+use super::choices::{CertIdentity, ClientCert, Level, Overlapping, Policy, Proxied, RateLimit, Strategy};
 use super::units::{ByteSize, TimeSpan, size, time, time_above_zero};
 use crate::broker::BrokerLimits;
 use crate::connection::ConnectionLimits;
 use crate::server::{AcceptLimits, ServerConfig};
+use crate::transport::proxy::Network;
 use crate::transport::websocket::{Origin, RequestPath};
 
 /// Which broker this is: `0.1.0 (commit abc1234)`.
@@ -107,7 +110,7 @@ pub(super) struct ListenerArguments {
     /// Serve WebSocket at this path; may be given several times [default: /mqtt and /]
     #[arg(long, value_name = "PATH", action = ArgAction::Append, value_parser = RequestPath::from_str)]
     pub(super) ws_path: Vec<RequestPath>,
-    /// Let only pages of this origin, such as https://example.org, connect with a browser over WebSocket; may be given
+    /// Let only pages of this origin, such as `https://example.org`, connect with a browser over WebSocket; may be given
     /// several times [default: pages of all origins]
     #[arg(long, value_name = "ORIGIN", action = ArgAction::Append, value_parser = Origin::from_str)]
     pub(super) ws_origin: Vec<Origin>,
@@ -117,10 +120,26 @@ pub(super) struct ListenerArguments {
     /// Listen for MQTT on a Unix socket in this file, which is removed at exit
     #[arg(long, value_name = "FILE")]
     pub(super) unix_socket: Option<PathBuf>,
+    /// Give the file of the Unix socket these permissions, such as 0660 [default: what the umask leaves]
+    #[arg(long, value_name = "MODE", value_parser = mode, requires = "unix_socket")]
+    pub(super) unix_socket_mode: Option<u32>,
+    /// Give the file of the Unix socket to this user, by name or number
+    #[arg(long, value_name = "USER", value_parser = user, requires = "unix_socket")]
+    pub(super) unix_socket_user: Option<u32>,
+    /// Give the file of the Unix socket to this group, by name or number
+    #[arg(long, value_name = "GROUP", value_parser = group, requires = "unix_socket")]
+    pub(super) unix_socket_group: Option<u32>,
     /// Listen on this IP address; may be given several times [default: 0.0.0.0 and, where the host has
     /// IPv6, ::]
     #[arg(long, value_name = "ADDRESS", action = ArgAction::Append, value_parser = parse_address)]
     pub(super) bind: Vec<IpAddr>,
+    /// Expect proxies to say, by a header of the PROXY protocol, whose connections they pass on to these listeners
+    /// [default: to none]
+    #[arg(long, value_name = "LISTENERS", action = ArgAction::Append, value_delimiter = ',', requires = "proxy_from")]
+    pub(super) proxy_protocol: Vec<Proxied>,
+    /// Expect such headers, and believe them, from these addresses and networks only, such as 192.0.2.0/24
+    #[arg(long, value_name = "NETWORKS", action = ArgAction::Append, value_delimiter = ',', requires = "proxy_protocol")]
+    pub(super) proxy_from: Vec<Network>,
     /// Write the addresses and ports to this file once the broker listens
     #[arg(long, value_name = "FILE")]
     pub(super) ports_file: Option<PathBuf>,
@@ -279,6 +298,22 @@ pub(super) struct ConnectionArguments {
     #[arg(long, value_name = "CONNECTIONS", value_parser = at_least_one(u64::MAX),
           default_value_t = AcceptLimits::default().unfinished_per_address)]
     pub(super) max_handshakes_per_address: usize,
+    /// Take on at most so many connections in a second; those beyond are closed [default: any number]
+    #[arg(long, value_name = "CONNECTIONS")]
+    pub(super) max_connection_rate: Option<NonZeroU32>,
+    /// Take on at most so many connections in a second from one IPv4 address, or from one IPv6 network of 64 bits
+    /// [default: any number]
+    #[arg(long, value_name = "CONNECTIONS")]
+    pub(super) max_connection_rate_per_address: Option<NonZeroU32>,
+    /// Let a client publish at most so many messages in a second [default: any number]
+    #[arg(long, value_name = "MESSAGES")]
+    pub(super) max_message_rate: Option<NonZeroU32>,
+    /// Let a client send at most so many bytes in a second [default: any number]
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>)]
+    pub(super) max_byte_rate: Option<ByteSize>,
+    /// Where a client sends more than --max-message-rate or --max-byte-rate
+    #[arg(long, value_name = "POLICY", default_value = "delay")]
+    pub(super) rate_limit_policy: RateLimit,
     /// Close a connection whose handshakes are not done, or whose CONNECT has not come and been authenticated, within
     /// this time
     #[arg(long, value_name = "TIME", value_parser = time_above_zero,
@@ -358,6 +393,10 @@ pub(super) struct SessionArguments {
     #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
           default_value_t = ByteSize(BrokerLimits::default().queued_bytes_total))]
     pub(super) max_queued_bytes_total: ByteSize,
+    /// Keep wills of at most so many bytes of all clients
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
+          default_value_t = ByteSize(BrokerLimits::default().will_bytes_total))]
+    pub(super) max_will_bytes_total: ByteSize,
     /// Retain at most so many messages
     #[arg(long, value_name = "MESSAGES", default_value_t = BrokerLimits::default().retained_messages)]
     pub(super) max_retained_messages: usize,

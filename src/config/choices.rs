@@ -3,6 +3,8 @@
 use clap::ValueEnum;
 
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
+use crate::connection::RateLimitPolicy;
+use crate::transport::Transport;
 use crate::transport::tls::{ClientCertificate, IdentitySource};
 
 macro_rules! choices {
@@ -75,6 +77,30 @@ choices! {
         /// the message that has just come
         DropNewest => Self::DropNewest,
         /// the message that has just come, and the client's connection
+        Disconnect => Self::Disconnect,
+    }
+}
+
+choices! {
+    /// Listeners to which proxies pass connections on.
+    Proxied for Transport {
+        /// those of --tcp-port
+        Tcp => Self::Tcp,
+        /// those of --tls-port
+        Tls => Self::Tls,
+        /// those of --ws-port
+        Ws => Self::WebSocket,
+        /// those of --ws-tls-port
+        Wss => Self::WebSocketTls,
+    }
+}
+
+choices! {
+    /// What is done about a client that sends more than it may.
+    RateLimit for RateLimitPolicy {
+        /// let it wait: its connection is not read until the second has passed
+        Delay => Self::Delay,
+        /// disconnect it; MQTT 5.0 clients are told why
         Disconnect => Self::Disconnect,
     }
 }

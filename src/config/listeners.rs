@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::arguments::{ListenerArguments, SocketArguments};
 use super::units::ByteSize;
-use crate::transport::{ListenerConfig, SocketOptions, WebSocketOptions};
+use crate::transport::{ListenerConfig, SocketOptions, Transport, UnixAccess, WebSocketOptions};
 
 /// The port for MQTT that IANA has assigned.
 const DEFAULT_PORT: u16 = 1883;
@@ -32,9 +32,11 @@ pub(super) fn listeners(
     arguments: &ListenerArguments,
     socket: &SocketOptions,
     ipv6: Ipv6,
+    inherited: &[Transport],
 ) -> Result<Vec<ListenerConfig>, String> {
     refuse_what_is_not_built(arguments)?;
-    let unix = arguments.unix_socket.iter().map(|path| ListenerConfig::Unix { path: path.clone() });
+    let access = unix_access(arguments);
+    let unix = arguments.unix_socket.iter().map(|path| ListenerConfig::Unix { path: path.clone(), access });
     #[cfg(not(unix))]
     if unix.len() > 0 {
         return Err("--unix-socket: this system has no Unix sockets".to_owned());
@@ -42,7 +44,7 @@ pub(super) fn listeners(
     let ListenerArguments { tcp_port, tls_port, ws_port, ws_tls_port, bind, .. } = arguments;
     let has_port = [tcp_port, tls_port, ws_port, ws_tls_port].into_iter().any(|ports| !ports.is_empty());
     let tcp_ports = match &arguments.unix_socket {
-        None if !has_port => &[DEFAULT_PORT],
+        None if !has_port && inherited.is_empty() => &[DEFAULT_PORT],
         Some(_) if !has_port && !bind.is_empty() => {
             return Err(
                 "--bind names addresses but no option names a port: expected --tcp-port, --tls-port, \
@@ -52,7 +54,7 @@ pub(super) fn listeners(
         }
         Some(_) | None => &**tcp_port,
     };
-    let options = websocket_options(arguments)?;
+    let options = websocket_options(arguments, inherited)?;
     let on = |ports: &[u16], config: &dyn Fn(SocketAddr) -> ListenerConfig| {
         sockets(ports, bind, ipv6).into_iter().map(config).collect::<Vec<_>>()
     };
@@ -70,13 +72,32 @@ pub(super) fn listeners(
         options: options.clone(),
     }));
     listeners.extend(unix);
+    listeners.extend(inherited.iter().enumerate().map(|(index, transport)| ListenerConfig::Inherited {
+        index,
+        transport: *transport,
+        socket: socket(),
+        options: options.clone(),
+    }));
     Ok(listeners)
 }
 
+fn unix_access(arguments: &ListenerArguments) -> UnixAccess {
+    UnixAccess {
+        mode: arguments.unix_socket_mode,
+        user: arguments.unix_socket_user,
+        group: arguments.unix_socket_group,
+    }
+}
+
 /// Which requests are taken, where there is a listener for them.
-fn websocket_options(arguments: &ListenerArguments) -> Result<WebSocketOptions, String> {
+fn websocket_options(
+    arguments: &ListenerArguments,
+    inherited: &[Transport],
+) -> Result<WebSocketOptions, String> {
     let ListenerArguments { ws_port, ws_tls_port, ws_path, ws_origin, .. } = arguments;
-    if ws_port.is_empty() && ws_tls_port.is_empty() {
+    let is_for_websocket =
+        |transport: &Transport| matches!(transport, Transport::WebSocket | Transport::WebSocketTls);
+    if ws_port.is_empty() && ws_tls_port.is_empty() && !inherited.iter().any(is_for_websocket) {
         for (option, given) in [("--ws-path", !ws_path.is_empty()), ("--ws-origin", !ws_origin.is_empty())] {
             if given {
                 return Err(format!(

@@ -6,6 +6,7 @@
 //! `arguments` has the options and their help, `auth_command` those of `mqtt-broker auth`; [`Invocation`] is what they
 //! become.
 
+mod accounts;
 mod arguments;
 mod auth_command;
 mod choices;
@@ -15,7 +16,7 @@ mod tls;
 mod units;
 
 use std::ffi::OsString;
-use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ use crate::connection::ConnectionLimits;
 use crate::mqtt::QoS;
 use crate::server::{AcceptLimits, ServerConfig};
 use crate::telemetry::LogSettings;
+use crate::transport::Transport;
+use crate::transport::proxy::ProxySettings;
 
 /// The auth file that is looked for where none is named.
 const DEFAULT_AUTH_FILE: &str = "auth.json";
@@ -67,34 +70,38 @@ pub enum Invocation {
 }
 
 impl Invocation {
-    /// Reads a command line; the first of the arguments is the program's name.
+    /// Reads a command line; the first of the arguments is the program's name. The process has been passed on sockets
+    /// for these transports.
     ///
     /// The error may be an answer: to `--help` and `--version`. It knows what to print, where, and with which code
     /// to exit.
     pub fn from_command_line(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+        inherited: &[Transport],
     ) -> Result<Self, clap::Error> {
-        Self::on_host(arguments, Ipv6::probe)
+        Self::on_host(arguments, Ipv6::probe, inherited)
     }
 
     fn on_host(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
         ipv6: impl FnOnce() -> Ipv6,
+        inherited: &[Transport],
     ) -> Result<Self, clap::Error> {
         let mut arguments = Arguments::try_parse_from(arguments)?;
         match arguments.command.take() {
             Some(Command::Auth(command)) => Ok(Self::Auth(command.into())),
-            None => Config::read(arguments, ipv6()).map(Self::Serve),
+            None => Config::read(arguments, ipv6(), inherited).map(Self::Serve),
         }
     }
 }
 
 impl Config {
-    fn read(arguments: Arguments, ipv6: Ipv6) -> Result<Self, clap::Error> {
+    fn read(arguments: Arguments, ipv6: Ipv6, inherited: &[Transport]) -> Result<Self, clap::Error> {
         let wrong = |sentence| Arguments::command().error(ErrorKind::ArgumentConflict, sentence);
 
         let socket = listeners::socket_options(&arguments.sockets);
-        let listeners = listeners::listeners(&arguments.listeners, &socket, ipv6).map_err(wrong)?;
+        let listeners =
+            listeners::listeners(&arguments.listeners, &socket, ipv6, inherited).map_err(wrong)?;
         let mut notes = Vec::new();
         if ipv6 == Ipv6::Absent && arguments.listeners.bind.is_empty() {
             notes.push("this host has no IPv6: the broker listens on IPv4 only".to_owned());
@@ -114,6 +121,12 @@ impl Config {
                     connections_per_address: arguments.connections.max_connections_per_address,
                     unfinished: arguments.connections.max_handshakes,
                     unfinished_per_address: arguments.connections.max_handshakes_per_address,
+                    connection_rate: arguments.connections.max_connection_rate,
+                    connection_rate_per_address: arguments.connections.max_connection_rate_per_address,
+                },
+                proxies: ProxySettings {
+                    transports: arguments.listeners.proxy_protocol.into_iter().map(Into::into).collect(),
+                    proxies: arguments.listeners.proxy_from,
                 },
                 ports_file: arguments.listeners.ports_file,
                 shutdown_grace: arguments.shutdown.shutdown_grace.0,
@@ -160,6 +173,7 @@ fn broker_config(arguments: &Arguments) -> BrokerConfig {
             queued_messages: sessions.max_queued_messages,
             queued_bytes: sessions.max_queued_bytes.0,
             queued_bytes_total: sessions.max_queued_bytes_total.0,
+            will_bytes_total: sessions.max_will_bytes_total.0,
             inflight_messages: sessions.max_inflight,
             retained_messages: sessions.max_retained_messages,
             retained_bytes: sessions.max_retained_bytes.0,
@@ -202,6 +216,11 @@ fn connection_limits(arguments: &Arguments) -> ConnectionLimits {
         receive_buffer: sockets.ep_recv_buf_size.0,
         user_properties: connections.max_user_properties,
         filters_per_packet: connections.max_filters_per_packet,
+        message_rate: connections.max_message_rate,
+        byte_rate: connections
+            .max_byte_rate
+            .and_then(|ByteSize(bytes)| NonZeroU64::new(u64::try_from(bytes).ok()?)),
+        rate_limit_policy: connections.rate_limit_policy.into(),
         write_timeout: connections.write_timeout.0,
         close_timeout: connections.close_timeout.0,
     }

@@ -5,13 +5,20 @@ use std::path::Path;
 use super::*;
 use crate::auth::command::{Explain, Hash, HashMethod, Question};
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
+use crate::connection::RateLimitPolicy;
+use crate::transport::proxy::Network;
 use crate::transport::tls::{
     CertificateFiles, ClientCertificate, ClientSettings, IdentitySource, TlsSettings,
 };
-use crate::transport::{ListenerConfig, SocketOptions, WebSocketOptions};
+use crate::transport::{ListenerConfig, SocketOptions, Transport, UnixAccess, WebSocketOptions};
 
 fn parse_on(ipv6: Ipv6, line: &str) -> Result<Config, clap::Error> {
-    match Invocation::on_host(["mqtt-broker"].into_iter().chain(line.split_whitespace()), || ipv6)? {
+    parse_with(ipv6, &[], line)
+}
+
+fn parse_with(ipv6: Ipv6, inherited: &[Transport], line: &str) -> Result<Config, clap::Error> {
+    let arguments = ["mqtt-broker"].into_iter().chain(line.split_whitespace());
+    match Invocation::on_host(arguments, || ipv6, inherited)? {
         Invocation::Serve(config) => Ok(config),
         Invocation::Auth(command) => panic!("{line}: {command:?}"),
     }
@@ -20,7 +27,7 @@ fn parse_on(ipv6: Ipv6, line: &str) -> Result<Config, clap::Error> {
 #[track_caller]
 fn check_command(line: &str, expected: AuthCommand) {
     let arguments = ["mqtt-broker"].into_iter().chain(line.split_whitespace());
-    let invocation = Invocation::on_host(arguments, || panic!("no listener is needed")).unwrap();
+    let invocation = Invocation::on_host(arguments, || panic!("no listener is needed"), &[]).unwrap();
     assert_eq!(invocation, Invocation::Auth(expected), "{line}");
 }
 
@@ -85,7 +92,7 @@ fn sockets(config: &mut Config) -> impl Iterator<Item = &mut SocketOptions> {
         | ListenerConfig::Tls { socket, .. }
         | ListenerConfig::WebSocket { socket, .. }
         | ListenerConfig::WebSocketTls { socket, .. } => Some(socket),
-        ListenerConfig::Unix { .. } => None,
+        ListenerConfig::Inherited { .. } | ListenerConfig::Unix { .. } => None,
     })
 }
 
@@ -145,7 +152,7 @@ fn the_log_level_is_one_of_five_words() {
 
 #[test]
 fn listeners_follow_from_ports_addresses_and_paths() {
-    let unix = || ListenerConfig::Unix { path: "/run/mqtt".into() };
+    let unix = || ListenerConfig::Unix { path: "/run/mqtt".into(), access: UnixAccess::default() };
     for (line, listeners) in [
         ("--tcp-port 0", vec![tcp("0.0.0.0:0"), tcp("[::]:0")]),
         ("--bind 127.0.0.1", vec![tcp("127.0.0.1:1883")]),
@@ -167,6 +174,25 @@ fn listeners_follow_from_ports_addresses_and_paths() {
     check_refused("--bind localhost", &["'localhost'", "--bind", "expected an IP address"]);
     check_refused("--bind 127.0.0.1:1883", &["'127.0.0.1:1883'", "--bind", "without a port"]);
     check_refused("--unix-socket /run/mqtt --bind ::1", &["--bind", "expected --tcp-port"]);
+}
+
+#[test]
+fn sockets_that_were_passed_on_take_the_place_of_the_default() {
+    let with = |line: &str, inherited: &[Transport]| parse_with(Ipv6::Present, inherited, line);
+    let inherited = |index, transport, paths: &[&str]| ListenerConfig::Inherited {
+        index,
+        transport,
+        socket: SocketOptions { no_delay: false, ..SocketOptions::default() },
+        options: websocket_options(paths, &[]),
+    };
+    let config =
+        with("--ws-path /a --socket-no-delay=false", &[Transport::Tcp, Transport::WebSocket]).unwrap();
+    let expected = [inherited(0, Transport::Tcp, &["/a"]), inherited(1, Transport::WebSocket, &["/a"])];
+    assert_eq!(config.server.listeners, expected);
+    let config = with("--bind ::1 --tcp-port 1", &[Transport::Unix]).unwrap();
+    assert_eq!(config.server.listeners.len(), 2);
+    let error = with("", &[Transport::Tls]).unwrap_err().to_string();
+    assert!(error.contains("--server-crt"), "{error}");
 }
 
 #[test]
@@ -279,6 +305,33 @@ fn clients_are_asked_for_certificates_of_certain_authorities() {
     check_refused(&format!("{one} --client-crl crl"), &["--client-crl", "expected --client-ca"]);
     check_refused(&format!("{one} --client-cert yes"), &["'yes'", "off, optional, required"]);
     check_refused(&format!("{one} --client-cert-identity san"), &["'san'", "cn, san-dns, san-uri, subject"]);
+}
+
+#[test]
+fn the_file_of_a_unix_socket_has_permissions_and_an_owner() {
+    let options =
+        "--unix-socket /run/mqtt --unix-socket-mode 0660 --unix-socket-user root --unix-socket-group 7";
+    let access = UnixAccess { mode: Some(0o660), user: Some(0), group: Some(7) };
+    check(options, |c| {
+        c.server.listeners = vec![ListenerConfig::Unix { path: "/run/mqtt".into(), access }];
+    });
+    check_refused("--unix-socket-mode 0660", &["--unix-socket"]);
+    check_refused("--unix-socket a --unix-socket-mode 999", &["'999'", "octal digits"]);
+    check_refused("--unix-socket a --unix-socket-user nobody-here", &["'nobody-here'", "expected a number"]);
+}
+
+#[test]
+fn proxies_are_believed_on_certain_listeners_from_certain_networks() {
+    let networks: Vec<Network> = ["10.0.0.0/8", "::1/128"].map(|network| network.parse().unwrap()).into();
+    let transports = [Transport::Tcp, Transport::Tls, Transport::WebSocket, Transport::WebSocketTls];
+    check("--proxy-protocol tcp,tls,ws,wss --proxy-from 10.0.0.0/8,::1", |c| {
+        c.server.proxies = ProxySettings { transports: transports.into(), proxies: networks };
+    });
+    check_refused("--proxy-protocol tcp", &["--proxy-from"]);
+    check_refused("--proxy-from ::1", &["--proxy-protocol"]);
+    check_refused("--proxy-protocol unix --proxy-from ::1", &["'unix'", "tcp, tls, ws, wss"]);
+    check_refused("--proxy-protocol tcp --proxy-from 10.0.0.1/8", &["expected 10.0.0.0/8"]);
+    check_refused("--proxy-protocol tcp --proxy-from proxy", &["'proxy'", "expected an IP address"]);
 }
 
 #[test]
@@ -402,6 +455,22 @@ fn each_bound_is_an_option() {
     let seconds = Duration::from_secs;
     check!("--max-connections 7", server.accept.connections = 7);
     check!("--max-connections-per-address 7", server.accept.connections_per_address = 7);
+    check!("--max-connection-rate 7", server.accept.connection_rate = NonZeroU32::new(7));
+    check!(
+        "--max-connection-rate-per-address 7",
+        server.accept.connection_rate_per_address = NonZeroU32::new(7)
+    );
+    check!("--max-message-rate 7", server.connection.message_rate = NonZeroU32::new(7));
+    check!("--max-byte-rate 7KiB", server.connection.byte_rate = NonZeroU64::new(7_168));
+    check!(
+        "--rate-limit-policy disconnect",
+        server.connection.rate_limit_policy = RateLimitPolicy::Disconnect
+    );
+    check("--rate-limit-policy delay", |_| {});
+    check_refused("--max-connection-rate 0", &["'0'", "--max-connection-rate"]);
+    check_refused("--max-message-rate 0", &["'0'", "--max-message-rate"]);
+    check_refused("--max-byte-rate 0", &["'0'", "--max-byte-rate", "at least 1"]);
+    check_refused("--rate-limit-policy no", &["'no'", "--rate-limit-policy", "delay, disconnect"]);
     check!("--max-handshakes 7", server.accept.unfinished = 7);
     check!("--max-handshakes-per-address 7", server.accept.unfinished_per_address = 7);
     check!("--connect-timeout 1m30s", server.connection.connect_timeout = seconds(90));
@@ -415,6 +484,7 @@ fn each_bound_is_an_option() {
     check!("--max-sessions 7", server.broker.limits.sessions = 7);
     check!("--max-session-expiry 7d", server.broker.limits.session_expiry_cap = Some(seconds(604_800)));
     check!("--max-subscriptions-per-client 7", server.broker.limits.subscriptions_per_client = 7);
+    check!("--max-will-bytes-total 7", server.broker.limits.will_bytes_total = 7);
     check!("--max-subscription-bytes-per-client 7", server.broker.limits.subscription_bytes_per_client = 7);
     check!("--max-topic-levels 7", server.broker.limits.topic_levels = 7);
     check!("--max-topic-length 7", server.broker.limits.topic_length = 7);

@@ -2,8 +2,8 @@
 
 use super::arguments::TlsArguments;
 use super::choices::ClientCert;
-use crate::transport::ListenerConfig;
 use crate::transport::tls::{CertificateFiles, ClientCertificate, ClientSettings, TlsSettings};
+use crate::transport::{ListenerConfig, Transport};
 
 /// What listeners with TLS need, or a sentence about what is wrong; `None` where no listener has TLS.
 pub(super) fn tls_settings(
@@ -25,8 +25,13 @@ pub(super) fn tls_settings(
         return Err("--client-crl revokes what no authority has issued: expected --client-ca".to_owned());
     }
     let is_needed = listeners.iter().any(|listener| match listener {
-        ListenerConfig::Tls { .. } | ListenerConfig::WebSocketTls { .. } => true,
-        ListenerConfig::Tcp { .. } | ListenerConfig::WebSocket { .. } | ListenerConfig::Unix { .. } => false,
+        ListenerConfig::Tls { .. }
+        | ListenerConfig::WebSocketTls { .. }
+        | ListenerConfig::Inherited { transport: Transport::Tls | Transport::WebSocketTls, .. } => true,
+        ListenerConfig::Tcp { .. }
+        | ListenerConfig::WebSocket { .. }
+        | ListenerConfig::Inherited { .. }
+        | ListenerConfig::Unix { .. } => false,
     });
     if !is_needed {
         if !server_crt.is_empty() || !client_ca.is_empty() {

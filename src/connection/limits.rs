@@ -1,7 +1,9 @@
 //! The bounds on one connection.
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::time::Duration;
+
+use super::rate::RateLimitPolicy;
 
 /// Every bound on one connection, with its default. What the server announces in CONNACK is enforced from these.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,12 @@ pub struct ConnectionLimits {
     pub user_properties: usize,
     /// Topic filters of one SUBSCRIBE or UNSUBSCRIBE: in memory each is many times as long as on the wire.
     pub filters_per_packet: usize,
+    /// Messages that a client may publish in a second, and at once; `None`: any number.
+    pub message_rate: Option<NonZeroU32>,
+    /// Bytes that a client may send in a second, and at once; `None`: any number.
+    pub byte_rate: Option<NonZeroU64>,
+    /// What is done about a client that sends more.
+    pub rate_limit_policy: RateLimitPolicy,
     /// A write that makes no progress for so long ends the connection.
     pub write_timeout: Duration,
     /// How long the last words may take to be written before the connection is cut.
@@ -48,6 +56,9 @@ impl Default for ConnectionLimits {
             receive_buffer: 64 << 10,
             user_properties: 256,
             filters_per_packet: 4_096,
+            message_rate: None,
+            byte_rate: None,
+            rate_limit_policy: RateLimitPolicy::Delay,
             write_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(5),
         }

@@ -16,6 +16,7 @@ pub mod limits;
 mod partial;
 pub mod phase;
 mod quota;
+pub mod rate;
 mod send;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 pub use error::{ProtocolError, SendError};
 pub use limits::ConnectionLimits;
 pub use phase::Phase;
+pub use rate::{RateLimitPolicy, TokenBucket};
 pub use transmit::Transmit;
 
 use crate::clock::Instant;

@@ -1,11 +1,13 @@
-//! How many connections there are, in all and from each address, and how many of them nobody knows yet.
+//! How many connections there are and come, in all and from each address, and how many of them nobody knows yet.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::AcceptLimits;
+use super::pace::Pace;
+use crate::clock::Instant;
 
 /// Counts connections against [`AcceptLimits`].
 #[derive(Debug)]
@@ -14,8 +16,9 @@ pub(super) struct Admission {
     present: Mutex<Present>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Present {
+    pace: Pace,
     all: Count,
     /// Clients choose their addresses: hashed with a key of this process.
     by_source: HashMap<Source, Count>,
@@ -31,9 +34,20 @@ struct Count {
 /// Those that are counted together: one IPv4 address, or the 64 bits of an IPv6 network, of which one host usually
 /// has all addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Source {
+pub(super) enum Source {
     V4(Ipv4Addr),
     V6([u16; 4]),
+}
+
+/// For whom a connection is counted, beside all.
+#[derive(Debug, Clone)]
+pub(super) enum Account {
+    /// For nobody.
+    All,
+    /// For the address it comes from.
+    Address(Source),
+    /// For the address that its proxy will name.
+    Proxied(Arc<OnceLock<Source>>),
 }
 
 /// Which of the limits was hit.
@@ -43,30 +57,38 @@ pub(super) enum Full {
     Address,
     UnfinishedTotal,
     UnfinishedAddress,
+    RateTotal,
+    RateAddress,
 }
 
 /// The place of one connection; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     admission: Arc<Admission>,
-    source: Option<Source>,
+    account: Account,
 }
 
 /// Its place among those whose client has not been let in; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Unfinished {
     admission: Arc<Admission>,
-    source: Option<Source>,
+    account: Account,
 }
 
 impl Admission {
     pub(super) fn new(limits: AcceptLimits) -> Arc<Self> {
-        Arc::new(Self { limits, present: Mutex::default() })
+        let pace = Pace::new(limits.connection_rate, limits.connection_rate_per_address);
+        let present = Present { pace, all: Count::default(), by_source: HashMap::new() };
+        Arc::new(Self { limits, present: Mutex::new(present) })
     }
 
-    /// Places for a connection from this address, if there are any.
-    pub(super) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<(Place, Unfinished), Full> {
-        let source = address.map(Source::of);
+    /// Places for a connection, if there are any.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        account: Account,
+        now: Instant,
+    ) -> Result<(Place, Unfinished), Full> {
+        let source = account.source();
         let mut present = self.present();
         if present.all.connections >= self.limits.connections {
             return Err(Full::Total);
@@ -75,20 +97,29 @@ impl Admission {
             return Err(Full::UnfinishedTotal);
         }
         if let Some(source) = source {
-            let count = present.by_source.get(&source).copied().unwrap_or_default();
-            if count.connections >= self.limits.connections_per_address {
-                return Err(Full::Address);
-            }
-            if count.unfinished >= self.limits.unfinished_per_address {
-                return Err(Full::UnfinishedAddress);
-            }
-            let count = Count { connections: count.connections + 1, unfinished: count.unfinished + 1 };
-            present.by_source.insert(source, count);
+            // First by itself: it must not use up what may come in all.
+            present.look_for_room(source, &self.limits, now)?;
+        }
+        present.pace.take(now)?;
+        if let Some(source) = source {
+            present.enter(source);
         }
         present.all.connections += 1;
         present.all.unfinished += 1;
-        let place = Place { admission: Arc::clone(self), source };
-        Ok((place, Unfinished { admission: Arc::clone(self), source }))
+        let place = Place { admission: Arc::clone(self), account: account.clone() };
+        Ok((place, Unfinished { admission: Arc::clone(self), account }))
+    }
+
+    /// The proxy of a connection that has been admitted has named the address it comes from.
+    pub(super) fn attribute(&self, account: &Account, address: IpAddr, now: Instant) -> Result<(), Full> {
+        let Account::Proxied(named) = account else { return Ok(()) };
+        let source = Source::of(address);
+        let mut present = self.present();
+        present.look_for_room(source, &self.limits, now)?;
+        if named.set(source).is_ok() {
+            present.enter(source);
+        }
+        Ok(())
     }
 
     /// No critical section can panic half-way.
@@ -98,7 +129,7 @@ impl Admission {
 }
 
 impl Source {
-    fn of(address: IpAddr) -> Self {
+    pub(super) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address),
             IpAddr::V6(address) => {
@@ -109,7 +140,39 @@ impl Source {
     }
 }
 
+impl Account {
+    /// Of a connection that comes from there by itself.
+    pub(super) fn of(address: Option<IpAddr>) -> Self {
+        address.map_or(Self::All, |address| Self::Address(Source::of(address)))
+    }
+
+    fn source(&self) -> Option<Source> {
+        match self {
+            Self::All => None,
+            Self::Address(source) => Some(*source),
+            Self::Proxied(named) => named.get().copied(),
+        }
+    }
+}
+
 impl Present {
+    fn look_for_room(&mut self, source: Source, limits: &AcceptLimits, now: Instant) -> Result<(), Full> {
+        let count = self.by_source.get(&source).copied().unwrap_or_default();
+        if count.connections >= limits.connections_per_address {
+            return Err(Full::Address);
+        }
+        if count.unfinished >= limits.unfinished_per_address {
+            return Err(Full::UnfinishedAddress);
+        }
+        self.pace.take_from(source, now)
+    }
+
+    fn enter(&mut self, source: Source) {
+        let count = self.by_source.entry(source).or_default();
+        count.connections += 1;
+        count.unfinished += 1;
+    }
+
     /// One less of what `field` counts. An address of which nothing is left is forgotten.
     fn leave(&mut self, source: Option<Source>, field: impl Fn(&mut Count) -> &mut usize) {
         *field(&mut self.all) -= 1;
@@ -124,13 +187,13 @@ impl Present {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.admission.present().leave(self.source, |count| &mut count.connections);
+        self.admission.present().leave(self.account.source(), |count| &mut count.connections);
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        self.admission.present().leave(self.source, |count| &mut count.unfinished);
+        self.admission.present().leave(self.account.source(), |count| &mut count.unfinished);
     }
 }
 
@@ -149,11 +212,14 @@ mod tests {
     #[test]
     fn a_place_is_free_again_when_its_connection_ends() {
         let admission = admission(2, 2);
-        let first = admission.admit(Some(from("192.0.2.1"))).unwrap();
-        let _second = admission.admit(None).unwrap();
-        assert_eq!(admission.admit(Some(from("192.0.2.2"))).unwrap_err(), Full::Total);
+        let first = admission.admit(Account::of(Some(from("192.0.2.1"))), Instant::START).unwrap();
+        let _second = admission.admit(Account::of(None), Instant::START).unwrap();
+        assert_eq!(
+            admission.admit(Account::of(Some(from("192.0.2.2"))), Instant::START).unwrap_err(),
+            Full::Total
+        );
         drop(first);
-        assert!(admission.admit(Some(from("192.0.2.2"))).is_ok());
+        assert!(admission.admit(Account::of(Some(from("192.0.2.2"))), Instant::START).is_ok());
         assert!(admission.present().by_source.is_empty());
     }
 
@@ -162,24 +228,26 @@ mod tests {
         let limits = AcceptLimits { unfinished: 3, unfinished_per_address: 2, ..AcceptLimits::default() };
         let admission = Admission::new(limits);
         let (one, other) = (Some(from("192.0.2.1")), Some(from("192.0.2.2")));
-        let (_place, unfinished) = admission.admit(one).unwrap();
-        let _second = admission.admit(one).unwrap();
-        assert_eq!(admission.admit(one).unwrap_err(), Full::UnfinishedAddress);
-        let _third = admission.admit(other).unwrap();
-        assert_eq!(admission.admit(other).unwrap_err(), Full::UnfinishedTotal);
+        let (_place, unfinished) = admission.admit(Account::of(one), Instant::START).unwrap();
+        let _second = admission.admit(Account::of(one), Instant::START).unwrap();
+        assert_eq!(admission.admit(Account::of(one), Instant::START).unwrap_err(), Full::UnfinishedAddress);
+        let _third = admission.admit(Account::of(other), Instant::START).unwrap();
+        assert_eq!(admission.admit(Account::of(other), Instant::START).unwrap_err(), Full::UnfinishedTotal);
         drop(unfinished);
-        let (place, unfinished) = admission.admit(one).unwrap();
+        let (place, unfinished) = admission.admit(Account::of(one), Instant::START).unwrap();
         drop(place);
-        assert_eq!(admission.admit(one).unwrap_err(), Full::UnfinishedTotal);
+        assert_eq!(admission.admit(Account::of(one), Instant::START).unwrap_err(), Full::UnfinishedTotal);
         drop(unfinished);
-        assert!(admission.admit(one).is_ok());
+        assert!(admission.admit(Account::of(one), Instant::START).is_ok());
     }
 
     #[track_caller]
     fn counted_together(one: &str, other: &str) -> bool {
         let admission = admission(10, 1);
-        let _one = admission.admit(Some(from(one))).unwrap();
-        admission.admit(Some(from(other))).is_err_and(|full| full == Full::Address)
+        let _one = admission.admit(Account::of(Some(from(one))), Instant::START).unwrap();
+        admission
+            .admit(Account::of(Some(from(other))), Instant::START)
+            .is_err_and(|full| full == Full::Address)
     }
 
     #[test]
@@ -194,7 +262,35 @@ mod tests {
     #[test]
     fn unix_sockets_count_only_in_all() {
         let admission = admission(2, 1);
-        let _places = [admission.admit(None).unwrap(), admission.admit(None).unwrap()];
-        assert_eq!(admission.admit(None).unwrap_err(), Full::Total);
+        let _places = [
+            admission.admit(Account::of(None), Instant::START).unwrap(),
+            admission.admit(Account::of(None), Instant::START).unwrap(),
+        ];
+        assert_eq!(admission.admit(Account::of(None), Instant::START).unwrap_err(), Full::Total);
+    }
+
+    #[test]
+    fn who_comes_through_a_proxy_is_counted_once_it_is_named() {
+        let limits = AcceptLimits { connections: 3, connections_per_address: 1, ..AcceptLimits::default() };
+        let admission = Admission::new(limits);
+        let visit = || {
+            let account = Account::Proxied(Arc::default());
+            admission.admit(account.clone(), Instant::START).map(|places| (places, account))
+        };
+        let name = |account: &Account, address| admission.attribute(account, from(address), Instant::START);
+        let (first, account) = visit().unwrap();
+        name(&account, "192.0.2.1").unwrap();
+        let (second, account) = visit().unwrap();
+        assert_eq!(name(&account, "192.0.2.1"), Err(Full::Address));
+        let (_third, account) = visit().unwrap();
+        name(&account, "192.0.2.2").unwrap();
+        assert_eq!(visit().unwrap_err(), Full::Total);
+        drop(second);
+        let (fourth, account) = visit().unwrap();
+        assert_eq!(name(&account, "192.0.2.1"), Err(Full::Address));
+        drop(first);
+        name(&account, "192.0.2.1").unwrap();
+        drop(fourth);
+        assert_eq!(admission.present().by_source.len(), 1);
     }
 }

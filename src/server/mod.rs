@@ -4,6 +4,8 @@
 //! process, as they do in tests.
 
 mod admission;
+mod attribution;
+mod pace;
 mod ports_file;
 mod reception;
 mod signals;
@@ -14,6 +16,7 @@ mod visit;
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +33,9 @@ use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings}
 use crate::auth::{AuthError, Authenticator, ReloadReport};
 use crate::broker::{Broker, BrokerConfig};
 use crate::connection::ConnectionLimits;
+use crate::transport::proxy::ProxySettings;
 use crate::transport::tls::{Report, Tls, TlsError, TlsSettings};
-use crate::transport::{BoundAddress, Listener, ListenerConfig};
+use crate::transport::{BoundAddress, Inherited, Listener, ListenerConfig};
 use admission::Admission;
 use reception::Reception;
 
@@ -48,6 +52,8 @@ pub struct ServerConfig {
     pub connection: ConnectionLimits,
     /// How many connections there may be.
     pub accept: AcceptLimits,
+    /// Proxies, and on which listeners they say whose connections they pass on.
+    pub proxies: ProxySettings,
     /// Where to write the addresses that were bound, once all listeners stand.
     pub ports_file: Option<PathBuf>,
     /// How long connections are given to end when the server is asked to stop.
@@ -62,13 +68,14 @@ impl Default for ServerConfig {
             broker: BrokerConfig::default(),
             connection: ConnectionLimits::default(),
             accept: AcceptLimits::default(),
+            proxies: ProxySettings::default(),
             ports_file: None,
             shutdown_grace: Duration::from_secs(10),
         }
     }
 }
 
-/// How many connections there may be at a time. Those beyond are closed without a word: which version of MQTT they
+/// How many connections there may be at a time, and how many may come. Those beyond are closed without a word: which version of MQTT they
 /// speak is not known yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptLimits {
@@ -80,6 +87,10 @@ pub struct AcceptLimits {
     pub unfinished: usize,
     /// Of those from one address, the ones whose client has not been let in yet.
     pub unfinished_per_address: usize,
+    /// Connections that may come in a second, and at once; `None`: any number.
+    pub connection_rate: Option<NonZeroU32>,
+    /// Those of them that may come from one address; `None`: any number.
+    pub connection_rate_per_address: Option<NonZeroU32>,
 }
 
 impl Default for AcceptLimits {
@@ -90,6 +101,8 @@ impl Default for AcceptLimits {
             connections_per_address: 50_000,
             unfinished: 20_000,
             unfinished_per_address: 10_000,
+            connection_rate: None,
+            connection_rate_per_address: None,
         }
     }
 }
@@ -128,9 +141,15 @@ pub enum ServeError {
 }
 
 /// Serves until a signal asks to stop: the first for an orderly end, the second for an end at once.
-pub async fn run(config: ServerConfig, auth: Arc<Authenticator>) -> Result<(), ServeError> {
+///
+/// Where the configuration names sockets that were passed on to this process, they are taken from `inherited`.
+pub async fn run(
+    config: ServerConfig,
+    auth: Arc<Authenticator>,
+    inherited: Inherited,
+) -> Result<(), ServeError> {
     let signals = Signals::listen().map_err(ServeError::Signals)?;
-    let server = Server::bind(config, auth)?;
+    let server = Server::bind(config, auth, inherited)?;
     let controls = server.controls();
     let shutdown = CancellationToken::new();
     tokio::select! {
@@ -153,9 +172,13 @@ pub struct Server {
 impl Server {
     /// Reads the certificates, binds all listeners, and writes the ports file. Connections wait until it [runs](Self::run). To be called
     /// within the runtime.
-    pub fn bind(config: ServerConfig, auth: Arc<Authenticator>) -> Result<Self, ServeError> {
+    pub fn bind(
+        config: ServerConfig,
+        auth: Arc<Authenticator>,
+        inherited: Inherited,
+    ) -> Result<Self, ServeError> {
         let tls = config.tls.map(Tls::open).transpose()?.map(Arc::new);
-        let (listeners, addresses) = listen(&config.listeners, tls.as_ref())?;
+        let (listeners, addresses) = listen(&config.listeners, tls.as_ref(), inherited)?;
         if let Some(path) = config.ports_file {
             ports_file::write(&path, &addresses).map_err(|source| ServeError::PortsFile { path, source })?;
         }
@@ -182,7 +205,11 @@ impl Server {
         Ok(Self {
             listeners,
             addresses,
-            reception: Arc::new(Reception::new(Arc::new(around), Admission::new(config.accept))),
+            reception: Arc::new(Reception::new(
+                Arc::new(around),
+                Admission::new(config.accept),
+                config.proxies,
+            )),
             broker,
             controls,
             shutdown_grace: config.shutdown_grace,
@@ -301,12 +328,13 @@ enum ReloadError {
 fn listen(
     configs: &[ListenerConfig],
     tls: Option<&Arc<Tls>>,
+    mut inherited: Inherited,
 ) -> Result<(Vec<Listener>, Vec<BoundAddress>), ServeError> {
     if configs.is_empty() {
         return Err(ServeError::NoListener);
     }
     let bound = configs.iter().map(|config| {
-        let listener = Listener::bind(config, tls)?;
+        let listener = Listener::bind(config, tls, &mut inherited)?;
         let address = listener.address()?;
         Ok((listener, address))
     });
@@ -321,9 +349,12 @@ fn listen(
 /// Ends all connections; returns when they have ended, or when the grace period is over.
 async fn end_connections(reception: &Reception, grace: Duration) {
     reception.around.shutdown.cancel();
-    reception.around.broker.shut_down().await;
     reception.endpoints.close();
-    if time::timeout(grace, reception.endpoints.wait()).await.is_err() {
+    let ended = async {
+        reception.around.broker.shut_down().await;
+        reception.endpoints.wait().await;
+    };
+    if time::timeout(grace, ended).await.is_err() {
         let open = reception.endpoints.len();
         warn!(open, "connections are still open after the grace period; dropping them");
     }

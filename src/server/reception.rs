@@ -5,29 +5,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::{task, time};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use super::admission::{Admission, Full, Place, Unfinished};
+use super::admission::{Account, Admission, Full, Place, Unfinished};
+use super::attribution::Attribution;
 use super::visit::Visit;
-use crate::actor::{Newcomer, Surroundings};
+use crate::actor::{Newcomer, ShellCounters, Surroundings};
 use crate::broker::ConnectionId;
-use crate::transport::{Accepted, Handshake, Listener, Peer, Plain};
+use crate::transport::proxy::{ProxyLayer, ProxySettings};
+use crate::transport::{Accepted, Handshake, Listener, Peer, Plain, Then};
 
 /// Takes connections on and starts their endpoints.
 #[derive(Debug)]
 pub(super) struct Reception {
     pub(super) around: Arc<Surroundings>,
     pub(super) admission: Arc<Admission>,
+    proxies: ProxySettings,
     pub(super) endpoints: TaskTracker,
     next: AtomicU64,
 }
 
 impl Reception {
-    pub(super) fn new(around: Arc<Surroundings>, admission: Arc<Admission>) -> Self {
-        Self { around, admission, endpoints: TaskTracker::new(), next: AtomicU64::new(1) }
+    pub(super) fn new(around: Arc<Surroundings>, admission: Arc<Admission>, proxies: ProxySettings) -> Self {
+        Self { around, admission, proxies, endpoints: TaskTracker::new(), next: AtomicU64::new(1) }
     }
 
     /// Takes on what comes to this listener, until asked to stop.
@@ -55,9 +59,15 @@ impl Reception {
 
     fn take_on(&self, accepted: Accepted) {
         let peer = accepted.peer();
-        let places = match self.admission.admit(peer.address.map(|address| address.ip())) {
-            Ok(places) => places,
-            Err(full) => return self.turn_away(full, peer),
+        let now = self.around.clock.now();
+        let account = if self.proxies.expects_header(peer) {
+            Account::Proxied(Arc::default())
+        } else {
+            Account::of(peer.address.map(|address| address.ip()))
+        };
+        let places = match self.admission.admit(account.clone(), now) {
+            Ok(places) => Places { account, places },
+            Err(full) => return turn_away(full, peer, &self.around.counters),
         };
         match accepted {
             Accepted::Tcp(stream, peer) => self.start(stream, peer, Plain, places),
@@ -68,8 +78,22 @@ impl Reception {
         }
     }
 
-    /// Gives the connection its task: handshake first, then MQTT.
-    fn start<S, H>(&self, stream: S, peer: Peer, handshake: H, (place, unfinished): (Place, Unfinished))
+    /// Gives the connection its task: handshakes first, then MQTT.
+    fn start<S, H>(&self, stream: S, peer: Peer, handshake: H, Places { account, places }: Places)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        H: Handshake<S>,
+    {
+        if matches!(account, Account::Proxied(_)) {
+            let (admission, around) = (Arc::clone(&self.admission), Arc::clone(&self.around));
+            let attribution = Attribution { admission, account, around };
+            self.visit(stream, peer, Then(ProxyLayer, Then(attribution, handshake)), places);
+        } else {
+            self.visit(stream, peer, handshake, places);
+        }
+    }
+
+    fn visit<S, H>(&self, stream: S, peer: Peer, handshake: H, (place, unfinished): (Place, Unfinished))
     where
         S: Send + 'static,
         H: Handshake<S>,
@@ -79,26 +103,33 @@ impl Reception {
             Newcomer { peer, id, accepted: self.around.clock.now(), unfinished: Box::new(unfinished) };
         self.endpoints.spawn(Visit::begin(stream, handshake, newcomer, place, Arc::clone(&self.around)));
     }
+}
 
-    /// Which version of MQTT would be spoken is not known yet, so that nothing can be said: the stream is dropped.
-    fn turn_away(&self, full: Full, peer: &Peer) {
-        let counters = &self.around.counters;
-        let (counter, limit) = match full {
-            Full::Total => (&counters.connections_refused_total, "there are too many"),
-            Full::Address => (&counters.connections_refused_address, "there are too many from its address"),
-            Full::UnfinishedTotal => {
-                (&counters.connections_refused_unfinished_total, "there are too many that are not let in yet")
-            }
-            Full::UnfinishedAddress => (
-                &counters.connections_refused_unfinished_address,
-                "there are too many from its address that are not let in yet",
-            ),
-        };
-        let refused = counter.increment();
-        // A flood of connections must not become a flood of lines.
-        if refused.is_power_of_two() {
-            warn!(%peer, refused, "connection refused: {limit}");
+/// What a connection has been given.
+struct Places {
+    account: Account,
+    places: (Place, Unfinished),
+}
+
+/// Which version of MQTT would be spoken is not known yet, so that nothing can be said: the stream is dropped.
+pub(super) fn turn_away(full: Full, peer: &Peer, counters: &ShellCounters) {
+    let (counter, limit) = match full {
+        Full::Total => (&counters.connections_refused_total, "there are too many"),
+        Full::Address => (&counters.connections_refused_address, "there are too many from its address"),
+        Full::UnfinishedTotal => {
+            (&counters.connections_refused_unfinished_total, "there are too many that are not let in yet")
         }
+        Full::UnfinishedAddress => (
+            &counters.connections_refused_unfinished_address,
+            "there are too many from its address that are not let in yet",
+        ),
+        Full::RateTotal => (&counters.connections_refused_rate_total, "too many come"),
+        Full::RateAddress => (&counters.connections_refused_rate_address, "too many come from its address"),
+    };
+    let refused = counter.increment();
+    // A flood of connections must not become a flood of lines.
+    if refused.is_power_of_two() {
+        warn!(%peer, refused, "connection refused: {limit}");
     }
 }
 

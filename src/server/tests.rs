@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::auth::AuthSettings;
-use crate::transport::SocketOptions;
+use crate::transport::{SocketOptions, UnixAccess};
 
 /// A server that runs.
 struct Running {
@@ -27,7 +27,7 @@ fn tcp() -> ListenerConfig {
 }
 
 fn start(config: ServerConfig) -> Running {
-    let server = Server::bind(config, auth()).unwrap();
+    let server = Server::bind(config, auth(), Inherited::default()).unwrap();
     let (addresses, controls) = (server.addresses().to_vec(), server.controls());
     let shutdown = CancellationToken::new();
     let ended = tokio::spawn(server.run(shutdown.clone()));
@@ -66,7 +66,7 @@ async fn every_listener_serves_and_a_shutdown_tells_everybody() {
     let directory = std::env::temp_dir().join(format!("mqtt-broker-server-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let (socket, ports) = (directory.join("socket"), directory.join("ports"));
-    let listeners = vec![tcp(), ListenerConfig::Unix { path: socket.clone() }];
+    let listeners = vec![tcp(), ListenerConfig::Unix { path: socket.clone(), access: UnixAccess::default() }];
     let server = start(ServerConfig { listeners, ports_file: Some(ports.clone()), ..Default::default() });
     let written = std::fs::read_to_string(&ports).unwrap();
     let lines: Vec<_> = server.addresses.iter().map(ToString::to_string).collect();
@@ -124,12 +124,18 @@ async fn a_server_that_stops_does_not_wait_longer_than_the_grace_period() {
 
 #[tokio::test]
 async fn an_address_in_use_is_named() {
-    let first = Server::bind(ServerConfig { listeners: vec![tcp()], ..Default::default() }, auth()).unwrap();
+    let first = Server::bind(
+        ServerConfig { listeners: vec![tcp()], ..Default::default() },
+        auth(),
+        Inherited::default(),
+    )
+    .unwrap();
     let Some(&BoundAddress::Tcp(address)) = first.addresses().first() else { panic!("no TCP listener") };
     let listeners = vec![ListenerConfig::Tcp { address, socket: SocketOptions::default() }];
-    let error = Server::bind(ServerConfig { listeners, ..Default::default() }, auth()).unwrap_err();
+    let error = Server::bind(ServerConfig { listeners, ..Default::default() }, auth(), Inherited::default())
+        .unwrap_err();
     assert!(error.to_string().starts_with(&format!("cannot listen on tcp {address}: ")), "{error}");
-    let error = Server::bind(ServerConfig::default(), auth()).unwrap_err();
+    let error = Server::bind(ServerConfig::default(), auth(), Inherited::default()).unwrap_err();
     assert!(matches!(error, ServeError::NoListener));
 }
 

@@ -10,7 +10,7 @@ use tracing::{debug, error};
 
 use super::admission::Place;
 use crate::actor::{Endpoint, Newcomer, Surroundings};
-use crate::transport::Handshake;
+use crate::transport::{Handshake, HandshakeError};
 
 /// A connection that has been taken on. As a future it is complete when the connection has ended.
 ///
@@ -57,6 +57,8 @@ async fn open<S, H: Handshake<S>>(
     let performed = time::timeout_at(deadline, handshake.perform(stream, newcomer.peer.clone()));
     match around.shutdown.run_until_cancelled(performed).await? {
         Ok(Ok((stream, peer))) => Some(Endpoint::new(stream, Newcomer { peer, ..newcomer }, around)),
+        // It is counted, and the log has a line for it if it is to have one.
+        Ok(Err(HandshakeError::Refused)) => None,
         Ok(Err(error)) => {
             debug!(connection = %newcomer.id, peer = %newcomer.peer, %error, "the handshake failed");
             around.counters.handshakes_failed.increment();

@@ -5,6 +5,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Peer;
+use super::proxy::ProxyError;
 use super::websocket::UpgradeError;
 
 /// One layer between the socket and MQTT: TLS, the upgrade to WebSocket, a header that names the real peer.
@@ -32,6 +33,12 @@ pub enum HandshakeError {
     /// The upgrade to WebSocket.
     #[error("WebSocket: {0}")]
     WebSocket(#[source] UpgradeError),
+    /// The header of the PROXY protocol.
+    #[error("{0}")]
+    Proxy(#[source] ProxyError),
+    /// There is no room for the client that a proxy has named. The connection is counted as refused.
+    #[error("connection refused")]
+    Refused,
 }
 
 /// Nothing: MQTT is spoken on the stream as it is.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
+use super::inherited::Inherited;
 use super::tls::{Application, Tls, TlsLayer};
-use super::unix::OwnedUnixListener;
+use super::unix::{OwnedUnixListener, PeerProcess};
 use super::websocket::Upgrade;
 use super::{ListenerConfig, Peer, SocketOptions, Then, Transport, tcp};
 
@@ -88,8 +89,13 @@ pub enum BoundAddress {
 }
 
 impl Listener {
-    /// Begins to listen. To be called within the runtime. A listener for TLS needs `tls`.
-    pub fn bind(config: &ListenerConfig, tls: Option<&Arc<Tls>>) -> io::Result<Self> {
+    /// Begins to listen. To be called within the runtime. A listener for TLS needs `tls`, and one that was passed on
+    /// to this process is taken from `inherited`.
+    pub fn bind(
+        config: &ListenerConfig,
+        tls: Option<&Arc<Tls>>,
+        inherited: &mut Inherited,
+    ) -> io::Result<Self> {
         let layer = |application| {
             let tls = tls.ok_or_else(|| io::Error::other("there is no certificate for it"))?;
             Ok::<_, io::Error>(tls.layer(application))
@@ -113,7 +119,26 @@ impl Listener {
                 listener: tcp::bind(*address, socket)?,
                 socket: socket.clone(),
             }),
-            ListenerConfig::Unix { path } => OwnedUnixListener::bind(path).map(Self::Unix),
+            ListenerConfig::Inherited { index, transport, socket, options } => {
+                let socket = socket.clone();
+                let mut listener = || TcpListener::from_std(inherited.tcp(*index)?);
+                match transport {
+                    Transport::Tcp => Ok(Self::Tcp { listener: listener()?, socket }),
+                    Transport::Tls => {
+                        Ok(Self::Tls { listener: listener()?, socket, layer: layer(Application::Mqtt)? })
+                    }
+                    Transport::WebSocket => {
+                        let upgrade = Upgrade::new(options.clone());
+                        Ok(Self::WebSocket { listener: listener()?, socket, upgrade })
+                    }
+                    Transport::WebSocketTls => {
+                        let layers = Then(layer(Application::Http)?, Upgrade::new(options.clone()));
+                        Ok(Self::WebSocketTls { listener: listener()?, socket, layers })
+                    }
+                    Transport::Unix => OwnedUnixListener::adopt(inherited.unix(*index)?).map(Self::Unix),
+                }
+            }
+            ListenerConfig::Unix { path, access } => OwnedUnixListener::bind(path, *access).map(Self::Unix),
         }
     }
 
@@ -157,7 +182,8 @@ impl Listener {
             }
             Self::Unix(listener) => {
                 let stream = listener.accept().await?;
-                Ok(Accepted::Unix(stream, Peer::new(Transport::Unix, None)))
+                let process = PeerProcess::of(&stream);
+                Ok(Accepted::Unix(stream, Peer { process, ..Peer::new(Transport::Unix, None) }))
             }
         }
     }

@@ -1,7 +1,9 @@
 //! Bytes: where connections come from.
 
 mod handshake;
+mod inherited;
 mod listener;
+pub mod proxy;
 mod tcp;
 pub mod tls;
 mod unix;
@@ -14,8 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use handshake::{Handshake, HandshakeError, Plain, Then};
+pub use inherited::{InheritError, Inherited};
 pub use listener::{Accepted, BoundAddress, Listener};
-pub use unix::OwnedUnixListener;
+pub use unix::{OwnedUnixListener, PeerProcess, UnixAccess};
 pub use websocket::WebSocketOptions;
 
 /// Connections that the system may hold ready until they are accepted.
@@ -56,10 +59,23 @@ pub enum ListenerConfig {
         /// Which requests are taken.
         options: WebSocketOptions,
     },
+    /// A socket that was opened before this process was started.
+    Inherited {
+        /// Which, of those in [`Inherited`].
+        index: usize,
+        /// What for.
+        transport: Transport,
+        /// How its sockets are set up, if it is one of TCP.
+        socket: SocketOptions,
+        /// Which requests are taken, if it is for WebSocket.
+        options: WebSocketOptions,
+    },
     /// A Unix stream socket.
     Unix {
         /// The file of the socket.
         path: PathBuf,
+        /// Who may connect.
+        access: UnixAccess,
     },
 }
 
@@ -91,7 +107,8 @@ impl fmt::Display for ListenerConfig {
             Self::Tls { address, .. } => write!(f, "tls {address}"),
             Self::WebSocket { address, .. } => write!(f, "ws {address}"),
             Self::WebSocketTls { address, .. } => write!(f, "wss {address}"),
-            Self::Unix { path } => write!(f, "unix {}", path.display()),
+            Self::Inherited { index, transport, .. } => write!(f, "{transport} socket {index}, as passed on"),
+            Self::Unix { path, .. } => write!(f, "unix {}", path.display()),
         }
     }
 }
@@ -103,6 +120,8 @@ pub struct Peer {
     pub transport: Transport,
     /// Its address, where it has one.
     pub address: Option<SocketAddr>,
+    /// Its process, where it is one of this host and the system tells.
+    pub process: Option<PeerProcess>,
     /// Who it is according to its certificate, where it has shown one that was verified and that says so.
     pub certificate: Option<Arc<str>>,
     /// The name by which it called this server, where it did.
@@ -112,7 +131,7 @@ pub struct Peer {
 impl Peer {
     /// A peer of which no more is known.
     pub const fn new(transport: Transport, address: Option<SocketAddr>) -> Self {
-        Self { transport, address, certificate: None, server_name: None }
+        Self { transport, address, process: None, certificate: None, server_name: None }
     }
 }
 
@@ -131,18 +150,25 @@ pub enum Transport {
     Unix,
 }
 
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::WebSocket => "ws",
+            Self::WebSocketTls => "wss",
+            Self::Unix => "unix",
+        })
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let transport = match self.transport {
-            Transport::Tcp => "tcp",
-            Transport::Tls => "tls",
-            Transport::WebSocket => "ws",
-            Transport::WebSocketTls => "wss",
-            Transport::Unix => "unix",
-        };
-        match self.address {
-            Some(address) => write!(f, "{transport}:{address}"),
-            None => f.write_str(transport),
+        let transport = self.transport;
+        match (self.address, self.process) {
+            (Some(address), _) => write!(f, "{transport}:{address}"),
+            (None, Some(process)) => write!(f, "{transport}:{process}"),
+            (None, None) => fmt::Display::fmt(&transport, f),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Unix stream sockets.
 
-use std::fs;
+use std::fmt;
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -10,19 +12,20 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::BACKLOG;
 
-/// A Unix socket that is listened on. Its file is removed with it, if it is still the same file.
+/// A Unix socket that is listened on. Its file is removed with it, if it is ours and still the same file.
 #[derive(Debug)]
 pub struct OwnedUnixListener {
     listener: UnixListener,
     path: PathBuf,
-    file: FileIdentity,
+    /// None where it belongs to whoever has passed the socket on.
+    file: Option<FileIdentity>,
 }
 
 impl OwnedUnixListener {
     /// Listens at this path. A socket that is there already is replaced only if nobody listens on it.
     ///
-    /// Who may connect is left to the umask and to the directory.
-    pub(super) fn bind(path: &Path) -> io::Result<Self> {
+    /// Nobody can connect before `access` holds.
+    pub(super) fn bind(path: &Path, access: UnixAccess) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         let address = SockAddr::unix(path)?;
         if let Err(error) = socket.bind(&address) {
@@ -32,10 +35,18 @@ impl OwnedUnixListener {
             remove_abandoned(path, &address)?;
             socket.bind(&address)?;
         }
+        access.grant(path)?;
         socket.set_nonblocking(true)?;
         socket.listen(BACKLOG)?;
-        let file = FileIdentity::of(path)?;
+        let file = Some(FileIdentity::of(path)?);
         Ok(Self { listener: UnixListener::from_std(socket.into())?, path: path.to_owned(), file })
+    }
+
+    /// Goes on with a socket that listens already.
+    pub(super) fn adopt(listener: StdUnixListener) -> io::Result<Self> {
+        // One without a name in the file system is shown without one.
+        let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { listener: UnixListener::from_std(listener)?, path, file: None })
     }
 
     /// Where it listens.
@@ -48,9 +59,55 @@ impl OwnedUnixListener {
     }
 }
 
+/// Who may connect to a Unix socket, where it is not left to the umask and to the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UnixAccess {
+    /// The permissions of its file.
+    pub mode: Option<u32>,
+    /// The user that owns it.
+    pub user: Option<u32>,
+    /// Its group.
+    pub group: Option<u32>,
+}
+
+impl UnixAccess {
+    fn grant(self, path: &Path) -> io::Result<()> {
+        if self.user.is_some() || self.group.is_some() {
+            chown(path, self.user, self.group)?;
+        }
+        self.mode.map_or(Ok(()), |mode| fs::set_permissions(path, Permissions::from_mode(mode)))
+    }
+}
+
+/// The process at the other end of a Unix socket, as of when it connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerProcess {
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its identifier, where the system tells it.
+    pub pid: Option<i32>,
+}
+
+impl PeerProcess {
+    /// Who connected.
+    pub(super) fn of(stream: &UnixStream) -> Option<Self> {
+        let credentials = stream.peer_cred().ok()?;
+        Some(Self { uid: credentials.uid(), gid: credentials.gid(), pid: credentials.pid() })
+    }
+}
+
+impl fmt::Display for PeerProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid={},gid={}", self.uid, self.gid)?;
+        self.pid.map_or(Ok(()), |pid| write!(f, ",pid={pid}"))
+    }
+}
+
 impl Drop for OwnedUnixListener {
     fn drop(&mut self) {
-        if FileIdentity::of(&self.path).is_ok_and(|file| file == self.file) {
+        if self.file.is_some_and(|ours| FileIdentity::of(&self.path).is_ok_and(|file| file == ours)) {
             // Whoever removed it in the meantime has done what was to be done.
             let _ = fs::remove_file(&self.path);
         }
@@ -86,8 +143,6 @@ fn remove_abandoned(path: &Path, address: &SockAddr) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener as StdUnixListener;
-
     use super::*;
 
     /// A path of its own for each test, in a directory that goes with it.
@@ -117,7 +172,7 @@ mod tests {
         let path = directory.socket();
         drop(StdUnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let listener = OwnedUnixListener::bind(&path).unwrap();
+        let listener = OwnedUnixListener::bind(&path, UnixAccess::default()).unwrap();
         let (client, served) = tokio::join!(UnixStream::connect(&path), listener.accept());
         assert!(client.is_ok() && served.is_ok());
         drop(listener);
@@ -129,7 +184,10 @@ mod tests {
         let directory = Directory::new("in-use");
         let path = directory.socket();
         let _other = StdUnixListener::bind(&path).unwrap();
-        assert_eq!(OwnedUnixListener::bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            OwnedUnixListener::bind(&path, UnixAccess::default()).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
         assert!(path.exists());
     }
 
@@ -138,7 +196,10 @@ mod tests {
         let directory = Directory::new("not-a-socket");
         let path = directory.socket();
         fs::write(&path, "precious").unwrap();
-        assert_eq!(OwnedUnixListener::bind(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            OwnedUnixListener::bind(&path, UnixAccess::default()).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 
@@ -146,10 +207,36 @@ mod tests {
     async fn the_socket_of_a_successor_is_not_removed() {
         let directory = Directory::new("successor");
         let path = directory.socket();
-        let listener = OwnedUnixListener::bind(&path).unwrap();
+        let listener = OwnedUnixListener::bind(&path, UnixAccess::default()).unwrap();
         fs::rename(&path, directory.0.join("moved")).unwrap();
         let _successor = StdUnixListener::bind(&path).unwrap();
         drop(listener);
         assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn its_file_has_the_permissions_and_the_owner_that_were_asked_for() {
+        let directory = Directory::new("access");
+        let path = directory.socket();
+        let owner = fs::metadata(&directory.0).unwrap();
+        for mode in [0o600, 0o660, 0o666] {
+            let access = UnixAccess { mode: Some(mode), user: Some(owner.uid()), group: Some(owner.gid()) };
+            let _listener = OwnedUnixListener::bind(&path, access).unwrap();
+            let file = fs::metadata(&path).unwrap();
+            assert_eq!((file.mode() & 0o7777, file.uid(), file.gid()), (mode, owner.uid(), owner.gid()));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_process_at_the_other_end_is_known() {
+        let directory = Directory::new("process");
+        let listener = OwnedUnixListener::bind(&directory.socket(), UnixAccess::default()).unwrap();
+        let (client, served) = tokio::join!(UnixStream::connect(directory.socket()), listener.accept());
+        let _client = client.unwrap();
+        let process = PeerProcess::of(&served.unwrap()).unwrap();
+        assert_eq!(process.uid, fs::metadata(&directory.0).unwrap().uid());
+        assert!(process.to_string().starts_with(&format!("uid={},gid={}", process.uid, process.gid)));
+        #[cfg(target_os = "linux")]
+        assert_eq!(process.pid, i32::try_from(std::process::id()).ok());
     }
 }

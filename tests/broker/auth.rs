@@ -412,6 +412,13 @@ fn a_reload_of_a_bad_file_changes_nothing_and_says_where() {
 }
 
 #[test]
+fn what_is_no_file_is_not_waited_for() {
+    let refused = run(&["--tcp-port=0", "--bind=127.0.0.1", "--auth-file=/dev/zero"]);
+    assert_eq!(refused.code, Some(78), "{}", refused.stderr);
+    assert!(refused.stderr.contains("not a regular file"), "{}", refused.stderr);
+}
+
+#[test]
 fn bad_files_are_refused_with_their_place() {
     for (text, place) in [
         ("", "1:"),

@@ -477,12 +477,84 @@ fn messages_of_qos_2_that_are_not_released() {
     assert_eq!(broker.counter("refused_qos2_limit"), 3);
 }
 
+/// Opens connections one after the other until one is closed. Returns how many were let in before.
+fn connect_until_refused(broker: &Broker, source: [u8; 4]) -> usize {
+    (0..1_000)
+        .take_while(|_| {
+            let mut client = Client::open_from(source.into(), broker);
+            // It may be closed before this is sent.
+            let _ = client.try_send_raw(&connect().frame(Version::V5).bytes());
+            client.try_receive().is_some()
+        })
+        .count()
+}
+
+#[test]
+fn connections_that_come_in_a_second() {
+    let broker = Broker::start(&["--max-connection-rate=5"]);
+    assert!(connect_until_refused(&broker, [127, 0, 0, 1]) >= 5);
+    assert_eq!(broker.counter("connections_refused_rate_total"), 1);
+    // Others are let in again soon.
+    connect_when_possible(&broker).expect_nothing();
+}
+
+#[test]
+fn connections_that_come_from_an_address_in_a_second() {
+    let broker = Broker::start(&["--max-connection-rate-per-address=5"]);
+    assert!(connect_until_refused(&broker, [127, 0, 0, 2]) >= 5);
+    assert_eq!(broker.counter("connections_refused_rate_address"), 1);
+    let mut other = Client::open_from([127, 0, 0, 3].into(), &broker);
+    other.attach(connect());
+}
+
+#[test]
+fn messages_that_a_client_publishes_in_a_second() {
+    let broker = Broker::start(&["--max-message-rate=20", "--rate-limit-policy=disconnect"]);
+    for version in Version::ALL {
+        let mut client = Client::connect(&broker, connect().version(version));
+        client.send_all((0..20).map(|_| publish("a").payload("x")));
+        client.expect_nothing();
+        client.send_all((0..100).map(|_| publish("a").payload("x")));
+        client.expect_disconnect(0x96);
+    }
+    assert_eq!(broker.counter("rate_limit_disconnects"), 3);
+}
+
+#[test]
+fn bytes_that_a_client_sends_in_a_second() {
+    let broker = Broker::start(&["--max-byte-rate=20KiB", "--rate-limit-policy=disconnect"]);
+    let mut client = Client::connect(&broker, connect());
+    client.send(publish("a").payload(vec![b'x'; 15_000]));
+    client.expect_nothing();
+    client.send(publish("a").payload(vec![b'x'; 100_000]));
+    client.expect_disconnect(0x96);
+    assert_eq!(broker.counter("rate_limit_disconnects"), 1);
+}
+
+#[test]
+fn a_client_that_is_slowed_down_loses_nothing_and_delays_nobody() {
+    let broker = Broker::start(&["--max-message-rate=200"]);
+    let mut subscriber = Client::connect(&broker, connect());
+    subscriber.subscribe("a", 0);
+    let mut fast = Client::connect(&broker, connect());
+    fast.send_all((0..300).map(|number| publish("a").payload(number.to_string())));
+    for number in 0..300 {
+        subscriber.expect(publish("a").payload(number.to_string()));
+    }
+    subscriber.expect_nothing();
+    assert!(broker.counter("rate_limit_delays") > 0);
+}
+
 #[test]
 fn the_counters_of_bounds_are_all_told() {
     let broker = Broker::start(&[]);
     for name in [
         "connections_refused_total",
         "connections_refused_address",
+        "connections_refused_rate_total",
+        "connections_refused_rate_address",
+        "rate_limit_delays",
+        "rate_limit_disconnects",
         "connect_timeouts",
         "write_stalls",
         "packets_too_large",

@@ -137,6 +137,69 @@ mod unix {
     }
 
     #[test]
+    fn the_file_of_a_unix_socket_has_the_permissions_it_is_given() {
+        use std::os::unix::fs::MetadataExt;
+        let owner = std::fs::metadata(Setup::new().path("")).unwrap();
+        let (user, group) = (owner.uid().to_string(), owner.gid().to_string());
+        let options = ["--unix-socket=mqtt.sock", "--unix-socket-mode=0606", "--log-level=debug"];
+        let owners = [format!("--unix-socket-user={user}"), format!("--unix-socket-group={group}")];
+        let [user_option, group_option] = owners.each_ref().map(String::as_str);
+        let broker = listening(&[&options[..], &[user_option, group_option]].concat());
+        let path = broker.path("mqtt.sock");
+        let file = std::fs::metadata(&path).unwrap();
+        assert_eq!((file.mode() & 0o777, file.uid(), file.gid()), (0o606, owner.uid(), owner.gid()));
+        // The log says who came.
+        Client::open_unix(&path).attach(connect());
+        let peer = format!("peer=unix:uid={user},gid={group},pid={}", std::process::id());
+        broker.wait_for_log(0, &peer);
+    }
+
+    #[test]
+    fn sockets_that_were_opened_before_the_broker() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        let setup = Setup::new().listeners_as_told();
+        let path = setup.path("mqtt.sock");
+        let unix = UnixListener::bind(&path).unwrap();
+        // It comes before there is a broker, and is served when there is one.
+        let mut early = Client::open_at(address);
+        early.send(connect());
+        let mut broker = setup.socket("tcp", tcp).socket("unix", unix).start();
+        early.expect_accepted();
+        early.expect_nothing();
+        assert_eq!(broker.addresses(), [address]);
+        exchange(&mut Client::open_unix(&path));
+        broker.signal("TERM");
+        assert!(broker.wait().success());
+        assert!(path.exists(), "the file belongs to who made it");
+    }
+
+    #[test]
+    fn a_websocket_that_was_opened_before_the_broker() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _broker = Setup::new().listeners_as_told().socket("ws", listener).start();
+        exchange(&mut Client::open_websocket(address));
+    }
+
+    #[test]
+    fn sockets_that_are_not_what_they_are_called_are_refused() {
+        let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        for (name, socket, sentence) in [
+            ("mqtt.socket", listener().into(), "expected tcp, tls, ws, wss or unix"),
+            ("", listener().into(), "expected tcp, tls, ws, wss or unix"),
+            ("unix", listener().into(), "cannot be listened on"),
+            ("tcp", bound.into(), "cannot be listened on"),
+        ] {
+            let socket: std::os::fd::OwnedFd = socket;
+            let finished = Setup::new().listeners_as_told().socket(name, socket).run();
+            assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+            assert!(finished.stderr.contains(sentence), "{}", finished.stderr);
+        }
+    }
+
+    #[test]
     fn a_unix_socket_and_tcp() {
         let broker = Broker::start(&["--unix-socket=mqtt.sock"]);
         let mut local = Client::open_unix(&broker.path("mqtt.sock"));

@@ -26,6 +26,9 @@ pub(crate) struct Setup {
     directory: Directory,
     arguments: Vec<String>,
     listeners: Listeners,
+    /// Sockets that listen already, with their names.
+    #[cfg(unix)]
+    sockets: Vec<(String, std::os::fd::OwnedFd)>,
 }
 
 /// Which listeners a broker is given beside those in its arguments.
@@ -38,7 +41,13 @@ enum Listeners {
 impl Setup {
     /// A broker without options of its own.
     pub(crate) fn new() -> Self {
-        Self { directory: Directory::new(), arguments: Vec::new(), listeners: Listeners::Loopback }
+        Self {
+            directory: Directory::new(),
+            arguments: Vec::new(),
+            listeners: Listeners::Loopback,
+            #[cfg(unix)]
+            sockets: Vec::new(),
+        }
     }
 
     /// Adds an argument.
@@ -62,6 +71,13 @@ impl Setup {
     /// No listener but those in the arguments; otherwise there is one on a free port of 127.0.0.1.
     pub(crate) fn listeners_as_told(mut self) -> Self {
         self.listeners = Listeners::AsTold;
+        self
+    }
+
+    /// Passes this socket on to the broker, as systemd does; two at most.
+    #[cfg(unix)]
+    pub(crate) fn socket(mut self, name: &str, socket: impl Into<std::os::fd::OwnedFd>) -> Self {
+        self.sockets.push((name.to_owned(), socket.into()));
         self
     }
 
@@ -112,12 +128,30 @@ impl Setup {
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-broker"));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        #[cfg(unix)]
+        if !self.sockets.is_empty() {
+            command = self.activation();
+        }
+        command.current_dir(&self.directory.path).env_clear().stderr(Stdio::piped());
         command
-            .current_dir(&self.directory.path)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+    }
+
+    /// A shell that becomes the broker: the sockets come to it as its input and output, and go on from number 3.
+    #[cfg(unix)]
+    fn activation(&self) -> Command {
+        let [input, output] = [0, 1].map(|index| match self.sockets.get(index) {
+            Some((_, socket)) => Stdio::from(socket.try_clone().unwrap()),
+            None => Stdio::null(),
+        });
+        let names: Vec<&str> = self.sockets.iter().map(|(name, _)| name.as_str()).collect();
+        let script = format!(
+            "export LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={}; exec \"$0\" \"$@\" 3<&0 4<&1 </dev/null >/dev/null",
+            names.len(),
+            names.join(":"),
+        );
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_mqtt-broker")).stdin(input).stdout(output);
         command
     }
 }

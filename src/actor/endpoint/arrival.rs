@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::debug;
 
+use super::intake::Intake;
 use super::standing::Standing;
 use super::{Endpoint, Stage};
 use crate::actor::handle::Letter;
@@ -161,6 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             ?identity, "the client is let in");
         self.stage = Stage::Attached;
         self.attached = true;
+        self.intake = Intake::new(&self.around.limits, now);
         self.standing = Standing::of(&connect, &identity, lifetime, now);
         self.mailbox.batch_sent();
         let attach = Box::new(Attach { connection: self.id, connect, identity, grants });

@@ -6,12 +6,12 @@
 
 mod arrival;
 mod encode;
+mod intake;
 mod outflow;
 mod standing;
 
 use std::any::Any;
 use std::io;
-use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -35,6 +35,7 @@ use crate::mqtt::{Packet, ReasonCode};
 use crate::transport::Peer;
 use arrival::Arrival;
 use encode::encode;
+use intake::{Exceeded, Intake};
 use outflow::Outflow;
 use standing::Standing;
 
@@ -83,11 +84,15 @@ pub struct Endpoint<S> {
     around: Arc<Surroundings>,
     connection: Connection,
     mailbox: Arc<Mailbox>,
+    /// What the client has sent and the broker has not got yet.
+    intake: Intake,
     outbox: Outbox,
     outflow: Outflow,
     stage: Stage,
     /// Whether the broker knows about it, and does not know that it has ended.
     attached: bool,
+    /// How it has ended, until the broker has been told so, behind all that came before.
+    ending: Option<Closure>,
     /// What is left of authentication, where the client can or must be authenticated again.
     standing: Option<Box<Standing>>,
     /// Only where something is to happen in time.
@@ -136,10 +141,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             id,
             connection: Connection::new(Arc::clone(&around.limits), accepted),
             mailbox: Arc::default(),
+            intake: Intake::default(),
             outbox: Outbox::default(),
             outflow: Outflow::default(),
             stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone(), unfinished))),
             attached: false,
+            ending: None,
             standing: None,
             timer: None,
             around,
@@ -155,14 +162,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             let progress = self.arrive(cx, now)
                 | self.reauthenticate(cx, now)
                 | self.read(cx, now)
+                | self.pass_on(now)
                 | self.dismiss(cx, now)
                 | self.close(cx, now)
                 | self.expire(now);
-            if matches!(self.stage, Stage::Ended) && self.outbox.is_empty() {
+            if matches!(self.stage, Stage::Ended) && !self.attached && self.outbox.is_empty() {
                 return Poll::Ready(());
             }
             if !progress {
-                self.arm(cx);
+                self.arm(cx, now);
                 return Poll::Pending;
             }
         }
@@ -196,6 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             return self.begin_closing(how, now);
         }
         if self.attached
+            && self.ending.is_none()
             && self.outbox.is_empty()
             && let Some(bytes) = self.outflow.take_unreported(self.around.outbound_window / REPORTED_PART)
         {
@@ -217,12 +226,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
 
     /// Reads once, and hands on what it brought.
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        if !self.may_read() {
+        if !self.may_read(now) {
             return false;
         }
         let mut packets = Vec::new();
         let (stream, connection) = (Pin::new(&mut self.stream), &mut self.connection);
-        let read = scratch::with_read_buffer(self.around.limits.receive_buffer, |buffer| {
+        let read = scratch::with_read_buffer(self.intake.read_size(&self.around.limits), |buffer| {
             let mut buffer = ReadBuf::new(buffer);
             stream.poll_read(cx, &mut buffer).map_ok(|()| {
                 let bytes = buffer.filled();
@@ -240,15 +249,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
                 if let Err(error) = result {
                     self.misbehave(error);
                 }
+                if let Err(Exceeded) = self.intake.count(len, now) {
+                    self.exceed();
+                }
             }
         }
         true
     }
 
     /// Whether more may come from the client. What it can have under way, unanswered and unwritten, has a bound.
-    fn may_read(&self) -> bool {
-        /// Enough to keep the broker busy with one client while the next batch is read.
-        const UNANSWERED_BATCHES: usize = 3;
+    fn may_read(&self, now: Instant) -> bool {
         /// Answers that may wait to be written, beyond the messages that the broker hands over.
         const UNWRITTEN_ANSWERS: usize = 1 << 20;
         let listens = match self.stage {
@@ -259,9 +269,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             Stage::Dismissed(_) | Stage::Closing(_) | Stage::Ended => false,
         };
         listens
+            && self.intake.may_grow(now)
             && self.outbox.is_empty()
             && self.outflow.len() <= self.around.outbound_window + UNWRITTEN_ANSWERS
-            && !self.mailbox.has_unanswered_beyond(UNANSWERED_BATCHES)
+            && !self.mailbox.has_unanswered_beyond(intake::UNANSWERED_BATCHES)
     }
 
     fn hand_on(&mut self, mut packets: Vec<Packet>) {
@@ -285,11 +296,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
                 }
             }
         }
-        if !packets.is_empty() {
-            self.mailbox.batch_sent();
-            let letter = Letter::Packets(self.id, packets, Arc::clone(&self.mailbox));
-            self.outbox.send(letter, &self.around.broker);
-        }
+        self.intake.push(packets);
     }
 
     fn misbehave(&mut self, error: ProtocolError) {
@@ -321,7 +328,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     fn dismiss(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Stage::Dismissed(dismissal) = &self.stage else { return false };
         let Dismissal { how, reason, detail } = **dismissal;
-        if !self.outbox.is_empty() || self.mailbox.has_unanswered_beyond(0) {
+        if !self.intake.is_empty() || !self.outbox.is_empty() || self.mailbox.has_unanswered_beyond(0) {
             return false;
         }
         // The answers may have been posted since the mailbox was last looked into.
@@ -400,6 +407,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         if !matches!(self.stage, Stage::Ended) {
             warn!(connection = %self.id, peer = %self.peer, "the mailbox of a connection overflowed; closing it");
             self.around.counters.mailboxes_overflowed.increment();
+            self.intake.clear();
             self.end(Closure::Fault);
         }
     }
@@ -409,10 +417,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         self.stage = Stage::Ended;
     }
 
+    /// Has the broker told, once it has got all that came before.
     fn report_end(&mut self, how: Closure) {
-        if mem::take(&mut self.attached) {
-            let closed = Input::Closed { connection: self.id, how };
-            self.outbox.send(Letter::Input(closed), &self.around.broker);
+        self.ending = self.ending.or_else(|| self.attached.then_some(how));
+        // Nobody is there any more who would have to wait.
+        self.intake.lift_limits();
+        if how == Closure::Asked {
+            // The broker has ended it, and would not look at it.
+            self.intake.clear();
         }
     }
 
@@ -460,7 +472,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
                     counters.connect_timeouts.increment();
                     self.end(Closure::Lost);
                 }
-                Some(Expired::KeepAlive) if self.attached && self.may_read() => {
+                Some(Expired::KeepAlive) if self.attached && self.may_read(now) => {
                     debug!(connection = %self.id, peer = %self.peer, "nothing came for 1.5 times the keep-alive");
                     counters.keep_alive_timeouts.increment();
                     self.stage = Stage::Dismissed(Box::new(Dismissal {
@@ -477,8 +489,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
 
     /// Sets the timer. It is left alone when the deadline has only moved away, which it does with all that is read:
     /// it is cheaper to look again when it fires.
-    fn arm(&mut self, cx: &mut Context<'_>) {
-        let Some(at) = self.deadline().map(|at| self.around.clock.to_tokio(at)) else { return };
+    fn arm(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let resumes = self.intake.resumes_at(now);
+        if resumes.is_some_and(|at| self.intake.begins_to_wait(at)) {
+            self.around.counters.rate_limit_delays.increment();
+        }
+        let at = [self.deadline(), resumes].into_iter().flatten().min();
+        let Some(at) = at.map(|at| self.around.clock.to_tokio(at)) else { return };
         let timer = self.timer.get_or_insert_with(|| Box::pin(time::sleep_until(at)));
         if at < timer.deadline() || timer.as_mut().poll(cx).is_ready() {
             timer.as_mut().reset(at);

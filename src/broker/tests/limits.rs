@@ -191,8 +191,8 @@ fn what_is_under_way_is_bounded_in_bytes() {
 }
 
 #[test]
-fn wills_count_as_messages_that_wait() {
-    let mut rig = Rig::with(|config| config.limits.queued_bytes_total = 700);
+fn wills_are_bounded_in_bytes() {
+    let mut rig = Rig::with(|config| config.limits.will_bytes_total = 700);
     let with_will = |client: &str| Connect { will: Some(will("will", 1_000)), ..lasting(client) };
     for client in ["a", "b"] {
         let connection = rig.connect(with_will(client));

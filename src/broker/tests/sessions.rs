@@ -241,7 +241,7 @@ fn what_may_no_longer_be_received_is_not_sent_again() {
     rig.say(client, publish("t", "one", 1, 1));
     rig.say(client, publish("t", "two", 2, 2));
     rig.cut(client);
-    let policy = Policy::Rules { rules: Vec::new(), users: [Arc::from("u1")].into() };
+    let policy = Policy::Rules { rules: Vec::new(), users: [Arc::from("u1")].into(), tokens: false };
     rig.handle(Input::PolicyChanged { policy: Arc::new(policy) });
     let again = rig.try_connect(lasting("c"), user("u1"));
     rig.expect(again, &["CONNACK 00 present=true", "PUBREL 2 00"]);

@@ -1,12 +1,12 @@
 //! PEM files: certificates, keys and revocation lists, and the lines where they stand.
 
-use std::fs;
 use std::path::Path;
 
 use rustls::pki_types::pem::{Error, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::error::TlsError;
+use crate::files;
 
 /// Something that was found in a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,7 +75,9 @@ fn all<T: PemObject>(path: &Path, label: &str, what: &str) -> Result<Vec<Item<T>
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
+    files::read(path)
+        .map(|(_, bytes)| bytes)
+        .map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
 }
 
 /// A part of a PEM file, from its BEGIN to its END.

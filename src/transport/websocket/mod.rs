@@ -1,7 +1,7 @@
 //! WebSocket (RFC 6455), as far as MQTT needs it: binary messages whose payloads, one behind the other, are the
 //! stream of MQTT packets [MQTT-6.0.0-1], [MQTT-6.0.0-2].
 //!
-//! [`upgrade`] answers the HTTP request and makes a [`WebSocket`], which is a stream like that below it. Frames are
+//! [`upgrade()`] answers the HTTP request and makes a [`WebSocket`], which is a stream like that below it. Frames are
 //! taken apart where they were read, so that nothing but part of a header, or of a control frame, is ever kept: a
 //! frame may announce any length, and a message have any number of frames. There are no extensions.
 //!

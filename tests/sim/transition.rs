@@ -344,10 +344,7 @@ impl World<'_> {
             connect.client_id = ClientId::new("");
             connect.properties.maximum_packet_size = None;
         }
-        // Whether there is room for a will depends on what waits elsewhere: nobody can say beforehand.
-        let has_room = self.scenario.broker.limits.queued_bytes_total > 1 << 20;
-        let wants_will = self.choices.chance(1, 3);
-        connect.will = (wants_will && has_room).then(|| Box::new(self.will(client, version)));
+        connect.will = self.choices.chance(1, 3).then(|| Box::new(self.will(client, version)));
         connect
     }
 

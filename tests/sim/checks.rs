@@ -117,12 +117,8 @@ impl Watch {
         let topic = &delivery.message.topic;
         let permitted = reference.permissions(session).may_receive(topic);
         assert!(permitted, "a message is delivered to {connection} that may not receive from {topic}");
-        if !delivery.dup {
-            assert!(
-                !delivery.message.has_expired(now),
-                "a message that has expired is delivered: {delivery:?}"
-            );
-        }
+        let has_expired = delivery.message.has_expired(now);
+        assert!(delivery.dup || !has_expired, "a message that has expired is delivered: {delivery:?}");
         let Some(packet_id) = delivery.packet_id else {
             return assert_eq!(delivery.qos, QoS::AtMostOnce, "{delivery:?}");
         };
@@ -158,11 +154,11 @@ impl Watch {
         let Some(sent) = sent else {
             return assert!(packet.reason.is_error(), "PUBREL for what is not under way: {packet:?}");
         };
-        // A client that takes smaller packets than before, or may no longer receive the message, is told to forget what
-        // is not sent again.
-        let permitted = reference.permissions(session).may_receive(&sent.delivery.message.topic);
-        let fits = self.connections[&connection].fits(&sent.delivery);
-        let may_forget = sent.connection != connection && !(fits && permitted);
+        // A client that may not receive it any more, or takes smaller packets than before, is told to forget what
+        // cannot be sent again.
+        let denied = !reference.permissions(session).may_receive(&sent.delivery.message.topic);
+        let cannot = denied || !self.connections[&connection].fits(&sent.delivery);
+        let may_forget = sent.connection != connection && cannot;
         assert!(sent.is_released || may_forget, "PUBREL before PUBREC: {sent:?}");
         sent.is_released = true;
         sent.connection = connection;
@@ -216,7 +212,7 @@ pub(crate) fn check_books(broker: &Broker, reference: &Reference) {
 }
 
 /// What is missing in the end is what the counters say was dropped.
-pub(crate) fn check_missing(counters: &Counters, reference: &Reference, now: Instant) {
+pub(crate) fn check_missing(counters: &Counters, reference: &mut Reference, now: Instant) {
     let missing = reference.missing(now);
     let (qos0, others): (Vec<_>, Vec<_>) =
         missing.iter().partition(|(_, expected)| expected.qos == QoS::AtMostOnce);

@@ -131,8 +131,16 @@ impl Claims {
     /// No more retained messages need come of a subscription.
     pub(crate) fn stop_replay(&mut self, filter: &SubscriptionFilter) {
         self.replays.retain(|replay| replay.filter != *filter);
-        for claim in self.claims.iter_mut().filter(|claim| claim.replay.as_ref() == Some(filter)) {
-            claim.must = false;
+        let stopped = |claim: &Claim| claim.replay.as_ref() == Some(filter);
+        // What has come may have come because of another subscription: then it is that one's which does not.
+        let got: Vec<Expected> = self
+            .claims
+            .iter()
+            .filter(|claim| stopped(claim) && claim.got)
+            .map(|claim| claim.expected.clone())
+            .collect();
+        for claim in self.claims.iter_mut().filter(|claim| claim.replay.is_some()) {
+            claim.must &= !stopped(claim) && !got.iter().any(|expected| expected.looks_like(&claim.expected));
         }
     }
 
@@ -203,8 +211,8 @@ impl Claims {
         fitting.sort_by_key(|claim| claim.replay.is_some());
         let found = fitting.into_iter().find(|claim| {
             let Expected { publisher, message, qos, order, .. } = &claim.expected;
-            if claim.replay.is_some() {
-                return true;
+            if seen.publish.retain {
+                return true; // A retained message, or one that looks like one: they come when they come.
             }
             let last = self.last.entry((Rc::clone(publisher), message.topic.clone(), *qos)).or_default();
             let Some(order) = orders.iter().copied().filter(|order| order >= last).min() else {
@@ -284,6 +292,8 @@ impl SharedClaim {
             .iter()
             .any(|member| member.session == session && member.expected.qos == QoS::ExactlyOnce);
         self.excuse(session);
+        // One who has joined since may take it with QoS 0, and lose it.
+        self.must &= others.iter().all(|member| member.expected.qos > QoS::AtMostOnce);
         self.members.extend(others.into_iter().map(|member| Member { excused: true, ..member }));
     }
 
@@ -335,6 +345,34 @@ pub(crate) fn shared_arrived(all: &mut [SharedClaim], session: usize, seen: &See
     false
 }
 
+/// Gives what was seen to the groups that lack it, where it may have been taken for that of another that does not.
+pub(crate) fn settle_groups(all: &mut [SharedClaim], now: Instant) {
+    for index in 0..all.len() {
+        if all[index].must_by(now) && all[index].got.is_empty() {
+            fill(all, index, now, &mut vec![index]);
+        }
+    }
+}
+
+fn fill(all: &mut [SharedClaim], index: usize, now: Instant, tried: &mut Vec<usize>) -> bool {
+    for other in 0..all.len() {
+        let fits = |(session, seen): &(usize, Seen)| all[index].is(*session, seen);
+        let Some(place) = all[other].got.iter().position(fits).filter(|_| !tried.contains(&other)) else {
+            continue;
+        };
+        tried.push(other);
+        let seen = all[other].got.remove(place);
+        all[index].got.push(seen);
+        let can_spare = !all[other].got.is_empty() || !all[other].must_by(now);
+        if can_spare || fill(all, other, now, tried) {
+            return true;
+        }
+        let seen = all[index].got.pop();
+        all[other].got.extend(seen);
+    }
+    false
+}
+
 /// As [`shared_arrived`], where what another session has got may have been its own instead.
 pub(crate) fn shared_exchanged(
     all: &mut [SharedClaim],
@@ -374,6 +412,12 @@ impl Expected {
             identifiers: subscription.identifier.into_iter().collect(),
             ..self.clone()
         }
+    }
+
+    /// Whether a client cannot tell one from the other.
+    fn looks_like(&self, other: &Self) -> bool {
+        let key = |expected: &Self| (expected.qos, expected.retain, expected.identifiers.clone());
+        Rc::ptr_eq(&self.message, &other.message) && key(self) == key(other)
     }
 
     /// Whether what a client has seen is this.

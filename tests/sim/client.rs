@@ -180,17 +180,22 @@ impl Client {
 
     /// The broker has let it in: what it has to send again.
     ///
-    /// `session` tells one session of the broker from another. A client that has missed a CONNACK can take a new session
-    /// for the one it knows, and MQTT has no remedy for that: here it does not.
-    pub(crate) fn accepted(&mut self, connack: &ConnAck, session: usize) -> Vec<Packet> {
+    /// `sessions` tells which session of the broker a connection has, or had. A client that has missed a CONNACK can take
+    /// a new session for the one it knows, and MQTT has no remedy for that: here it does not.
+    pub(crate) fn accepted(
+        &mut self,
+        connack: &ConnAck,
+        sessions: &BTreeMap<ConnectionId, usize>,
+    ) -> Vec<Packet> {
         self.is_connected = true;
         self.has_forgotten &= self.is_nameless;
         self.server_alias_maximum = connack.properties.topic_alias_maximum;
         let connection = self.connection.unwrap();
-        if !connack.session_present || self.session.replace(session) != Some(session) {
-            self.session = Some(session);
+        let session = sessions.get(&connection);
+        if !connack.session_present || self.session.as_ref() != session {
             // [MQTT-3.2.2-5]
-            self.outgoing.retain(|outgoing| outgoing.sent_on == connection);
+            self.session = session.copied();
+            self.outgoing.retain(|outgoing| sessions.get(&outgoing.sent_on) == session);
             self.forget_incoming();
         }
         let mut again = Vec::new();

@@ -362,8 +362,7 @@ impl<'a> World<'a> {
                 self.hang_up(connection);
             }
             Packet::ConnAck(connack) => {
-                let session = self.reference.connections[&connection];
-                for again in self.clients[client].accepted(&connack, session) {
+                for again in self.clients[client].accepted(&connack, &self.reference.connections) {
                     self.send(client, again);
                 }
             }
@@ -416,7 +415,7 @@ impl<'a> World<'a> {
     }
 
     /// What the end must show: nothing is on its way, nothing is missing.
-    pub(crate) fn check_end(&self) {
+    pub(crate) fn check_end(&mut self) {
         for client in &self.clients {
             let Some(connection) = client.connection else {
                 assert!(!self.is_welcome(client), "{} has been turned away for nothing", client.name);
@@ -426,7 +425,7 @@ impl<'a> World<'a> {
             let answers = self.reference.answers.get(&connection);
             assert!(answers.is_none_or(VecDeque::is_empty), "{} still waits for {answers:?}", client.name);
         }
-        check_missing(self.broker.counters(), &self.reference, self.now);
+        check_missing(self.broker.counters(), &mut self.reference, self.now);
         let queued = self.broker.gauges().find(|(name, _)| *name == "queued_bytes");
         if self.reference.nobody_is_away() {
             assert_eq!(

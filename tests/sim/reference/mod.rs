@@ -18,7 +18,7 @@ use mqtt_broker::mqtt::{ClientId, Message, Packet, ProtocolVersion, ReasonCode};
 
 use crate::answer::Answer;
 use crate::claims::{
-    Arrival, Claims, Expected, Member, Seen, SharedClaim, Subscription, Takes, shared_arrived,
+    Arrival, Claims, Expected, Member, Seen, SharedClaim, Subscription, Takes, settle_groups, shared_arrived,
     shared_exchanged,
 };
 
@@ -123,8 +123,8 @@ impl Reference {
                 }
             }
             Input::Tick => self.tick(now),
-            // Nobody comes with a token here, and what is written is not looked at.
-            Input::Reauthenticated { .. } | Input::Written { .. } => {}
+            // Nobody authenticates a second time here.
+            Input::Written { .. } | Input::Reauthenticated { .. } => {}
         }
         self.publish_wills(now);
     }
@@ -204,7 +204,8 @@ impl Reference {
     }
 
     /// What clients who are connected should have seen by `now` and have not.
-    pub(crate) fn missing(&self, now: Instant) -> Vec<(Rc<str>, Expected)> {
+    pub(crate) fn missing(&mut self, now: Instant) -> Vec<(Rc<str>, Expected)> {
+        settle_groups(&mut self.shared, now);
         let mut missing = Vec::new();
         for session in self.sessions.iter().filter(|session| session.connection.is_some()) {
             let own = session.claims.missing(now).into_iter().cloned();
@@ -364,10 +365,11 @@ impl Reference {
             let session = &mut self.sessions[index];
             session.claims.restricted(&permissions);
             for shared in &mut self.shared {
-                let denied = |member: &Member| !permissions.may_receive(&member.expected.message.topic);
-                if shared.members.iter().any(denied) {
-                    shared.excuse(index);
-                }
+                // If it is this member who has it, nobody else gets it for that.
+                let loses = |member: &Member| {
+                    member.session == index && !permissions.may_receive(&member.expected.message.topic)
+                };
+                shared.must &= !shared.members.iter().any(loses);
             }
             if !self.policy.knows(&session.identity) {
                 self.close(index, ReasonCode::NotAuthorized, now);

@@ -79,7 +79,7 @@ fn a_wrong_command_line_ends_with_2() {
     directory.check_refused(
         &["--quic-port", "1"],
         2,
-        "error: --quic-port cannot be used: this build does not have",
+        "error: --tls-port, --ws-tls-port and --quic-port need a certificate and its private key",
     );
 }
 

@@ -7,6 +7,8 @@ use std::path::Path;
 
 #[path = "../fuzz/properties/proxy.rs"]
 mod proxy;
+#[path = "../fuzz/properties/quic_header.rs"]
+mod quic_header;
 #[path = "../fuzz/properties/websocket.rs"]
 mod websocket;
 
@@ -27,6 +29,11 @@ fn replay(target: &str, check: fn(&[u8])) {
 #[test]
 fn proxy_headers() {
     replay("proxy", proxy::check);
+}
+
+#[test]
+fn quic_headers() {
+    replay("quic_header", quic_header::check);
 }
 
 #[test]

@@ -13,7 +13,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("mqtt", &["clock"]),
     ("clock", &[]),
     ("files", &[]),
-    ("transport", &["files"]),
+    ("transport", &["files", "mqtt"]),
     ("connection", &["mqtt", "clock"]),
     ("broker", &["mqtt", "clock"]),
     ("auth", &["mqtt", "broker", "files"]),

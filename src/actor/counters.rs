@@ -38,6 +38,8 @@ shell_counters! {
     connections_refused_rate_total,
     /// Connections that were closed because too many came from their address in a second.
     connections_refused_rate_address,
+    /// Clients over QUIC that were asked to show first that they are where they say, as many others were not let in yet.
+    addresses_asked_for,
     /// Listeners that could not take a connection.
     accept_errors,
     /// Connections that did not get through handshakes, CONNECT and authentication in time.
@@ -48,6 +50,8 @@ shell_counters! {
     protocol_errors,
     /// Of these, those whose packet had too many user properties or topic filters.
     refused_packet_parts,
+    /// Of these, those that sent more of a packet when all connections together had too many bytes of unfinished ones.
+    refused_unfinished,
     /// Of these, those whose packet was too large: before CONNECT was accepted, or for our Maximum Packet Size.
     refused_packet_size,
     /// Of these, those with more messages under way than our Receive Maximum.

@@ -12,7 +12,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::handle::Letter;
-use super::{BrokerHandle, BrokerTask, Clock, Endpoint, Newcomer, ShellCounters, Surroundings};
+use super::{
+    BrokerHandle, BrokerTask, Clock, Endpoint, Newcomer, ShellCounters, Surroundings, UnfinishedPackets,
+};
 use crate::auth::{AuthSettings, Authenticator};
 use crate::broker::{Broker, BrokerConfig, ConnectionId, Input};
 use crate::connection::{ConnectionLimits, RateLimitPolicy};
@@ -42,6 +44,7 @@ impl World {
         let around = Arc::new(Surroundings {
             broker,
             auth: Arc::new(auth),
+            unfinished: UnfinishedPackets::with_room_for(limits.unfinished_bytes_total),
             limits: Arc::new(limits),
             outbound_window,
             counters: Arc::new(ShellCounters::default()),

@@ -6,18 +6,22 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, value_parser};
 
 use super::accounts::{group, mode, user};
 use super::auth_command::Command;
-use super::choices::{CertIdentity, ClientCert, Level, Overlapping, Policy, Proxied, RateLimit, Strategy};
+use super::choices::{
+    CertIdentity, ClientCert, Delivery, Level, Overlapping, Policy, Proxied, RateLimit, Strategy,
+};
 use super::units::{ByteSize, TimeSpan, size, time, time_above_zero};
 use crate::broker::BrokerLimits;
 use crate::connection::ConnectionLimits;
 use crate::server::{AcceptLimits, ServerConfig};
 use crate::transport::proxy::Network;
+use crate::transport::quic::QuicSettings;
 use crate::transport::websocket::{Origin, RequestPath};
 
 /// Which broker this is: `0.1.0 (commit abc1234)`.
@@ -46,6 +50,8 @@ pub(super) struct Arguments {
     pub(super) listeners: ListenerArguments,
     #[command(flatten)]
     pub(super) tls: TlsArguments,
+    #[command(flatten)]
+    pub(super) quic: QuicArguments,
     #[command(flatten)]
     pub(super) sockets: SocketArguments,
     #[command(flatten)]
@@ -114,9 +120,9 @@ pub(super) struct ListenerArguments {
     /// several times [default: pages of all origins]
     #[arg(long, value_name = "ORIGIN", action = ArgAction::Append, value_parser = Origin::from_str)]
     pub(super) ws_origin: Vec<Origin>,
-    /// Listen for MQTT over QUIC on this port; not in this build yet
-    #[arg(long, value_name = "PORT")]
-    pub(super) quic_port: Option<u16>,
+    /// Listen for MQTT over QUIC on this UDP port; 0 takes a free one; may be given several times
+    #[arg(long, value_name = "PORT", action = ArgAction::Append)]
+    pub(super) quic_port: Vec<u16>,
     /// Listen for MQTT on a Unix socket in this file, which is removed at exit
     #[arg(long, value_name = "FILE")]
     pub(super) unix_socket: Option<PathBuf>,
@@ -169,6 +175,33 @@ pub(super) struct TlsArguments {
     /// Find the name of the auth file's user of method "client_cert" in this part of the client's certificate
     #[arg(long, value_name = "PART", default_value = "cn")]
     pub(super) client_cert_identity: CertIdentity,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "QUIC")]
+#[expect(clippy::struct_field_names, reason = "each is an option of its own name")]
+pub(super) struct QuicArguments {
+    /// Let clients that come again send with their first packet (0-RTT). It is read once they have shown that they are
+    /// there: what was recorded and is sent once more is not
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", default_value_t = false,
+          action = ArgAction::Set, hide_possible_values = true)]
+    pub(super) quic_early_data: bool,
+    /// End a connection of which nothing is heard for this time: 1s to 1d. The broker asks for a sign of life each
+    /// third of it, so that clients need not send anything
+    #[arg(long, value_name = "TIME", value_parser = time_for_quic,
+          default_value_t = TimeSpan(QuicSettings::default().idle_timeout))]
+    pub(super) quic_idle_timeout: TimeSpan,
+    /// Send messages to clients
+    #[arg(long, value_name = "STREAMS", default_value = "control-only")]
+    pub(super) quic_delivery: Delivery,
+    /// Let a client have at most so many streams open in each direction beside its first: 0 to 1000
+    #[arg(long, value_name = "STREAMS", value_parser = value_parser!(u16).range(0..=1_000),
+          default_value_t = QuicSettings::default().data_streams)]
+    pub(super) quic_max_streams: u16,
+    /// Close a stream on which a packet was begun and does not get on for this time
+    #[arg(long, value_name = "TIME", value_parser = time_above_zero,
+          default_value_t = TimeSpan(QuicSettings::default().stream_timeout))]
+    pub(super) quic_stream_timeout: TimeSpan,
 }
 
 #[derive(Debug, Args)]
@@ -326,6 +359,10 @@ pub(super) struct ConnectionArguments {
     /// Take at most so many user properties in a packet
     #[arg(long, value_name = "PROPERTIES", default_value_t = ConnectionLimits::default().user_properties)]
     pub(super) max_user_properties: usize,
+    /// Keep at most so many bytes of packets that have begun and not ended, of all connections
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
+          default_value_t = ByteSize(ConnectionLimits::default().unfinished_bytes_total))]
+    pub(super) max_unfinished_bytes_total: ByteSize,
     /// Take at most so many topic filters in one SUBSCRIBE or UNSUBSCRIBE
     #[arg(long, value_name = "FILTERS", default_value_t = ConnectionLimits::default().filters_per_packet)]
     pub(super) max_filters_per_packet: usize,
@@ -417,6 +454,12 @@ pub(super) struct ShutdownArguments {
 
 fn at_least_one(most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=most)
+}
+
+fn time_for_quic(text: &str) -> Result<TimeSpan, String> {
+    const RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+    let TimeSpan(time) = time(text)?;
+    if RANGE.contains(&time) { Ok(TimeSpan(time)) } else { Err("expected a time from 1s to 1d".to_owned()) }
 }
 
 fn packet_before_connect() -> ByteSize {

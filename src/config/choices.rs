@@ -5,6 +5,7 @@ use clap::ValueEnum;
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
 use crate::connection::RateLimitPolicy;
 use crate::transport::Transport;
+use crate::transport::quic::QuicDelivery;
 use crate::transport::tls::{ClientCertificate, IdentitySource};
 
 macro_rules! choices {
@@ -78,6 +79,18 @@ choices! {
         DropNewest => Self::DropNewest,
         /// the message that has just come, and the client's connection
         Disconnect => Self::Disconnect,
+    }
+}
+
+choices! {
+    /// On which streams of QUIC messages go to clients.
+    Delivery for QuicDelivery {
+        /// all on the client's first stream
+        ControlOnly => Self::ControlOnly,
+        /// each topic on a stream of its own, where the client lets the broker open streams
+        PerTopic => Self::PerTopic,
+        /// each message on a stream of its own, where the client lets the broker open streams
+        PerPublish => Self::PerPublish,
     }
 }
 

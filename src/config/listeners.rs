@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use super::arguments::{ListenerArguments, SocketArguments};
+use super::arguments::{ListenerArguments, QuicArguments, SocketArguments};
 use super::units::ByteSize;
+use crate::transport::quic::QuicSettings;
 use crate::transport::{ListenerConfig, SocketOptions, Transport, UnixAccess, WebSocketOptions};
 
 /// The port for MQTT that IANA has assigned.
@@ -30,25 +31,28 @@ impl Ipv6 {
 /// The listeners, or a sentence about what is wrong.
 pub(super) fn listeners(
     arguments: &ListenerArguments,
+    quic: &QuicArguments,
+    largest_packet: Option<ByteSize>,
     socket: &SocketOptions,
     ipv6: Ipv6,
     inherited: &[Transport],
 ) -> Result<Vec<ListenerConfig>, String> {
-    refuse_what_is_not_built(arguments)?;
+    let largest_packet = largest_packet.map(|ByteSize(bytes)| bytes);
     let access = unix_access(arguments);
     let unix = arguments.unix_socket.iter().map(|path| ListenerConfig::Unix { path: path.clone(), access });
     #[cfg(not(unix))]
     if unix.len() > 0 {
         return Err("--unix-socket: this system has no Unix sockets".to_owned());
     }
-    let ListenerArguments { tcp_port, tls_port, ws_port, ws_tls_port, bind, .. } = arguments;
-    let has_port = [tcp_port, tls_port, ws_port, ws_tls_port].into_iter().any(|ports| !ports.is_empty());
+    let ListenerArguments { tcp_port, tls_port, ws_port, ws_tls_port, quic_port, bind, .. } = arguments;
+    let has_port =
+        [tcp_port, tls_port, ws_port, ws_tls_port, quic_port].into_iter().any(|ports| !ports.is_empty());
     let tcp_ports = match &arguments.unix_socket {
         None if !has_port && inherited.is_empty() => &[DEFAULT_PORT],
         Some(_) if !has_port && !bind.is_empty() => {
             return Err(
                 "--bind names addresses but no option names a port: expected --tcp-port, --tls-port, \
-                        --ws-port or --ws-tls-port"
+                 --ws-port, --ws-tls-port or --quic-port"
                     .to_owned(),
             );
         }
@@ -70,6 +74,11 @@ pub(super) fn listeners(
         address,
         socket: socket(),
         options: options.clone(),
+    }));
+    listeners.extend(on(quic_port, &|address| ListenerConfig::Quic {
+        address,
+        socket: socket(),
+        settings: quic_settings(quic, largest_packet),
     }));
     listeners.extend(unix);
     listeners.extend(inherited.iter().enumerate().map(|(index, transport)| ListenerConfig::Inherited {
@@ -113,6 +122,17 @@ fn websocket_options(
     Ok(options)
 }
 
+fn quic_settings(arguments: &QuicArguments, largest_packet: Option<usize>) -> QuicSettings {
+    QuicSettings {
+        idle_timeout: arguments.quic_idle_timeout.0,
+        early_data: arguments.quic_early_data,
+        data_streams: arguments.quic_max_streams,
+        delivery: arguments.quic_delivery.into(),
+        stream_timeout: arguments.quic_stream_timeout.0,
+        read_budget: largest_packet.unwrap_or_else(|| QuicSettings::default().read_budget),
+    }
+}
+
 /// Each port on each address.
 fn sockets(ports: &[u16], bind: &[IpAddr], ipv6: Ipv6) -> Vec<SocketAddr> {
     let addresses = addresses(bind, ipv6);
@@ -137,16 +157,7 @@ fn addresses(bind: &[IpAddr], ipv6: Ipv6) -> Vec<IpAddr> {
     addresses
 }
 
-fn refuse_what_is_not_built(arguments: &ListenerArguments) -> Result<(), String> {
-    if arguments.quic_port.is_some() {
-        return Err("--quic-port cannot be used: this build does not have QUIC yet, expected --tcp-port, --tls-port, \
-                    --ws-port, --ws-tls-port or --unix-socket"
-            .to_owned());
-    }
-    Ok(())
-}
-
-/// How TCP sockets are set up.
+/// How sockets are set up.
 pub(super) fn socket_options(arguments: &SocketArguments) -> SocketOptions {
     let buffer = |size: Option<ByteSize>| size.map(|ByteSize(bytes)| bytes).filter(|bytes| *bytes != 0);
     SocketOptions {

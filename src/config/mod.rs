@@ -28,6 +28,7 @@ pub use runtime::RuntimeSettings;
 
 use arguments::{Arguments, AuthenticationArguments, MqttArguments, RuntimeArguments};
 use auth_command::Command;
+use choices::Delivery;
 use listeners::Ipv6;
 use units::{ByteSize, TimeSpan};
 
@@ -100,11 +101,25 @@ impl Config {
         let wrong = |sentence| Arguments::command().error(ErrorKind::ArgumentConflict, sentence);
 
         let socket = listeners::socket_options(&arguments.sockets);
-        let listeners =
-            listeners::listeners(&arguments.listeners, &socket, ipv6, inherited).map_err(wrong)?;
+        let listeners = listeners::listeners(
+            &arguments.listeners,
+            &arguments.quic,
+            arguments.mqtt.mqtt_maximum_packet_size,
+            &socket,
+            ipv6,
+            inherited,
+        )
+        .map_err(wrong)?;
         let mut notes = Vec::new();
         if ipv6 == Ipv6::Absent && arguments.listeners.bind.is_empty() {
             notes.push("this host has no IPv6: the broker listens on IPv4 only".to_owned());
+        }
+        if arguments.mqtt.mqtt_auto_map_topic_alias && arguments.quic.quic_delivery != Delivery::ControlOnly {
+            return Err(wrong(
+                "--mqtt-auto-map-topic-alias needs messages to come in order and --quic-delivery sends them on streams \
+                 that overtake each other: expected one of them"
+                    .to_owned(),
+            ));
         }
         let tls = tls::tls_settings(&arguments.tls, &listeners, &mut notes).map_err(wrong)?;
         Ok(Self {
@@ -215,6 +230,7 @@ fn connection_limits(arguments: &Arguments) -> ConnectionLimits {
         server_keep_alive: mqtt.mqtt_server_keep_alive,
         receive_buffer: sockets.ep_recv_buf_size.0,
         user_properties: connections.max_user_properties,
+        unfinished_bytes_total: connections.max_unfinished_bytes_total.0,
         filters_per_packet: connections.max_filters_per_packet,
         message_rate: connections.max_message_rate,
         byte_rate: connections

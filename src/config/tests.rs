@@ -7,6 +7,7 @@ use crate::auth::command::{Explain, Hash, HashMethod, Question};
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
 use crate::connection::RateLimitPolicy;
 use crate::transport::proxy::Network;
+use crate::transport::quic::{QuicDelivery, QuicSettings};
 use crate::transport::tls::{
     CertificateFiles, ClientCertificate, ClientSettings, IdentitySource, TlsSettings,
 };
@@ -92,7 +93,7 @@ fn sockets(config: &mut Config) -> impl Iterator<Item = &mut SocketOptions> {
         | ListenerConfig::Tls { socket, .. }
         | ListenerConfig::WebSocket { socket, .. }
         | ListenerConfig::WebSocketTls { socket, .. } => Some(socket),
-        ListenerConfig::Inherited { .. } | ListenerConfig::Unix { .. } => None,
+        ListenerConfig::Inherited { .. } | ListenerConfig::Quic { .. } | ListenerConfig::Unix { .. } => None,
     })
 }
 
@@ -239,15 +240,6 @@ fn a_host_without_ipv6_is_served_on_ipv4_unless_asked_otherwise() {
 }
 
 #[test]
-fn transports_that_are_not_built_are_refused_in_a_sentence() {
-    check_refused(
-        "--quic-port 14567",
-        &["--quic-port cannot be used: this build does not have QUIC yet, expected --tcp-port"],
-    );
-    check_refused("--ws-port x", &["'x'", "--ws-port"]);
-}
-
-#[test]
 fn tls_listeners_have_certificates() {
     let tls = |address: &str| ListenerConfig::Tls {
         address: address.parse().unwrap(),
@@ -273,6 +265,39 @@ fn tls_listeners_have_certificates() {
 
     let useless = parsed("--server-crt a --server-key b");
     assert_eq!((useless.server.tls, useless.notes.len()), (None, 1));
+}
+
+#[test]
+fn quic_listeners_have_certificates_and_settings() {
+    let quic = |address: &str, settings: QuicSettings| ListenerConfig::Quic {
+        address: address.parse().unwrap(),
+        socket: SocketOptions::default(),
+        settings,
+    };
+    let one = "--quic-port 1 --bind ::1 --server-crt a --server-key b";
+    let listeners = |line: &str| parsed(&format!("{one} {line}")).server.listeners;
+    assert_eq!(listeners(""), [quic("[::1]:1", QuicSettings::default())]);
+    assert_eq!(
+        listeners("--quic-port 2 --tcp-port 3"),
+        [tcp("[::1]:3"), quic("[::1]:1", QuicSettings::default()), quic("[::1]:2", QuicSettings::default())]
+    );
+    let settings = QuicSettings {
+        idle_timeout: Duration::from_secs(90),
+        early_data: true,
+        data_streams: 7,
+        stream_timeout: Duration::from_secs(5),
+        delivery: QuicDelivery::PerTopic,
+        read_budget: 1_000,
+    };
+    let options = "--quic-idle-timeout 1m30s --quic-early-data --quic-max-streams 7 --quic-stream-timeout 5 \
+                   --quic-delivery per-topic \
+                   --mqtt-maximum-packet-size 1000";
+    assert_eq!(listeners(options), [quic("[::1]:1", settings)]);
+    check_refused(&format!("{one} --quic-max-streams 1001"), &["1001 is not in 0..=1000"]);
+    check_refused("--quic-port 1", &["--quic-port", "expected --server-crt and --server-key"]);
+    for time in ["0", "1d1s"] {
+        check_refused(&format!("{one} --quic-idle-timeout {time}"), &["expected a time from 1s to 1d"]);
+    }
 }
 
 #[test]
@@ -476,6 +501,7 @@ fn each_bound_is_an_option() {
     check!("--connect-timeout 1m30s", server.connection.connect_timeout = seconds(90));
     check!("--max-packet-before-connect 64KiB", server.connection.packet_before_connected = 65_536);
     check!("--max-user-properties 7", server.connection.user_properties = 7);
+    check!("--max-unfinished-bytes-total 7", server.connection.unfinished_bytes_total = 7);
     check!("--max-filters-per-packet 7", server.connection.filters_per_packet = 7);
     check!("--max-outbound-topic-aliases 7", server.connection.outbound_topic_aliases = 7);
     check!("--outbound-window 1MiB", server.broker.limits.outbound_window = 1 << 20);

@@ -27,6 +27,7 @@ pub(super) fn tls_settings(
     let is_needed = listeners.iter().any(|listener| match listener {
         ListenerConfig::Tls { .. }
         | ListenerConfig::WebSocketTls { .. }
+        | ListenerConfig::Quic { .. }
         | ListenerConfig::Inherited { transport: Transport::Tls | Transport::WebSocketTls, .. } => true,
         ListenerConfig::Tcp { .. }
         | ListenerConfig::WebSocket { .. }
@@ -36,14 +37,16 @@ pub(super) fn tls_settings(
     if !is_needed {
         if !server_crt.is_empty() || !client_ca.is_empty() {
             notes.push(
-                "the certificates are of no use: no listener has TLS (--tls-port, --ws-tls-port)".to_owned(),
+                "the certificates are of no use: no listener has TLS (--tls-port, --ws-tls-port, --quic-port)"
+                    .to_owned(),
             );
         }
         return Ok(None);
     }
     if server_crt.is_empty() {
         return Err(
-            "--tls-port and --ws-tls-port need a certificate and its private key: expected --server-crt and --server-key"
+            "--tls-port, --ws-tls-port and --quic-port need a certificate and its private key: expected --server-crt and \
+             --server-key"
                 .to_owned(),
         );
     }

@@ -20,7 +20,7 @@ impl ProtocolError {
     }
 
     /// Another reason.
-    pub(super) const fn because(reason: ReasonCode, detail: &'static str) -> Self {
+    pub(crate) const fn because(reason: ReasonCode, detail: &'static str) -> Self {
         Self { reason, detail }
     }
 }

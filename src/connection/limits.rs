@@ -28,6 +28,8 @@ pub struct ConnectionLimits {
     pub receive_buffer: usize,
     /// User properties of one packet.
     pub user_properties: usize,
+    /// Bytes of packets that have begun and not ended, in all connections together.
+    pub unfinished_bytes_total: usize,
     /// Topic filters of one SUBSCRIBE or UNSUBSCRIBE: in memory each is many times as long as on the wire.
     pub filters_per_packet: usize,
     /// Messages that a client may publish in a second, and at once; `None`: any number.
@@ -55,6 +57,7 @@ impl Default for ConnectionLimits {
             server_keep_alive: None,
             receive_buffer: 64 << 10,
             user_properties: 256,
+            unfinished_bytes_total: 1 << 30,
             filters_per_packet: 4_096,
             message_rate: None,
             byte_rate: None,

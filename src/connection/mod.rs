@@ -194,6 +194,11 @@ impl Connection {
         Ok(())
     }
 
+    /// The bytes of a packet that has begun and not ended, as far as they have come.
+    pub fn unfinished(&self) -> usize {
+        self.partial.as_slice().len()
+    }
+
     /// Takes from `bytes` what the partial packet lacks, and decodes it when it is whole.
     fn complete_partial(&mut self, bytes: &mut &[u8]) -> Result<Option<Packet>, ProtocolError> {
         /// From this length on a packet is decoded without copying its payload once more.

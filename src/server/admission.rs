@@ -122,6 +122,16 @@ impl Admission {
         Ok(())
     }
 
+    /// Whether so many are not let in yet, in all or from this address, that the rest of the places is for those who
+    /// have shown where they are: others could take the places of an address that is not theirs.
+    pub(super) fn is_crowded(&self, address: Option<IpAddr>) -> bool {
+        const PART: usize = 8;
+        let present = self.present();
+        let from_address = address.and_then(|address| present.by_source.get(&Source::of(address)));
+        present.all.unfinished >= self.limits.unfinished / PART
+            || from_address.is_some_and(|count| count.unfinished >= self.limits.unfinished_per_address / PART)
+    }
+
     /// No critical section can panic half-way.
     fn present(&self) -> MutexGuard<'_, Present> {
         self.present.lock().unwrap_or_else(PoisonError::into_inner)

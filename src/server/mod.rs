@@ -29,7 +29,7 @@ use tracing::{error, info, warn};
 
 pub use signals::Signals;
 
-use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings};
+use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings, UnfinishedPackets};
 use crate::auth::{AuthError, Authenticator, ReloadReport};
 use crate::broker::{Broker, BrokerConfig};
 use crate::connection::ConnectionLimits;
@@ -196,6 +196,7 @@ impl Server {
         let around = Surroundings {
             broker: handle,
             auth,
+            unfinished: UnfinishedPackets::with_room_for(config.connection.unfinished_bytes_total),
             limits: Arc::new(config.connection),
             outbound_window,
             counters,
@@ -239,6 +240,7 @@ impl Server {
         });
         let broker_stop = CancellationToken::new();
         let mut broker = tokio::spawn(self.broker.run(broker_stop.clone()));
+        let idle: Vec<_> = self.listeners.iter().map(Listener::idle).collect();
         let mut receptions = JoinSet::new();
         for listener in self.listeners {
             let (reception, stop) = (Arc::clone(&self.reception), shutdown.clone());
@@ -248,6 +250,7 @@ impl Server {
             shutdown.cancelled().await;
             while receptions.join_next().await.is_some() {}
             end_connections(&self.reception, self.shutdown_grace).await;
+            tell_peers(idle).await;
             broker_stop.cancel();
             std::future::pending::<()>().await;
         };
@@ -358,6 +361,18 @@ async fn end_connections(reception: &Reception, grace: Duration) {
         let open = reception.endpoints.len();
         warn!(open, "connections are still open after the grace period; dropping them");
     }
+}
+
+/// Waits until the other ends know that their connections have ended, or for a moment: some do not answer.
+async fn tell_peers(idle: Vec<impl Future<Output = ()>>) {
+    const MOMENT: Duration = Duration::from_secs(1);
+    let all = async {
+        for idle in idle {
+            idle.await;
+        }
+    };
+    // What is lost by going is a hint: peers notice by themselves, later.
+    let _ = time::timeout(MOMENT, all).await;
 }
 
 /// One line: the names and values of all counters. What both broker and shell count is added up.

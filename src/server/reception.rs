@@ -58,6 +58,16 @@ impl Reception {
     }
 
     fn take_on(&self, accepted: Accepted) {
+        let address = accepted.peer().address.map(|address| address.ip());
+        let accepted = if self.admission.is_crowded(address) {
+            let Some(accepted) = accepted.ask_for_address() else {
+                self.around.counters.addresses_asked_for.increment();
+                return;
+            };
+            accepted
+        } else {
+            accepted
+        };
         let peer = accepted.peer();
         let now = self.around.clock.now();
         let account = if self.proxies.expects_header(peer) {
@@ -74,6 +84,8 @@ impl Reception {
             Accepted::Tls(stream, peer, layer) => self.start(stream, peer, layer, places),
             Accepted::WebSocket(stream, peer, upgrade) => self.start(stream, peer, upgrade, places),
             Accepted::WebSocketTls(stream, peer, layers) => self.start(stream, peer, layers, places),
+            // No proxy speaks QUIC to us.
+            Accepted::Quic(incoming, peer, layer) => self.visit(incoming, peer, layer, places.places),
             Accepted::Unix(stream, peer) => self.start(stream, peer, Plain, places),
         }
     }

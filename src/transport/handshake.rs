@@ -39,6 +39,9 @@ pub enum HandshakeError {
     /// There is no room for the client that a proxy has named. The connection is counted as refused.
     #[error("connection refused")]
     Refused,
+    /// QUIC, or the TLS in it.
+    #[error("QUIC: {0}")]
+    Quic(#[source] io::Error),
 }
 
 /// Nothing: MQTT is spoken on the stream as it is.

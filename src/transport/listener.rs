@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use quinn::Incoming;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::inherited::Inherited;
+use super::quic::{self, QuicLayer, QuicListener};
 use super::tls::{Application, Tls, TlsLayer};
 use super::unix::{OwnedUnixListener, PeerProcess};
 use super::websocket::Upgrade;
@@ -51,6 +53,8 @@ pub enum Listener {
         /// What its connections open, and begin with then.
         layers: Then<TlsLayer, Upgrade>,
     },
+    /// QUIC over UDP.
+    Quic(QuicListener),
     /// A Unix stream socket.
     Unix(OwnedUnixListener),
 }
@@ -67,6 +71,8 @@ pub enum Accepted {
     WebSocket(TcpStream, Peer, Upgrade),
     /// WebSocket over TLS over TCP.
     WebSocketTls(TcpStream, Peer, Then<TlsLayer, Upgrade>),
+    /// QUIC over UDP.
+    Quic(Box<Incoming>, Peer, QuicLayer),
     /// A Unix stream socket.
     Unix(UnixStream, Peer),
 }
@@ -84,28 +90,27 @@ pub enum BoundAddress {
     WebSocket(SocketAddr),
     /// WebSocket over TLS over TCP.
     WebSocketTls(SocketAddr),
+    /// QUIC over UDP.
+    Quic(SocketAddr),
     /// A Unix stream socket.
     Unix(PathBuf),
 }
 
 impl Listener {
-    /// Begins to listen. To be called within the runtime. A listener for TLS needs `tls`, and one that was passed on
+    /// Begins to listen. To be called within the runtime. A listener for TLS or QUIC needs `tls`, and one that was passed on
     /// to this process is taken from `inherited`.
     pub fn bind(
         config: &ListenerConfig,
         tls: Option<&Arc<Tls>>,
         inherited: &mut Inherited,
     ) -> io::Result<Self> {
-        let layer = |application| {
-            let tls = tls.ok_or_else(|| io::Error::other("there is no certificate for it"))?;
-            Ok::<_, io::Error>(tls.layer(application))
-        };
+        let tls = || tls.ok_or_else(|| io::Error::other("there is no certificate for it"));
         match config {
             ListenerConfig::Tcp { address, socket } => {
                 Ok(Self::Tcp { listener: tcp::bind(*address, socket)?, socket: socket.clone() })
             }
             ListenerConfig::Tls { address, socket } => Ok(Self::Tls {
-                layer: layer(Application::Mqtt)?,
+                layer: tls()?.layer(Application::Mqtt),
                 listener: tcp::bind(*address, socket)?,
                 socket: socket.clone(),
             }),
@@ -115,25 +120,33 @@ impl Listener {
                 socket: socket.clone(),
             }),
             ListenerConfig::WebSocketTls { address, socket, options } => Ok(Self::WebSocketTls {
-                layers: Then(layer(Application::Http)?, Upgrade::new(options.clone())),
+                layers: Then(tls()?.layer(Application::Http), Upgrade::new(options.clone())),
                 listener: tcp::bind(*address, socket)?,
                 socket: socket.clone(),
             }),
+            ListenerConfig::Quic { address, socket, settings } => {
+                QuicListener::bind(*address, socket, settings, tls()?).map(Self::Quic)
+            }
             ListenerConfig::Inherited { index, transport, socket, options } => {
                 let socket = socket.clone();
                 let mut listener = || TcpListener::from_std(inherited.tcp(*index)?);
                 match transport {
                     Transport::Tcp => Ok(Self::Tcp { listener: listener()?, socket }),
-                    Transport::Tls => {
-                        Ok(Self::Tls { listener: listener()?, socket, layer: layer(Application::Mqtt)? })
-                    }
+                    Transport::Tls => Ok(Self::Tls {
+                        listener: listener()?,
+                        socket,
+                        layer: tls()?.layer(Application::Mqtt),
+                    }),
                     Transport::WebSocket => {
                         let upgrade = Upgrade::new(options.clone());
                         Ok(Self::WebSocket { listener: listener()?, socket, upgrade })
                     }
                     Transport::WebSocketTls => {
-                        let layers = Then(layer(Application::Http)?, Upgrade::new(options.clone()));
+                        let layers = Then(tls()?.layer(Application::Http), Upgrade::new(options.clone()));
                         Ok(Self::WebSocketTls { listener: listener()?, socket, layers })
+                    }
+                    Transport::Quic => {
+                        Err(io::Error::new(io::ErrorKind::Unsupported, "QUIC opens its sockets itself"))
                     }
                     Transport::Unix => OwnedUnixListener::adopt(inherited.unix(*index)?).map(Self::Unix),
                 }
@@ -149,6 +162,7 @@ impl Listener {
             Self::Tls { listener, .. } => listener.local_addr().map(BoundAddress::Tls),
             Self::WebSocket { listener, .. } => listener.local_addr().map(BoundAddress::WebSocket),
             Self::WebSocketTls { listener, .. } => listener.local_addr().map(BoundAddress::WebSocketTls),
+            Self::Quic(listener) => listener.address().map(BoundAddress::Quic),
             Self::Unix(listener) => Ok(BoundAddress::Unix(listener.path().to_owned())),
         }
     }
@@ -180,6 +194,11 @@ impl Listener {
                     layers.clone(),
                 ))
             }
+            Self::Quic(listener) => {
+                let (incoming, layer) = listener.accept().await?;
+                let peer = Peer::new(Transport::Quic, Some(incoming.remote_address()));
+                Ok(Accepted::Quic(Box::new(incoming), peer, layer))
+            }
             Self::Unix(listener) => {
                 let stream = listener.accept().await?;
                 let process = PeerProcess::of(&stream);
@@ -187,9 +206,40 @@ impl Listener {
             }
         }
     }
+
+    /// Complete when the other ends of all its connections know that they have ended, where it is for the process to
+    /// tell them and not for the system.
+    pub fn idle(&self) -> impl Future<Output = ()> + Send + use<> {
+        let idle = match self {
+            Self::Quic(listener) => Some(listener.idle()),
+            Self::Tcp { .. }
+            | Self::Tls { .. }
+            | Self::WebSocket { .. }
+            | Self::WebSocketTls { .. }
+            | Self::Unix(_) => None,
+        };
+        async {
+            if let Some(idle) = idle {
+                idle.await;
+            }
+        }
+    }
 }
 
 impl Accepted {
+    /// Asks the other end to show that it is where it says it is, where its kind of connection does not show that by
+    /// itself. `None`: it has been asked, and will come again.
+    pub fn ask_for_address(self) -> Option<Self> {
+        match self {
+            Self::Quic(incoming, peer, layer) => {
+                quic::ask_for_address(incoming).map(|incoming| Self::Quic(incoming, peer, layer))
+            }
+            Self::Tcp(..) | Self::Tls(..) | Self::WebSocket(..) | Self::WebSocketTls(..) | Self::Unix(..) => {
+                Some(self)
+            }
+        }
+    }
+
     /// The other end, as far as it is known before the handshake.
     pub fn peer(&self) -> &Peer {
         match self {
@@ -197,6 +247,7 @@ impl Accepted {
             | Self::Tls(_, peer, _)
             | Self::WebSocket(_, peer, _)
             | Self::WebSocketTls(_, peer, _)
+            | Self::Quic(_, peer, _)
             | Self::Unix(_, peer) => peer,
         }
     }
@@ -209,6 +260,7 @@ impl fmt::Display for BoundAddress {
             Self::Tls(address) => write!(f, "tls {address}"),
             Self::WebSocket(address) => write!(f, "ws {address}"),
             Self::WebSocketTls(address) => write!(f, "wss {address}"),
+            Self::Quic(address) => write!(f, "quic {address}"),
             Self::Unix(path) => write!(f, "unix {}", path.display()),
         }
     }

@@ -4,6 +4,7 @@ mod handshake;
 mod inherited;
 mod listener;
 pub mod proxy;
+pub mod quic;
 mod tcp;
 pub mod tls;
 mod unix;
@@ -20,6 +21,8 @@ pub use inherited::{InheritError, Inherited};
 pub use listener::{Accepted, BoundAddress, Listener};
 pub use unix::{OwnedUnixListener, PeerProcess, UnixAccess};
 pub use websocket::WebSocketOptions;
+
+use quic::QuicSettings;
 
 /// Connections that the system may hold ready until they are accepted.
 const BACKLOG: i32 = 1_024;
@@ -59,6 +62,15 @@ pub enum ListenerConfig {
         /// Which requests are taken.
         options: WebSocketOptions,
     },
+    /// QUIC over UDP.
+    Quic {
+        /// Address and port; port 0 takes a free one.
+        address: SocketAddr,
+        /// How its socket is set up, which all its connections share; what concerns TCP only is of no effect.
+        socket: SocketOptions,
+        /// How QUIC is spoken.
+        settings: QuicSettings,
+    },
     /// A socket that was opened before this process was started.
     Inherited {
         /// Which, of those in [`Inherited`].
@@ -79,7 +91,7 @@ pub enum ListenerConfig {
     },
 }
 
-/// How TCP sockets are set up.
+/// How sockets are set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketOptions {
     /// `TCP_NODELAY`.
@@ -107,6 +119,7 @@ impl fmt::Display for ListenerConfig {
             Self::Tls { address, .. } => write!(f, "tls {address}"),
             Self::WebSocket { address, .. } => write!(f, "ws {address}"),
             Self::WebSocketTls { address, .. } => write!(f, "wss {address}"),
+            Self::Quic { address, .. } => write!(f, "quic {address}"),
             Self::Inherited { index, transport, .. } => write!(f, "{transport} socket {index}, as passed on"),
             Self::Unix { path, .. } => write!(f, "unix {}", path.display()),
         }
@@ -146,6 +159,8 @@ pub enum Transport {
     WebSocket,
     /// WebSocket over TLS over TCP.
     WebSocketTls,
+    /// QUIC over UDP.
+    Quic,
     /// A Unix stream socket.
     Unix,
 }
@@ -157,6 +172,7 @@ impl fmt::Display for Transport {
             Self::Tls => "tls",
             Self::WebSocket => "ws",
             Self::WebSocketTls => "wss",
+            Self::Quic => "quic",
             Self::Unix => "unix",
         })
     }

@@ -114,17 +114,6 @@ fn wrong_command_lines_are_refused() {
 }
 
 #[test]
-fn transports_that_are_not_built_are_refused_in_a_sentence() {
-    let finished = run(&["--quic-port=0"]);
-    assert_eq!(finished.code, Some(2), "{}", finished.stderr);
-    assert!(
-        finished.stderr.contains("--quic-port") && finished.stderr.contains("yet"),
-        "{}",
-        finished.stderr
-    );
-}
-
-#[test]
 fn switches_take_a_value_or_stand_alone() {
     for options in [
         ["--mqtt-retain-support", "--mqtt-auto-map-topic-alias", "--socket-no-delay", "--thread-keep-alive"],

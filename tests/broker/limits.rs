@@ -135,6 +135,27 @@ fn a_packet_before_authentication_by_default() {
 }
 
 #[test]
+fn unfinished_packets_of_all_connections() {
+    let broker = Broker::start(&["--max-unfinished-bytes-total=1MiB"]);
+    let unfinished = |client: &mut Client| {
+        client.send(publish("a").payload(vec![b'x'; 600 << 10]).frame(Version::V5).announce(10 << 20));
+    };
+    let mut first = Client::connect(&broker, connect());
+    unfinished(&mut first);
+    while broker.counter("bytes_received") < 600 << 10 {}
+    let mut second = Client::connect(&broker, connect());
+    unfinished(&mut second);
+    second.expect_disconnect(0x97);
+    assert_eq!(broker.counter("refused_unfinished"), 1);
+    drop((first, second));
+    while broker.counter("connections_ended") < 2 {}
+    let mut third = Client::connect(&broker, connect());
+    third.subscribe("a", 0);
+    third.send(publish("a").payload(vec![b'x'; 900 << 10]));
+    third.expect(publish("a").payload(vec![b'x'; 900 << 10]));
+}
+
+#[test]
 fn subscriptions_of_a_client() {
     let broker = Broker::start(&["--max-subscriptions-per-client=3"]);
     for (version, reason) in [(Version::V5, 0x97), (Version::V311, 0x80)] {

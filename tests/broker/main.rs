@@ -32,6 +32,8 @@ mod proxy;
 mod publish;
 mod qos1;
 mod qos2;
+mod quic;
+mod quic_streams;
 mod request_response;
 mod retain;
 mod session;

@@ -18,6 +18,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod aioquic;
 mod browser;
 mod certificates;
 mod mosquitto;
@@ -130,6 +131,11 @@ fn main() -> ExitCode {
     for policy in ["optional", "required"] {
         let name = format!("mosquitto::certificates::{policy}");
         trials.push(trial(name, mosquitto::missing(), required, move || certificates::play(policy)));
+    }
+    let missing = aioquic::missing();
+    for (scenario, expected) in aioquic::SCENARIOS {
+        let name = format!("aioquic::{scenario}");
+        trials.push(trial(name, missing.clone(), required, move || aioquic::play(scenario, expected)));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }

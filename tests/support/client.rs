@@ -34,6 +34,22 @@ enum Stream {
 pub(crate) trait Layered: std::fmt::Debug + Read + Write + Send {
     /// What it is spoken over.
     fn socket(&self) -> &TcpStream;
+
+    /// How long is waited from now on for what must come.
+    fn set_patience(&self, patience: Duration) {
+        self.socket().set_read_timeout(Some(patience)).unwrap();
+    }
+
+    /// The client's own address.
+    fn local_address(&self) -> SocketAddr {
+        self.socket().local_addr().unwrap()
+    }
+
+    /// Says that nothing more will be sent.
+    fn shutdown_write(&mut self) {
+        // It may have been closed by the broker already.
+        let _ = self.socket().shutdown(Shutdown::Write);
+    }
 }
 
 impl Client {
@@ -156,7 +172,7 @@ impl Client {
             Stream::WebSocket(socket) => socket.tcp().set_read_timeout(Some(patience)).unwrap(),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.set_read_timeout(Some(patience)).unwrap(),
-            Stream::Layers(layers) => layers.socket().set_read_timeout(Some(patience)).unwrap(),
+            Stream::Layers(layers) => layers.set_patience(patience),
         }
     }
 
@@ -167,7 +183,7 @@ impl Client {
             Stream::WebSocket(socket) => socket.tcp().local_addr().unwrap(),
             #[cfg(unix)]
             Stream::Unix(_) => panic!("a Unix socket has no such address"),
-            Stream::Layers(layers) => layers.socket().local_addr().unwrap(),
+            Stream::Layers(layers) => layers.local_address(),
         }
     }
 
@@ -479,12 +495,15 @@ impl Client {
     /// Says that nothing more will be sent.
     pub(crate) fn shutdown_write(&mut self) {
         // It may have been closed by the broker already.
-        let _ = match &self.stream {
+        let _ = match &mut self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::WebSocket(socket) => socket.shutdown_write(),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
-            Stream::Layers(layers) => layers.socket().shutdown(Shutdown::Write),
+            Stream::Layers(layers) => {
+                layers.shutdown_write();
+                Ok(())
+            }
         };
     }
 }

@@ -20,6 +20,7 @@ mod connect;
 mod decode;
 mod packet;
 mod property;
+mod quic;
 mod server;
 mod tls;
 mod websocket;
@@ -33,6 +34,7 @@ pub(crate) use packet::{
     unsubscribe,
 };
 pub(crate) use property::Property;
+pub(crate) use quic::{Quic, QuicConnection, QuicStream};
 pub(crate) use server::{Broker, Finished, PATIENCE, Setup, run};
 pub(crate) use tls::{Tls, TlsStream, certificate, certs, server_certificate};
 pub(crate) use websocket::{

@@ -84,6 +84,11 @@ impl Tls {
         self
     }
 
+    /// The settings, for another transport than TCP.
+    pub(crate) fn into_config(self) -> ClientConfig {
+        self.config
+    }
+
     /// Opens a connection; it fails where the server, or the client, breaks the handshake off.
     pub(crate) fn open(&mut self, address: SocketAddr) -> std::io::Result<TlsStream> {
         let config = Arc::clone(self.shared.get_or_insert_with(|| Arc::new(self.config.clone())));

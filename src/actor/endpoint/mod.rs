@@ -26,6 +26,7 @@ use tracing::{debug, error, warn};
 use super::handle::{BrokerHandle, Letter};
 use super::mailbox::{Mailbox, Overflowed};
 use super::outbox::Outbox;
+use super::unfinished::{TooMuch, UnfinishedPackets};
 use super::{Clock, ShellCounters, scratch};
 use crate::auth::Authenticator;
 use crate::broker::{Closure, ConnectionId, Input};
@@ -50,6 +51,8 @@ pub struct Surroundings {
     pub limits: Arc<ConnectionLimits>,
     /// The broker's bound on what it hands over and is not told is written, in bytes.
     pub outbound_window: usize,
+    /// The room for packets that have begun and not ended.
+    pub unfinished: UnfinishedPackets,
     /// What the shell counts.
     pub counters: Arc<ShellCounters>,
     /// The time of the broker.
@@ -89,6 +92,8 @@ pub struct Endpoint<S> {
     outbox: Outbox,
     outflow: Outflow,
     stage: Stage,
+    /// What it has of the room for unfinished packets.
+    unfinished: usize,
     /// Whether the broker knows about it, and does not know that it has ended.
     attached: bool,
     /// How it has ended, until the broker has been told so, behind all that came before.
@@ -146,6 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             outflow: Outflow::default(),
             stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone(), unfinished))),
             attached: false,
+            unfinished: 0,
             ending: None,
             standing: None,
             timer: None,
@@ -246,8 +252,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             Poll::Ready(Ok((len, result))) => {
                 self.around.counters.bytes_received.add(len);
                 self.hand_on(packets);
+                let had = std::mem::replace(&mut self.unfinished, self.connection.unfinished());
+                let room = self.around.unfinished.change(had, self.unfinished);
                 if let Err(error) = result {
                     self.misbehave(error);
+                } else if let Err(TooMuch) = room {
+                    self.around.counters.refused_unfinished.increment();
+                    self.misbehave(ProtocolError::because(
+                        ReasonCode::QuotaExceeded,
+                        "there are too many bytes of unfinished packets",
+                    ));
                 }
                 if let Err(Exceeded) = self.intake.count(len, now) {
                     self.exceed();
@@ -521,6 +535,7 @@ impl<S> Drop for Endpoint<S> {
             self.around.counters.panics.increment();
             error!(connection = %self.id, peer = %self.peer, "a fault ended a connection");
         }
+        let _ = self.around.unfinished.change(self.unfinished, 0);
         if !self.attached {
             return;
         }

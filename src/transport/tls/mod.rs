@@ -8,6 +8,7 @@ mod clients;
 mod error;
 mod pacing;
 mod pem;
+mod quic;
 mod subject;
 
 use std::io;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use quinn::crypto::rustls::QuicServerConfig;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use rustls::server::ServerSessionMemoryCache;
@@ -30,6 +32,7 @@ pub use subject::IdentitySource;
 use super::{Handshake, HandshakeError, Peer};
 use certificates::ServerCertificates;
 use pacing::Pace;
+use quic::QuicTls;
 use subject::{Subject, Timestamp, Validity};
 
 /// Where certificates and keys are, and what clients must show.
@@ -106,6 +109,7 @@ pub enum Report {
 struct State {
     mqtt: Arc<ServerConfig>,
     http: Arc<ServerConfig>,
+    quic: QuicTls,
     certificates: Arc<ServerCertificates>,
 }
 
@@ -175,6 +179,18 @@ impl Tls {
         TlsLayer { tls: Arc::clone(self), application }
     }
 
+    /// TLS as QUIC has it within itself, for connections that begin now.
+    pub(super) fn quic(&self, early_data: bool) -> Arc<QuicServerConfig> {
+        let state = self.current();
+        let quic = &state.quic;
+        Arc::clone(if early_data { &quic.with_early_data } else { &quic.without_early_data })
+    }
+
+    /// Computes at the pace of handshakes.
+    pub(super) async fn pace<F: Future + Unpin>(&self, computation: F) -> F::Output {
+        self.pace.run(computation).await
+    }
+
     fn current(&self) -> Arc<State> {
         Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -195,12 +211,14 @@ impl State {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(resolver);
         mqtt.alpn_protocols = vec![b"mqtt".to_vec()];
+        let for_quic = mqtt.clone();
         // New ones for each reading: what was verified by what held before is not resumed.
         mqtt.ticketer = Ticketer::new().map_err(set_up)?;
         mqtt.session_storage = ServerSessionMemoryCache::new(SESSIONS);
         let mut http = mqtt.clone();
         http.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { mqtt: Arc::new(mqtt), http: Arc::new(http), certificates })
+        let quic = QuicTls::new(for_quic, Arc::clone(&mqtt.ticketer), SESSIONS)?;
+        Ok(Self { mqtt: Arc::new(mqtt), http: Arc::new(http), quic, certificates })
     }
 }
 
@@ -237,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handshake<S> for TlsLay
 
 impl Tls {
     /// Who the owner of a verified certificate is.
-    fn identify(&self, certificate: &[u8]) -> io::Result<Option<Arc<str>>> {
+    pub(super) fn identify(&self, certificate: &[u8]) -> io::Result<Option<Arc<str>>> {
         let subject = Subject::parse(certificate).map_err(io::Error::other)?;
         // In a session that is resumed nobody has looked at it since the first handshake.
         if subject.not_after() < Timestamp::now() {

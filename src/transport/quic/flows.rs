@@ -1,0 +1,395 @@
+//! All data streams of a connection, and its datagrams, as one sequence of packets.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use tokio::io::ReadBuf;
+use tokio::time::{self, Instant, Sleep};
+use tracing::debug;
+
+use super::delivery::{Deliveries, LastPacket, QuicDelivery};
+use super::flow::{End, Flow, Progress, Question, answer_id};
+use super::header::{FlowError, FlowHeader, FlowKind};
+use super::stream::close_code;
+use crate::mqtt::codec::frame_header;
+
+/// What the data streams of one connection may cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FlowLimits {
+    /// Bytes that may wait, on all of them, for the rest of their packets. The packet that has waited longest may
+    /// go beyond.
+    pub(super) partial: usize,
+    /// How long a packet may take without getting on.
+    pub(super) stall: Duration,
+    /// On which streams messages go to the client.
+    pub(super) delivery: QuicDelivery,
+}
+
+/// How many flows are known of one connection, open or remembered.
+const FLOWS: usize = 256;
+
+/// The data streams of a connection.
+pub(super) struct Flows {
+    connection: Connection,
+    limits: Arc<FlowLimits>,
+    arriving: Option<Arriving>,
+    open: Streams,
+    deliveries: Deliveries,
+    /// On which stream a question came to which there are answers to come.
+    questions: HashMap<u16, Key>,
+    /// What is known of flows with a number.
+    known: HashMap<u64, Known>,
+    /// Whether the client has been told once that nothing is remembered of a flow.
+    lacked_state: bool,
+    /// Whole packets that have not been read.
+    packets: Vec<u8>,
+    read: usize,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// Names a stream for as long as it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key(u64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Open,
+    /// Its stream broke: it can be resumed until then.
+    Until(Instant),
+}
+
+/// The streams that are open beside the control stream.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    /// In the order in which they get their turn.
+    flows: Vec<(Key, Flow)>,
+    next: u64,
+}
+
+impl Streams {
+    pub(super) fn add(&mut self, flow: Flow) -> Key {
+        let key = Key(self.next);
+        self.next += 1;
+        self.flows.push((key, flow));
+        key
+    }
+
+    pub(super) fn find(&mut self, key: Key) -> Option<&mut Flow> {
+        self.flows.iter_mut().find(|(open, _)| *open == key).map(|(_, flow)| flow)
+    }
+
+    /// How many of them we opened.
+    pub(super) fn ours(&self) -> usize {
+        self.flows.iter().filter(|(_, flow)| flow.is_ours).count()
+    }
+}
+
+type Arriving = Pin<Box<dyn Future<Output = Result<Arrival, ConnectionError>> + Send>>;
+
+enum Arrival {
+    Stream(RecvStream, Option<SendStream>),
+    Datagram(Bytes),
+}
+
+/// The next of what the client opens or sends. Nothing is lost when the future is dropped.
+async fn arrival(connection: Connection) -> Result<Arrival, ConnectionError> {
+    tokio::select! {
+        stream = connection.accept_bi() => stream.map(|(send, receive)| Arrival::Stream(receive, Some(send))),
+        stream = connection.accept_uni() => stream.map(|receive| Arrival::Stream(receive, None)),
+        datagram = connection.read_datagram() => datagram.map(Arrival::Datagram),
+    }
+}
+
+impl Flows {
+    pub(super) fn new(connection: Connection, limits: Arc<FlowLimits>) -> Self {
+        Self {
+            arriving: Some(Box::pin(arrival(connection.clone()))),
+            connection,
+            open: Streams::default(),
+            deliveries: Deliveries::new(limits.delivery),
+            questions: HashMap::new(),
+            known: HashMap::new(),
+            lacked_state: false,
+            packets: Vec::new(),
+            read: 0,
+            timer: None,
+            limits,
+        }
+    }
+
+    /// Reads packets into the buffer: the next part of those that are whole. Ready only if there are some.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<()> {
+        if self.packets.is_empty() {
+            self.advance(cx);
+        }
+        let left = self.packets.get(self.read..).unwrap_or_default();
+        if left.is_empty() {
+            return Poll::Pending;
+        }
+        let (part, behind) = left.split_at(left.len().min(buffer.remaining()));
+        buffer.put_slice(part);
+        self.read += part.len();
+        if behind.is_empty() {
+            self.read = 0;
+            self.packets = Vec::new();
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether a packet that was begun to be read has not been read to its end.
+    pub(super) fn is_within_packets(&self) -> bool {
+        self.read > 0
+    }
+
+    /// Whether a packet of ours may be for another stream than the control stream.
+    pub(super) fn has_choice(&self) -> bool {
+        !self.questions.is_empty() || self.deliveries.has_choice()
+    }
+
+    /// The stream for the packet of ours that begins here, if it is not the control stream. To be asked once for each
+    /// packet.
+    pub(super) fn route(&mut self, cx: &mut Context<'_>, packet: &[u8]) -> Option<(Key, LastPacket)> {
+        let Some((packet_id, is_last)) = answer_id(packet) else {
+            return self.deliveries.stream_for(cx, packet, &self.connection, &mut self.open);
+        };
+        let Entry::Occupied(question) = self.questions.entry(packet_id) else { return None };
+        let key = *question.get();
+        if is_last {
+            question.remove();
+        }
+        let flow = self.open.find(key)?;
+        flow.unanswered -= usize::from(is_last);
+        flow.takes_answers().then_some((key, LastPacket::No))
+    }
+
+    /// Takes a part of a packet of ours, and tells how long that was. Pending: the client does not take what was
+    /// before.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, key: Key, bytes: &[u8]) -> Poll<usize> {
+        let part = bytes.get(..Flow::UNSENT).unwrap_or(bytes);
+        // What belongs to a stream that has ended in the meantime is nobody's.
+        if let Some(flow) = self.open.find(key) {
+            ready!(flow.poll_room(cx));
+            flow.append(part);
+            let _ = flow.poll_room(cx);
+        }
+        Poll::Ready(part.len())
+    }
+
+    /// Nothing more is to be sent on this stream.
+    pub(super) fn end_stream(&mut self, cx: &mut Context<'_>, key: Key) {
+        if let Some(flow) = self.open.find(key) {
+            flow.end();
+            let _ = flow.poll_room(cx);
+        }
+    }
+
+    /// Sends all answers and finishes the streams; what it returns is complete when the client has them.
+    pub(super) fn poll_finish(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Vec<impl Future<Output = io::Result<()>> + Send + use<>>> {
+        for (_, flow) in &mut self.open.flows {
+            ready!(flow.poll_flush(cx));
+        }
+        Poll::Ready(self.open.flows.iter_mut().filter_map(|(_, flow)| flow.finish()).collect())
+    }
+
+    /// Does what can be done until there are packets.
+    fn advance(&mut self, cx: &mut Context<'_>) {
+        self.accept(cx);
+        let now = Instant::now();
+        let waiting: usize = self.open.flows.iter().map(|(_, flow)| flow.waiting()).sum();
+        // Where too much waits, only what has waited longest gets on.
+        let oldest = self.open.flows.iter().filter(|(_, flow)| flow.waiting() > 0);
+        let oldest = oldest.min_by_key(|(_, flow)| flow.stuck_since()).map(|(key, _)| *key);
+        let only = oldest.filter(|_| waiting >= self.limits.partial);
+        let mut index = 0;
+        while self.packets.is_empty() && index < self.open.flows.len() {
+            let Some((key, flow)) = self.open.flows.get_mut(index) else { return };
+            let key = *key;
+            let _ = flow.poll_room(cx);
+            if only.is_none_or(|only| only == key) {
+                while self.packets.is_empty() && self.poll_flow(cx, index) {}
+                // Not before it had the chance to get on.
+                self.refuse_if_stuck(key, now);
+            }
+            index += 1;
+        }
+        // Whoever was served goes behind those who were not.
+        self.open.flows.rotate_left(index);
+        self.open.flows.retain(|(_, flow)| !flow.is_over());
+        self.arm(cx);
+    }
+
+    fn accept(&mut self, cx: &mut Context<'_>) {
+        while let Some(arriving) = &mut self.arriving {
+            let Poll::Ready(arrived) = arriving.as_mut().poll(cx) else { return };
+            // The control stream tells of the end of the connection.
+            self.arriving =
+                arrived.is_ok().then(|| -> Arriving { Box::pin(arrival(self.connection.clone())) });
+            match arrived {
+                Ok(Arrival::Stream(receive, send)) => {
+                    self.open.add(Flow::new(receive, send));
+                }
+                Ok(Arrival::Datagram(datagram)) if is_publish_at_most_once(&datagram) => {
+                    self.packets.extend_from_slice(&datagram);
+                    // Datagrams come as fast as they want: the streams get their turn.
+                    return cx.waker().wake_by_ref();
+                }
+                Ok(Arrival::Datagram(datagram)) if datagram.first().is_none_or(|first| *first == 0) => {}
+                Ok(Arrival::Datagram(datagram)) => {
+                    debug!(
+                        bytes = datagram.len(),
+                        "a QUIC datagram is not one PUBLISH of QoS 0; it is dropped"
+                    );
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Reads once from a stream. Tells whether that brought anything, but no end.
+    fn poll_flow(&mut self, cx: &mut Context<'_>, index: usize) -> bool {
+        let Some((key, flow)) = self.open.flows.get_mut(index) else { return false };
+        let (key, questions, packets) = (*key, &mut self.questions, &mut self.packets);
+        let (largest, takes_answers) = (self.limits.partial, flow.takes_answers());
+        let (mut asked, mut displaced) = (0, Vec::new());
+        let mut ask = |question: Question| match questions.entry(question.packet_id) {
+            Entry::Occupied(_) if question.continues => {}
+            Entry::Occupied(other) if !takes_answers => displaced.push(other.remove()),
+            Entry::Occupied(mut other) => {
+                displaced.push(other.insert(key));
+                asked += 1;
+            }
+            Entry::Vacant(free) if takes_answers => {
+                free.insert(key);
+                asked += 1;
+            }
+            Entry::Vacant(_) => {}
+        };
+        let mut progress = flow.poll_read(cx, packets, largest, &mut ask);
+        if let Ok(Progress::Header(header)) = progress {
+            progress = match judge(header, &mut self.known, &mut self.lacked_state) {
+                Ok(()) => flow.begin(packets, largest, &mut ask),
+                Err(error) => Err(error),
+            };
+        }
+        flow.unanswered += asked;
+        for key in displaced {
+            if let Some(flow) = self.open.find(key) {
+                flow.unanswered -= 1;
+            }
+        }
+        match progress {
+            Ok(Progress::Pending) => false,
+            Ok(Progress::Read | Progress::Header(_)) => true,
+            Ok(Progress::Ended(end)) => {
+                self.end(key, end);
+                false
+            }
+            Err(error) => {
+                self.refuse(key, error);
+                false
+            }
+        }
+    }
+
+    /// Nothing more comes on this stream.
+    fn end(&mut self, key: Key, end: End) {
+        let Some(flow) = self.open.find(key) else { return };
+        let Some(FlowHeader { kind: FlowKind::ClientData { flow: number, expires }, .. }) = flow.header()
+        else {
+            return;
+        };
+        match (end, Instant::now().checked_add(Duration::from_secs(expires))) {
+            (End::Broken, Some(until)) if expires > 0 => {
+                self.known.insert(number, Known::Until(until));
+            }
+            (End::Broken | End::Finished, _) => {
+                self.known.remove(&number);
+            }
+        }
+    }
+
+    fn refuse_if_stuck(&mut self, key: Key, now: Instant) {
+        let flow = self.open.find(key);
+        let since = flow.and_then(|flow| flow.stuck_since());
+        if since.is_some_and(|since| since + self.limits.stall <= now) {
+            self.refuse(key, FlowError::Incomplete);
+        }
+    }
+
+    fn refuse(&mut self, key: Key, error: FlowError) {
+        debug!(%error, "a QUIC stream is refused");
+        if error == FlowError::NoState && std::mem::replace(&mut self.lacked_state, true) {
+            self.connection.close(close_code::TOO_MANY_RECOVERIES, error.to_string().as_bytes());
+        }
+        // Whoever has the number goes on having it.
+        if error == FlowError::Incomplete {
+            self.end(key, End::Broken);
+        }
+        if let Some(flow) = self.open.find(key) {
+            flow.refuse(error.code());
+        }
+    }
+
+    /// Sees to it that it is noticed when a packet does not get on.
+    fn arm(&mut self, cx: &mut Context<'_>) {
+        let Some(since) = self.open.flows.iter().filter_map(|(_, flow)| flow.stuck_since()).min() else {
+            self.timer = None;
+            return;
+        };
+        let at = since + self.limits.stall;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(time::sleep_until(at)));
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
+        }
+        if timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+    }
+}
+
+/// Whether a flow may begin as this header wants.
+fn judge(
+    header: FlowHeader,
+    known: &mut HashMap<u64, Known>,
+    lacked_state: &mut bool,
+) -> Result<(), FlowError> {
+    let FlowKind::ClientData { flow, .. } = header.kind else { return Err(FlowError::WrongKind) };
+    let now = Instant::now();
+    known.retain(|_, known| match known {
+        Known::Open => true,
+        Known::Until(until) => *until > now,
+    });
+    match known.get(&flow) {
+        Some(Known::Open) => return Err(FlowError::NotOwner),
+        None if header.flags.aborts_without_state() => return Err(FlowError::NoState),
+        None if known.len() >= FLOWS => return Err(FlowError::Refused),
+        Some(Known::Until(_)) => *lacked_state = false,
+        None => {}
+    }
+    known.insert(flow, Known::Open);
+    Ok(())
+}
+
+/// Whether a datagram is what it may be: one whole PUBLISH of QoS 0.
+fn is_publish_at_most_once(datagram: &[u8]) -> bool {
+    frame_header(datagram).ok().flatten().is_some_and(|header| {
+        header.first & 0xF6 == 0x30 && header.header_len + header.body_len == datagram.len()
+    })
+}
+
+impl fmt::Debug for Flows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flows").field("open", &self.open).field("known", &self.known).finish_non_exhaustive()
+    }
+}

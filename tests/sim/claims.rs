@@ -304,6 +304,14 @@ impl SharedClaim {
         }
     }
 
+    /// Whether it is a claim to the same message.
+    pub(crate) fn is_about(&self, publish: &Publish) -> bool {
+        let same = |message: &Message| {
+            publish.topic.as_ref() == Some(&message.topic) && publish.payload == message.payload
+        };
+        self.members.iter().any(|member| same(&member.expected.message))
+    }
+
     /// Whether a PUBLISH that has reached the client of a session can be this message.
     fn is(&self, session: usize, seen: &Seen) -> bool {
         self.members.iter().any(|member| member.session == session && member.expected.is(seen))
@@ -314,29 +322,50 @@ impl SharedClaim {
         self.must_by(now) && self.got.is_empty() && !self.members.iter().any(|member| is_away(member.session))
     }
 
+    /// Whether it may be seen once more.
+    const fn is_open(&self) -> bool {
+        self.got.len() < self.most
+    }
+
     fn must_by(&self, now: Instant) -> bool {
         let can = |member: &Member| !member.excused && !member.expected.message.has_expired(now);
         self.must && self.members.iter().any(can)
     }
 }
 
-/// A PUBLISH has reached the client of a session: whether it can be one of these. A message may have been taken for
-/// that of one group which was that of another: then they change places.
+/// A PUBLISH has reached the client of a session: whether it is one of these that has not come yet.
 pub(crate) fn shared_arrived(all: &mut [SharedClaim], session: usize, seen: &Seen, now: Instant) -> bool {
-    let fitting: Vec<usize> = (0..all.len()).filter(|&index| all[index].is(session, seen)).collect();
-    // What has not come yet, and must, is taken for what has come.
-    let open = fitting.iter().copied().filter(|&index| all[index].got.len() < all[index].most);
-    if let Some(index) = open.min_by_key(|&index| (all[index].got.len(), !all[index].must_by(now))) {
-        all[index].got.push((session, seen.clone()));
-        return true;
-    }
-    for index in fitting {
+    let open = (0..all.len()).filter(|&index| all[index].is_open() && all[index].is(session, seen));
+    // What must come, and has not, is taken for what has come.
+    let Some(index) = open.min_by_key(|&index| (all[index].got.len(), !all[index].must_by(now))) else {
+        return false;
+    };
+    all[index].got.push((session, seen.clone()));
+    true
+}
+
+/// As [`shared_arrived`], where what was taken for one of these may have been another, or the session's own.
+pub(crate) fn shared_exchanged(
+    all: &mut [SharedClaim],
+    session: usize,
+    seen: &Seen,
+    can_have_been_its_own: &mut impl FnMut(usize, &Seen) -> bool,
+    tried: &mut Vec<usize>,
+) -> bool {
+    for index in 0..all.len() {
+        if tried.contains(&index) || !all[index].is(session, seen) {
+            continue;
+        }
+        tried.push(index);
+        if all[index].is_open() {
+            all[index].got.push((session, seen.clone()));
+            return true;
+        }
         for place in 0..all[index].got.len() {
-            let (other, its) = all[index].got[place].clone();
-            let elsewhere =
-                |shared: &&mut SharedClaim| shared.got.len() < shared.most && shared.is(other, &its);
-            if let Some(elsewhere) = all.iter_mut().find(elsewhere) {
-                elsewhere.got.push((other, its));
+            let (holder, its) = all[index].got[place].clone();
+            if can_have_been_its_own(holder, &its)
+                || shared_exchanged(all, holder, &its, can_have_been_its_own, tried)
+            {
                 all[index].got[place] = (session, seen.clone());
                 return true;
             }
@@ -369,24 +398,6 @@ fn fill(all: &mut [SharedClaim], index: usize, now: Instant, tried: &mut Vec<usi
         }
         let seen = all[index].got.pop();
         all[other].got.extend(seen);
-    }
-    false
-}
-
-/// As [`shared_arrived`], where what another session has got may have been its own instead.
-pub(crate) fn shared_exchanged(
-    all: &mut [SharedClaim],
-    session: usize,
-    seen: &Seen,
-    mut can_have_been_its_own: impl FnMut(usize, &Seen) -> bool,
-) -> bool {
-    for shared in all.iter_mut().filter(|shared| shared.is(session, seen)) {
-        for (holder, its) in &mut shared.got {
-            if can_have_been_its_own(*holder, its) {
-                (*holder, *its) = (session, seen.clone());
-                return true;
-            }
-        }
     }
     false
 }

@@ -181,16 +181,18 @@ impl Reference {
             return Ok(Arrival::New);
         }
         let sessions = &mut self.sessions;
-        if shared_exchanged(&mut self.shared, index, &seen, |holder, its| {
-            sessions[holder].claims.can_have_been(its)
-        }) {
-            sessions[index].claims.remember(publish);
+        let mut can_have_been_its_own =
+            |holder: usize, its: &Seen| sessions[holder].claims.can_have_been(its);
+        if shared_exchanged(&mut self.shared, index, &seen, &mut can_have_been_its_own, &mut Vec::new()) {
+            self.sessions[index].claims.remember(publish);
             return Ok(Arrival::New);
         }
         // It is none of these: one that comes too late, or none at all.
         must.and(may)?;
         let claims = &self.sessions[index].claims;
-        let about = publish.topic.as_ref().map(|topic| claims.about(topic)).unwrap_or_default();
+        let mut about = publish.topic.as_ref().map(|topic| claims.about(topic)).unwrap_or_default();
+        let shared = self.shared.iter().filter(|shared| shared.is_about(publish));
+        about.extend(shared.map(|shared| format!("\n    {shared:?}")));
         Err(format!("that it has no claim to. It had these, the latest first:\n    {about}"))
     }
 

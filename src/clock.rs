@@ -48,9 +48,57 @@ impl Sub<Duration> for Instant {
     }
 }
 
+/// A moment by the calendar, in milliseconds since 1970 began (UTC): what is written to disk, where the start of the
+/// broker means nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct WallTime(u64);
+
+impl WallTime {
+    /// The moment so many milliseconds after 1970 began.
+    pub const fn from_unix_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since 1970 began.
+    pub const fn unix_millis(self) -> u64 {
+        self.0
+    }
+}
+
+/// Which moment by the calendar the start of the broker was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Epoch(WallTime);
+
+impl Epoch {
+    /// The broker was started at this moment.
+    pub const fn started_at(start: WallTime) -> Self {
+        Self(start)
+    }
+
+    /// What the calendar says at `now`.
+    pub fn to_wall(self, now: Instant) -> WallTime {
+        let since_start = u64::try_from(now.since_start().as_millis()).unwrap_or(u64::MAX);
+        WallTime(self.0.0.saturating_add(since_start))
+    }
+
+    /// When the calendar says `at`; the start of the broker, if that was before.
+    pub fn to_instant(self, at: WallTime) -> Instant {
+        Instant::from_start(Duration::from_millis(at.0.saturating_sub(self.0.0)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_before_the_start_is_at_the_start() {
+        let epoch = Epoch::started_at(WallTime::from_unix_millis(5_000));
+        let later = Instant::START + Duration::from_millis(250);
+        assert_eq!(epoch.to_wall(later).unix_millis(), 5_250);
+        assert_eq!(epoch.to_instant(epoch.to_wall(later)), later);
+        assert_eq!(epoch.to_instant(WallTime::from_unix_millis(4_999)), Instant::START);
+    }
 
     #[test]
     fn adding_and_subtracting_saturate() {

@@ -3,6 +3,7 @@
 mod delivery;
 pub(super) mod frame;
 pub(super) mod property;
+mod publication;
 pub(super) mod reader;
 pub(super) mod writer;
 
@@ -17,6 +18,7 @@ use bytes::Bytes;
 
 pub use delivery::{DeliveryTopic, delivery_len, encode_delivery_head};
 pub use frame::frame_header;
+pub use publication::Publication;
 
 use self::frame::PacketType;
 use self::reader::Reader;

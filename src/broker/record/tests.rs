@@ -1,0 +1,181 @@
+//! Records come back as they were written, and bytes that are none are refused.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::mqtt::codec::Publication;
+use crate::mqtt::packet::RetainHandling;
+use crate::mqtt::{PublishProperties, TopicFilter, TopicName};
+
+fn packet_id(id: u16) -> PacketId {
+    PacketId::new(id).unwrap()
+}
+
+fn target(session: u64, number: u64) -> Target {
+    Target {
+        session: SessionId(session),
+        number: Number(number),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        sent: None,
+        identifiers: None,
+        shared: None,
+    }
+}
+
+fn will() -> Will {
+    Will {
+        topic: TopicName::parse("gone").unwrap(),
+        payload: Bytes::from_static(b"bye"),
+        qos: QoS::ExactlyOnce,
+        retain: true,
+        delay_interval: 300,
+        properties: PublishProperties { content_type: Some(Arc::from("text")), ..Default::default() },
+    }
+}
+
+fn records(publication: &[u8]) -> Vec<Record<'_>> {
+    let (session, number) = (SessionId(300), Number(70_000));
+    let full = Target {
+        sent: Some(packet_id(9)),
+        identifiers: SubscriptionIdentifier::new(1_000).map(|identifier| Box::from([identifier])),
+        shared: Some("$share/workers/a/#".into()),
+        retain: true,
+        qos: QoS::ExactlyOnce,
+        ..target(300, 70_005)
+    };
+    let published = Published {
+        number,
+        received: None,
+        will_of: None,
+        retained: false,
+        retain: false,
+        qos: QoS::AtMostOnce,
+        expires_at: None,
+        footprint: 0,
+        publisher: "",
+        targets: Vec::new(),
+        publication,
+    };
+    let options = SubscriptionOptions {
+        qos: QoS::AtLeastOnce,
+        no_local: true,
+        retain_as_published: false,
+        retain_handling: RetainHandling::Never,
+    };
+    let quiet = SessionRecord {
+        id: session,
+        client_id: "client".to_owned(),
+        identity: Identity::Anonymous,
+        grants: None,
+        expiry: u32::MAX,
+        disconnected_at: None,
+        response_prefix: None,
+        will: None,
+        will_at: None,
+    };
+    let grants = Grants {
+        groups: [Arc::from("operators")].into(),
+        publish: vec![TopicFilter::parse("a/+").unwrap()],
+        subscribe: vec![TopicFilter::parse("#").unwrap()],
+        receive: Some(Vec::new()),
+    };
+    let loud = SessionRecord {
+        identity: Identity::User(Arc::from("ada")),
+        grants: Some(grants),
+        expiry: 60,
+        disconnected_at: Some(WallTime::from_unix_millis(1_800_000_000_000)),
+        response_prefix: Some("res_x".to_owned()),
+        will: Some(will()),
+        will_at: Some(WallTime::from_unix_millis(1_800_000_300_000)),
+        ..quiet.clone()
+    };
+    vec![
+        Record::Published(published.clone()),
+        Record::Published(Published {
+            received: Some((session, packet_id(u16::MAX))),
+            will_of: Some(SessionId(1)),
+            retained: true,
+            retain: true,
+            qos: QoS::ExactlyOnce,
+            expires_at: Some(WallTime::from_unix_millis(5)),
+            footprint: u32::MAX,
+            publisher: "who",
+            targets: vec![target(1, 70_000), full.clone(), target(2, 70_001)],
+            ..published
+        }),
+        Record::Session(Box::new(quiet)),
+        Record::Session(Box::new(loud)),
+        Record::Ended { session },
+        Record::Subscribed {
+            session,
+            filter: "$share/g/a/#",
+            options,
+            identifier: SubscriptionIdentifier::new(7),
+        },
+        Record::Subscribed {
+            session,
+            filter: "+",
+            options: SubscriptionOptions { retain_handling: RetainHandling::IfNew, ..options },
+            identifier: None,
+        },
+        Record::Unsubscribed { session, filter: "a" },
+        Record::Received { session, packet_id: packet_id(1) },
+        Record::Released { session, packet_id: packet_id(2) },
+        Record::Queued { message: number, from: None, target: full.clone() },
+        Record::Queued { message: number, from: Some((SessionId(4), Number(5))), target: full },
+        Record::Sent { session, number, packet_id: packet_id(3) },
+        Record::Completing { session, number, packet_id: packet_id(4) },
+        Record::Settled { session, number },
+        Record::Exchanges {
+            session,
+            received: vec![packet_id(5), packet_id(6)],
+            completing: vec![(number, packet_id(7))],
+        },
+        Record::Cleared { topic: "a/b" },
+        Record::Alive { at: WallTime::from_unix_millis(77) },
+    ]
+}
+
+fn publication() -> Vec<u8> {
+    let mut publication = Vec::new();
+    Publication::append(&TopicName::parse("a/b").unwrap(), b"payload", None, &mut publication).unwrap();
+    publication
+}
+
+#[test]
+fn records_are_read_as_they_were_written() {
+    let publication = publication();
+    let records = records(&publication);
+    let mut batch = Batch::new(Sequence::FIRST);
+    for record in &records {
+        record.append(&mut batch);
+    }
+    let read: Vec<_> = batch.frames().map(|frame| Record::decode(frame.kind, frame.body).unwrap()).collect();
+    assert_eq!(read, records);
+    assert!(batch.frames().all(|frame| Record::kind_name(frame.kind) != "unknown"));
+}
+
+#[test]
+fn what_is_cut_off_is_refused_or_another_record_and_never_a_panic() {
+    let publication = publication();
+    let mut batch = Batch::new(Sequence::FIRST);
+    for record in records(&publication) {
+        record.append(&mut batch);
+    }
+    for frame in batch.frames() {
+        for end in 0..frame.body.len() {
+            let _ = Record::decode(frame.kind, &frame.body[..end]);
+        }
+        for index in 0..frame.body.len() {
+            for value in [0, 0x7F, 0xFF] {
+                let mut body = frame.body.to_vec();
+                body[index] = value;
+                let _ = Record::decode(frame.kind, &body);
+            }
+        }
+    }
+    assert_eq!(Record::decode(99, &[]), Err(Malformed("a record of unknown kind")));
+}

@@ -59,6 +59,18 @@ impl WallTime {
         Self(millis)
     }
 
+    /// The moment `time` before this one; the beginning of 1970 at the earliest.
+    #[must_use]
+    pub fn saturating_sub(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// The moment `time` after this one.
+    #[must_use]
+    pub fn saturating_add(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// Milliseconds since 1970 began.
     pub const fn unix_millis(self) -> u64 {
         self.0

@@ -129,9 +129,13 @@ impl BrokerTask {
 
     fn carry_out(&mut self) {
         while let Some(output) = self.broker.poll_output() {
-            let Output::ToClient { connection, items } = output;
-            if let Some(mailbox) = self.mailboxes.get(&connection) {
-                mailbox.post(items);
+            match output {
+                Output::ToClient { connection, items } => {
+                    if let Some(mailbox) = self.mailboxes.get(&connection) {
+                        mailbox.post(items);
+                    }
+                }
+                Output::Fetch(_) => {}
             }
         }
         let broker = &self.broker;

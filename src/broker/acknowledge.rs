@@ -2,11 +2,13 @@
 
 use std::ops::ControlFlow;
 
+use super::record::{Number, Record};
 use super::session::inflight::Acknowledged;
+use super::session::queue::Offer;
 use super::{Broker, SessionKey};
 use crate::clock::Instant;
-use crate::mqtt::ReasonCode;
 use crate::mqtt::packet::{Acknowledgement, AcknowledgementKind};
+use crate::mqtt::{PacketId, ReasonCode};
 
 impl Broker {
     pub(super) fn acknowledgement(
@@ -19,25 +21,27 @@ impl Broker {
             return ControlFlow::Break(());
         };
         let id = packet.packet_id;
-        let bytes = session.inflight.bytes();
         let success = !packet.reason.is_error();
         let meaning = match packet.kind {
             AcknowledgementKind::PubAck => session.inflight.puback(id),
             AcknowledgementKind::PubRec => session.inflight.pubrec(id, success),
             AcknowledgementKind::PubComp => session.inflight.pubcomp(id),
             AcknowledgementKind::PubRel => {
-                // [MQTT-4.3.3-11]: the identifier is free again, and the client is told.
-                let known = session.received.remove(&id);
-                let reason = if known { ReasonCode::Success } else { self.unknown_identifier() };
-                self.acknowledge(key, AcknowledgementKind::PubComp, id, reason);
+                self.released(key, id);
                 return ControlFlow::Continue(());
             }
         };
-        self.queued_bytes -= bytes - session.inflight.bytes();
         match meaning {
-            Acknowledged::Ended => self.pump(key, now),
+            Acknowledged::Ended(offer, number) => {
+                self.ended(key, offer.as_ref(), number);
+                self.pump(key, now);
+            }
             // [MQTT-4.3.3-3]
-            Acknowledged::Release => {
+            Acknowledged::Release(offer) => {
+                if let Some(offer) = offer {
+                    self.queued_bytes -= offer.footprint();
+                    self.complete_place(key, &offer, id);
+                }
                 self.acknowledge(key, AcknowledgementKind::PubRel, id, ReasonCode::Success);
             }
             Acknowledged::Unknown if packet.kind == AcknowledgementKind::PubRec && success => {
@@ -48,6 +52,27 @@ impl Broker {
             Acknowledged::Unknown => self.counters.acknowledgements_unknown += 1,
         }
         ControlFlow::Continue(())
+    }
+
+    /// PUBREL came.
+    fn released(&mut self, key: SessionKey, id: PacketId) {
+        // [MQTT-4.3.3-11]: the identifier is free again, and the client is told.
+        let known = self.sessions.get_mut(key).is_some_and(|session| session.received.remove(&id));
+        let reason = if known { ReasonCode::Success } else { self.unknown_identifier() };
+        if let (true, Some(session)) = (known, self.kept_id(key)) {
+            self.journal.append(&Record::Released { session, packet_id: id });
+        }
+        self.acknowledge(key, AcknowledgementKind::PubComp, id, reason);
+    }
+
+    /// An exchange with a client has ended.
+    fn ended(&mut self, key: SessionKey, offer: Option<&Offer>, number: Option<Number>) {
+        if let Some(offer) = offer {
+            self.queued_bytes -= offer.footprint();
+            self.settle_place(key, offer);
+        } else if let (Some(number), Some(session)) = (number, self.kept_id(key)) {
+            self.journal.append(&Record::Settled { session, number });
+        }
     }
 
     fn unknown_identifier(&mut self) -> ReasonCode {

@@ -44,7 +44,7 @@ impl Backlog {
 impl Broker {
     /// Whether some of what came over this connection is not handled yet: whoever hands packets over should hold back.
     pub fn is_behind(&self, connection: ConnectionId) -> bool {
-        self.backlog.contains(connection)
+        self.backlog.contains(connection) || self.journal.is_behind()
     }
 
     pub(super) fn received(&mut self, connection: ConnectionId, packets: Vec<Packet>, now: Instant) {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::disconnect::WillFate;
+use super::journal::hold::Passing;
+use super::journal::{Durability, Room};
 use super::permissions::Grants;
-use super::session::{Attachment, Expiry, Session};
+use super::session::{Attachment, Expiry, Keeping, Session};
 use super::will::footprint;
 use super::{Attach, Broker, ConnectionId, Identity, Output, SessionKey, ToClient};
 use crate::clock::Instant;
@@ -18,6 +20,15 @@ struct Refusal {
     detail: &'static str,
 }
 
+/// A client that may come in.
+struct Newcomer {
+    connection: ConnectionId,
+    client_id: ClientId,
+    identity: Identity,
+    grants: Option<Arc<Grants>>,
+    durability: Durability,
+}
+
 impl Refusal {
     const fn new(reason: ReasonCode, detail: &'static str) -> Self {
         Self { reason, detail }
@@ -26,11 +37,14 @@ impl Refusal {
 
 impl Broker {
     pub(super) fn attach(&mut self, attach: Attach, now: Instant) {
-        let Attach { connection, connect, identity, grants } = attach;
+        let Attach { connection, connect, identity, grants, durability } = attach;
+        let durability = durability.unwrap_or(self.config.durability.default);
+        self.journal.begin(durability);
         let version = connect.version;
         let refusal = match self.admit(&connect, &identity, grants.is_some()) {
             Ok(client_id) => {
-                return self.give_session(connection, connect, &client_id, (identity, grants), now);
+                let newcomer = Newcomer { connection, client_id, identity, grants, durability };
+                return self.give_session(newcomer, connect, now);
             }
             Err(refusal) => refusal,
         };
@@ -85,6 +99,12 @@ impl Broker {
             self.counters.refused_sessions_limit += 1;
             return Err(Refusal::new(ReasonCode::QuotaExceeded, "there are as many sessions as may be"));
         }
+        if self.journal.room != Room::Enough
+            && self.session_expiry(connect) > 0
+            && let Some((reason, detail)) = self.has_no_room()
+        {
+            return Err(Refusal::new(reason, detail));
+        }
         if connect.client_id.is_empty() {
             // [MQTT-3.1.3-6], [MQTT-3.1.3-7]
             return Ok(ClientId::new(format!("auto-{}", self.response_topics.identifier())));
@@ -125,14 +145,9 @@ impl Broker {
         Ok(())
     }
 
-    fn give_session(
-        &mut self,
-        connection: ConnectionId,
-        connect: Connect,
-        client_id: &ClientId,
-        (identity, grants): (Identity, Option<Arc<Grants>>),
-        now: Instant,
-    ) {
+    fn give_session(&mut self, newcomer: Newcomer, connect: Connect, now: Instant) {
+        let Newcomer { connection, client_id, identity, grants, durability } = newcomer;
+        let client_id = &client_id;
         self.take_over(client_id, connect.clean_start, now);
         let expiry_seconds = self.session_expiry(&connect);
         let (key, session_present) = if let Some(key) = self.sessions.find(client_id) {
@@ -158,6 +173,8 @@ impl Broker {
             maximum_packet_size,
             outstanding: 0,
             outbox: Vec::new(),
+            held: None,
+            durability,
         };
         self.sessions.attach(key, attachment);
         if let Some(session) = self.sessions.get_mut(key) {
@@ -171,7 +188,14 @@ impl Broker {
         self.counters.clients_attached += 1;
         self.counters.sessions_resumed += u64::from(session_present);
         tracing::debug!(%connection, %client_id, session_present, version = %connect.version, "client attached");
-        self.send(key, ToClient::Send(Box::new(Packet::ConnAck(Box::new(answer)))));
+        if self.journal.is_open() && expiry_seconds > 0 && !session_present {
+            let id = self.journal.next_session();
+            self.sessions.keep(key, Keeping::new(id));
+        }
+        self.kept_attached += usize::from(self.kept_id(key).is_some());
+        self.write_session(key, now);
+        self.write_alive(now);
+        self.send_kept(key, ToClient::Send(Box::new(Packet::ConnAck(Box::new(answer)))), Passing::Nothing);
         self.pump(key, now);
     }
 

@@ -94,6 +94,14 @@ counters! {
     shared_redelivered,
     /// Messages that found no member of a shared subscription to take them.
     shared_unserved,
+    /// What was refused because there was no room on the disk.
+    refused_disk_full,
+    /// What was refused because the disk was failing.
+    refused_disk_failing,
+    /// Messages read from the journal.
+    messages_read,
+    /// Messages that were kept and could not be read: lost to damage of the disk.
+    messages_unreadable,
     /// Clients disconnected because a new policy does not know them.
     disconnected_by_policy,
 }

@@ -1,5 +1,9 @@
 //! A session takes a message: now, later or not at all.
 
+use std::sync::Arc;
+
+use super::journal::keep::Novelty;
+use super::journal::messages::KeptMessages;
 use super::limits::{BrokerLimits, QueuePolicy};
 use super::response::{Ownership, ResponseTopics};
 use super::session::inflight::Inflight;
@@ -10,22 +14,22 @@ use crate::clock::Instant;
 use crate::mqtt::{Message, QoS, ReasonCode, SubscriptionIdentifier, codec};
 
 impl Broker {
-    /// Delivers a message to a session, now if it can take it, or later.
-    pub(super) fn offer(&mut self, key: SessionKey, offer: Offer, now: Instant) {
+    /// Delivers a message to a session, now if it can take it, or later. `message` is what the offer holds.
+    pub(super) fn offer(&mut self, key: SessionKey, offer: Offer, message: &Arc<Message>, now: Instant) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if !may_receive(session, key, &self.response_topics, &offer.message) {
+        if !may_receive(session, key, &self.response_topics, message) {
             self.counters.deliveries_denied += 1;
             return;
         }
         let Some(attachment) = session.attachment.as_mut() else {
             if offer.qos > QoS::AtMostOnce {
-                self.enqueue(key, offer, now);
+                self.enqueue(key, offer, message.expires_at, now);
             }
             return;
         };
-        if !fits(attachment, &offer.message, offer.qos, offer.identifiers.as_deref().unwrap_or_default()) {
+        if !fits(attachment, message, offer.qos, offer.identifiers.as_deref().unwrap_or_default()) {
             // [MQTT-3.1.2-25]: dropped, as if it had been delivered.
             self.counters.dropped_packet_too_large += 1;
             session.dropped += 1;
@@ -41,51 +45,58 @@ impl Broker {
         // What is under way counts as what waits does: for QoS 1 and 2 there has to be room in all.
         let fits_in_all = offer.qos == QoS::AtMostOnce
             || self.queued_bytes + offer.footprint() <= self.config.limits.queued_bytes_total;
-        let refused = if room && fits_in_all { self.hand_over(key, offer) } else { Some(offer) };
-        if let Some(offer) = refused {
-            self.enqueue(key, offer, now);
-        }
-    }
-
-    /// Hands a message over to the connection of a session that has room for it. Gives it back if there is no packet
-    /// identifier for it.
-    pub(super) fn hand_over(&mut self, key: SessionKey, offer: Offer) -> Option<Offer> {
-        let session = self.sessions.get_mut(key)?;
-        let attachment = session.attachment.as_mut()?;
-        let delivery = if offer.qos == QoS::AtMostOnce {
-            unacknowledged(offer)
+        if room && fits_in_all {
+            self.hand_over(key, offer, Arc::clone(message), Novelty::New);
         } else {
-            let bytes = offer.footprint();
-            match session.inflight.begin(offer) {
-                Ok(delivery) => {
-                    self.queued_bytes += bytes;
-                    delivery
-                }
-                Err(offer) => return Some(offer),
-            }
-        };
-        if attachment.outbox.is_empty() {
-            self.dirty.push_back(key);
+            self.enqueue(key, offer, message.expires_at, now);
         }
-        attachment.deliver(delivery);
-        self.counters.deliveries += 1;
-        None
     }
 
-    /// Lets a message wait, if need be in the place of another.
-    pub(super) fn enqueue(&mut self, key: SessionKey, offer: Offer, now: Instant) {
-        let Some(session) = self.sessions.get_mut(key) else {
+    /// Hands a message over to the connection of a session that has room for it.
+    pub(super) fn hand_over(
+        &mut self,
+        key: SessionKey,
+        offer: Offer,
+        message: Arc<Message>,
+        novelty: Novelty,
+    ) {
+        if offer.qos == QoS::AtMostOnce {
+            return self.deliver(key, unacknowledged(offer, message), None);
+        }
+        let offer = if novelty == Novelty::New { self.take_in(key, offer) } else { offer };
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        self.queued_bytes += offer.footprint();
+        if session.keeping.is_none() {
+            let delivery = session.inflight.begin(offer, message);
+            return self.deliver(key, delivery, None);
+        }
+        let delivery = session.inflight.begin(offer.clone(), message);
+        self.was_sent(key, &offer, delivery, novelty);
+    }
+
+    /// Lets a message wait that has not waited before, if need be in the place of another.
+    fn enqueue(&mut self, key: SessionKey, offer: Offer, expires_at: Option<Instant>, now: Instant) {
+        if !self.make_room(key, &offer, now) {
             return;
-        };
-        let before = session.queue.bytes();
-        let elsewhere = self.queued_bytes - before;
-        let outcome =
-            make_room(session, &offer, &self.config.limits, elsewhere, self.config.queue_policy, now);
+        }
+        let offer = self.take_in(key, offer);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        self.queued_bytes += offer.footprint();
+        if session.keeping.is_none() {
+            return session.queue.push(offer, expires_at);
+        }
+        session.queue.push(offer.clone(), expires_at);
+        self.was_queued(key, &offer);
+    }
+
+    /// Makes room for `offer` in the session's queue, as far as that may be. Whether there is.
+    fn make_room(&mut self, key: SessionKey, offer: &Offer, now: Instant) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        let elsewhere = self.queued_bytes - session.queue.bytes();
+        let bounds = (&self.config.limits, self.config.queue_policy);
+        let outcome = make_room(session, &self.messages, offer, bounds, elsewhere, now);
         outcome.count(&mut self.counters);
         session.dropped += count(outcome.dropped_qos0 + outcome.dropped);
-        if outcome.has_room {
-            session.queue.push(offer);
-        }
         self.queued_bytes = elsewhere + session.queue.bytes();
         if let (true, Some(attachment)) = (outcome.disconnect, &session.attachment) {
             self.counters.disconnected_queue_full += 1;
@@ -95,6 +106,10 @@ impl Broker {
                 detail: "the queue of the session is full",
             });
         }
+        for gone in &outcome.gone {
+            self.settle_place(key, gone);
+        }
+        outcome.has_room
     }
 }
 
@@ -141,6 +156,7 @@ pub(super) fn has_room(
 /// again.
 pub(super) fn has_quota(inflight: &Inflight, attachment: &Attachment) -> bool {
     inflight.active() < attachment.receive_maximum
+        && !inflight.is_full()
         && inflight.bytes() < attachment.inflight_bytes
         && inflight.is_resent()
 }
@@ -153,6 +169,8 @@ struct Outcome {
     dropped_qos0: usize,
     dropped: usize,
     disconnect: bool,
+    /// What has given way.
+    gone: Vec<Offer>,
 }
 
 impl Outcome {
@@ -177,10 +195,10 @@ impl Outcome {
 /// `elsewhere` are the bytes that wait in other queues.
 fn make_room(
     session: &mut Session,
+    kept: &KeptMessages,
     offer: &Offer,
-    limits: &BrokerLimits,
+    (limits, policy): (&BrokerLimits, QueuePolicy),
     elsewhere: usize,
-    policy: QueuePolicy,
     now: Instant,
 ) -> Outcome {
     let mut outcome = Outcome::default();
@@ -198,7 +216,8 @@ fn make_room(
     {
         if !looked_for_expired {
             looked_for_expired = true;
-            outcome.expired = queue.drop_expired(now);
+            outcome.gone = queue.take_expired(now, kept);
+            outcome.expired = outcome.gone.len();
             continue;
         }
         if offer.qos > QoS::AtMostOnce {
@@ -206,7 +225,10 @@ fn make_room(
                 outcome.dropped_qos0 += 1;
                 continue;
             }
-            if policy == QueuePolicy::DropOldest && queue.drop_oldest() {
+            if policy == QueuePolicy::DropOldest
+                && let Some(oldest) = queue.take_oldest()
+            {
+                outcome.gone.push(oldest);
                 outcome.dropped += 1;
                 continue;
             }

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use super::journal::orphans::Departed;
 use super::session::Expiry;
 use super::subscriptions::SubscriptionKey;
 use super::timers::Timer;
-use super::{Broker, Closure, ConnectionId, Output, SessionKey, ToClient, count};
+use super::{Broker, Closure, ConnectionId, Consequence, Output, SessionKey, ToClient, count};
 use crate::clock::Instant;
-use crate::mqtt::ReasonCode;
 use crate::mqtt::packet::Disconnect;
+use crate::mqtt::{QoS, ReasonCode};
 
 /// What becomes of the will of a connection that ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +105,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
+        self.kept_attached -= usize::from(session.keeping.is_some());
         let queued = session.queue.bytes();
         self.counters.dropped_connection_lost += count(session.queue.drop_qos0());
         self.queued_bytes -= queued - session.queue.bytes();
@@ -137,6 +139,7 @@ impl Broker {
             }
             Expiry::Never => {}
         }
+        self.write_session(key, now);
     }
 
     /// Forgets a session that has no connection.
@@ -160,13 +163,21 @@ impl Broker {
         if let Some(level) = &session.response_prefix {
             self.response_topics.forget(level);
         }
-        // Section 4.8.2: what a member of a shared subscription has not received goes to another one.
-        let left = session.inflight.into_repeatable().chain(session.queue.into_acknowledged());
-        for offer in left {
-            if let Some(group) = offer.group {
-                self.offer_to_another(group, &offer.message, &session.client_id, now);
-            }
+        if session.keeping.is_some() {
+            self.kept_subscription_bytes -= session.subscription_bytes;
         }
+        let from = Departed { client_id: session.client_id, id: session.keeping.map(|keeping| keeping.id) };
+        // Section 4.8.2: what a member of a shared subscription has not received goes to another one.
+        for mut offer in session.inflight.into_published() {
+            if offer.qos == QoS::ExactlyOnce {
+                offer.group = None; // It may have been received [MQTT-4.8.2-5].
+            }
+            self.hand_on(&from, &offer, now);
+        }
+        for offer in session.queue.into_acknowledged() {
+            self.hand_on(&from, &offer, now);
+        }
+        self.consequences.extend(from.id.map(Consequence::WriteEnd));
     }
 
     /// Goes on ending the subscriptions of sessions that have ended.

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::journal::{Durability, Room};
 use super::permissions::{Grants, Identity, Policy};
+use super::record::{Number, Sequence};
 use crate::mqtt::packet::Connect;
 use crate::mqtt::{Packet, ReasonCode};
 
@@ -56,6 +58,29 @@ pub enum Input {
         /// What its token grants now, if it came with one.
         grants: Option<Arc<Grants>>,
     },
+    /// The journal is written and synced as far as this.
+    Kept {
+        /// All records before this one are written.
+        written: Sequence,
+        /// All records before this one are synced.
+        synced: Sequence,
+    },
+    /// A record that was to be [fetched](super::Output::Fetch) has been read, or cannot be.
+    Fetched {
+        /// The message that it holds.
+        message: Number,
+        /// The record's number.
+        record: Sequence,
+        /// Its kind and body; `None`: it is not there any more, or damaged.
+        content: Option<(u8, Vec<u8>)>,
+    },
+    /// These records, the oldest there are, are to be made unnecessary: what of them is still true is written again.
+    Reclaim {
+        /// The records in their frames, whole.
+        frames: Vec<u8>,
+    },
+    /// There is room on the disk, or no longer.
+    Room(Room),
     /// The broker is going to be stopped: everybody is to be told.
     ShutDown,
     /// Nothing but the time has changed.
@@ -73,6 +98,8 @@ pub struct Attach {
     pub identity: Identity,
     /// What its token grants, if it came with one.
     pub grants: Option<Arc<Grants>>,
+    /// What has to hold before it is told that something is kept; `None`: what the broker's settings say.
+    pub durability: Option<Durability>,
 }
 
 /// How a connection ended.

@@ -1,6 +1,10 @@
 //! What must always hold between the parts of the broker, written down so that simulation and fuzzing can ask.
 
+use std::collections::BTreeMap;
+
+use super::record::Number;
 use super::session::Session;
+use super::session::queue::{Content, Offer};
 use super::subscriptions::SubscriptionKey;
 use super::will::footprint;
 use super::{Broker, SessionKey};
@@ -39,6 +43,41 @@ impl Broker {
         assert_eq!(self.retained.bytes(), retained_bytes, "retained bytes add up");
         assert!(self.retained.len() <= self.config.limits.retained_messages, "retained messages are bounded");
         assert!(self.consequences.is_empty(), "what follows has followed");
+        self.assert_journal();
+    }
+
+    fn assert_journal(&self) {
+        let mut needed: BTreeMap<Number, u32> = BTreeMap::new();
+        let mut need = |number: Number| *needed.entry(number).or_default() += 1;
+        let (mut kept, mut attached, mut subscription_bytes) = (0, 0, 0);
+        for session in self.sessions.keys().filter_map(|key| self.sessions.get(key)) {
+            let under_way = session.inflight.published().map(|(_, offer)| offer);
+            for offer in session.queue.acknowledged().chain(under_way) {
+                match &offer.content {
+                    Content::Here(_) => {
+                        assert!(session.keeping.is_none(), "what a kept session has is written down");
+                    }
+                    Content::Kept(place) => {
+                        assert!(session.keeping.is_some(), "only kept sessions have what is written down");
+                        need(place.message);
+                    }
+                }
+            }
+            let numbers = session.queue.acknowledged().map(Offer::number);
+            assert!(session.keeping.is_none() || numbers.is_sorted(), "places are in order");
+            if session.keeping.is_some() {
+                kept += 1;
+                attached += usize::from(session.attachment.is_some());
+                subscription_bytes += session.subscription_bytes;
+            }
+        }
+        self.retained.iter().filter_map(|entry| entry.kept).for_each(&mut need);
+        self.orphans.needed().for_each(&mut need);
+        self.messages.assert_adds_up(&needed);
+        assert_eq!(self.sessions.kept(), kept, "kept sessions are known by their number");
+        assert_eq!(self.kept_attached, attached, "connections of kept sessions are counted");
+        assert_eq!(self.kept_subscription_bytes, subscription_bytes, "their subscriptions are counted");
+        assert!(self.routing.is_finished(), "what was handed around has been written down");
     }
 
     fn assert_session(&self, key: SessionKey, session: &Session) {

@@ -3,6 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
+use super::journal::DurabilityRules;
 use crate::mqtt::QoS;
 
 /// All that can be set about a [`Broker`](super::Broker).
@@ -18,6 +19,8 @@ pub struct BrokerConfig {
     pub shared_strategy: SharedStrategy,
     /// What gives way where a queue is full.
     pub queue_policy: QueuePolicy,
+    /// How surely a message is kept before it is acknowledged, where there is a journal.
+    pub durability: DurabilityRules,
 }
 
 /// What the broker offers its clients; announced in CONNACK where it differs from MQTT's default, enforced for all
@@ -96,6 +99,8 @@ pub struct BrokerLimits {
     pub outbound_window: usize,
     /// The longest that a session outlives its connection; `None`: as long as the client wants.
     pub session_expiry_cap: Option<Duration>,
+    /// Bytes of the messages that are in memory although the journal holds them.
+    pub cached_bytes: usize,
     /// QoS 2 packet identifiers of one client that wait for their PUBREL, where no Receive Maximum says less.
     pub inbound_qos2: usize,
 }
@@ -117,6 +122,7 @@ impl Default for BrokerLimits {
             retained_bytes: 1 << 30,
             outbound_window: 256 << 10,
             session_expiry_cap: None,
+            cached_bytes: 64 << 20,
             inbound_qos2: 65_535,
         }
     }

@@ -18,6 +18,7 @@ mod deliver;
 mod disconnect;
 pub mod input;
 mod invariants;
+pub mod journal;
 pub mod limits;
 pub mod output;
 pub mod permissions;
@@ -43,6 +44,8 @@ use foldhash::fast::FixedState;
 
 pub use counters::Counters;
 pub use input::{Attach, Closure, ConnectionId, Input};
+pub use journal::recovery::Recovery;
+pub use journal::{Durability, DurabilityRules, Room};
 pub use limits::{
     BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, QueuePolicy, SharedStrategy,
 };
@@ -52,6 +55,11 @@ pub use session::SessionKey;
 
 use self::backlog::Backlog;
 use self::disconnect::Leaving;
+use self::journal::Journal;
+use self::journal::keep::Routing;
+use self::journal::messages::KeptMessages;
+use self::journal::orphans::Orphans;
+use self::record::SessionId;
 use self::response::ResponseTopics;
 use self::retained::RetainedStore;
 use self::session::Sessions;
@@ -105,6 +113,19 @@ pub struct Broker {
     /// Sessions that have something in their outbox.
     dirty: VecDeque<SessionKey>,
     matches: Matches,
+    journal: Journal,
+    /// The messages that the journal holds.
+    messages: KeptMessages,
+    /// What is known of the message that is being handed around.
+    routing: Routing,
+    /// Space for a publication that is written down, used again and again.
+    publication: Vec<u8>,
+    /// Messages of sessions that have ended, which are to be read before another can have them.
+    orphans: Orphans,
+    /// Bytes of the subscriptions of sessions that are kept.
+    kept_subscription_bytes: usize,
+    /// Sessions that are kept and have a connection.
+    kept_attached: usize,
 }
 
 /// Space for the matches of one message, used again and again.
@@ -121,6 +142,8 @@ enum Consequence {
     Close { connection: ConnectionId, reason: ReasonCode, detail: &'static str },
     /// A will is to be published.
     PublishWill(Box<DueWill>),
+    /// The end of a session is to be written down, behind all that led to it.
+    WriteEnd(SessionId),
 }
 
 impl Broker {
@@ -148,11 +171,19 @@ impl Broker {
             outputs: VecDeque::new(),
             dirty: VecDeque::new(),
             matches: Matches::default(),
+            journal: Journal::none(),
+            messages: KeptMessages::new(seed),
+            routing: Routing::default(),
+            publication: Vec::new(),
+            orphans: Orphans::default(),
+            kept_subscription_bytes: 0,
+            kept_attached: 0,
         }
     }
 
     /// Takes note of what happened. `now` never goes back.
     pub fn handle(&mut self, input: Input, now: Instant) {
+        self.journal.begin(self.config.durability.default);
         match input {
             Input::Attach(attach) => self.attach(*attach, now),
             Input::Received { connection, packets } => self.received(connection, packets, now),
@@ -162,8 +193,13 @@ impl Broker {
             Input::Reauthenticated { connection, grants } => {
                 if let Some(key) = self.sessions.of_connection(connection) {
                     self.grant(key, grants);
+                    self.write_session(key, now);
                 }
             }
+            Input::Kept { written, synced } => self.kept(written, synced),
+            Input::Fetched { message, record, content } => self.fetched(message, record, content, now),
+            Input::Reclaim { frames } => self.reclaim(&frames, now),
+            Input::Room(room) => self.journal.room = room,
             Input::ShutDown => self.shut_down(now),
             Input::Tick => self.tick(now),
         }
@@ -175,6 +211,7 @@ impl Broker {
                     }
                 }
                 Consequence::PublishWill(will) => self.publish_will(*will, now),
+                Consequence::WriteEnd(session) => self.write_end(session),
             }
         }
     }
@@ -183,6 +220,10 @@ impl Broker {
     pub fn poll_output(&mut self) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
+        }
+        let wanted = self.messages.take_wanted();
+        if !wanted.is_empty() {
+            return Some(Output::Fetch(wanted));
         }
         while let Some(key) = self.dirty.pop_front() {
             let attachment = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut());
@@ -199,7 +240,8 @@ impl Broker {
         if !self.searching.is_empty() || !self.backlog.is_empty() || !self.leaving.is_empty() {
             return Some(Instant::START);
         }
-        [self.timers.deadline(), self.retained.deadline()].into_iter().flatten().min()
+        let alive = self.alive_deadline();
+        [self.timers.deadline(), self.retained.deadline(), alive].into_iter().flatten().min()
     }
 
     /// What happened how often.
@@ -216,6 +258,9 @@ impl Broker {
             ("retained", self.retained.len()),
             ("retained_bytes", self.retained.bytes()),
             ("queued_bytes", self.queued_bytes),
+            ("kept_sessions", self.sessions.kept()),
+            ("kept_messages", self.messages.len()),
+            ("cached_bytes", self.messages.cached_bytes()),
             ("will_bytes", self.will_bytes),
             ("timers", self.timers.len()),
         ]
@@ -238,6 +283,10 @@ impl Broker {
     }
 
     fn packet(&mut self, key: SessionKey, packet: Packet, now: Instant) -> ControlFlow<()> {
+        if self.journal.is_open() {
+            let attachment = self.sessions.get(key).and_then(|session| session.attachment.as_ref());
+            self.journal.begin(attachment.map_or(Durability::Fsync, |attachment| attachment.durability));
+        }
         match packet {
             Packet::Publish(publish) => self.publish(key, publish, now),
             Packet::Acknowledgement(acknowledgement) => self.acknowledgement(key, &acknowledgement, now),
@@ -282,7 +331,11 @@ impl Broker {
                 None => break,
             }
         }
-        self.counters.expired_retained += count(self.retained.expire(now, EXPIRED_AT_A_TIME));
+        for expired in self.retained.expire(now, EXPIRED_AT_A_TIME) {
+            self.counters.expired_retained += 1;
+            self.no_longer_retained(&expired);
+        }
+        self.write_alive(now);
     }
 
     fn policy_changed(&mut self, policy: Arc<Policy>, now: Instant) {
@@ -353,18 +406,6 @@ impl Broker {
                 self.close(key, ReasonCode::ServerShuttingDown, "the server is shutting down", now);
             }
         }
-    }
-
-    /// Hands something over to the session's connection, if it has one.
-    fn send(&mut self, key: SessionKey, item: ToClient) {
-        let Some(attachment) = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut())
-        else {
-            return;
-        };
-        if attachment.outbox.is_empty() {
-            self.dirty.push_back(key);
-        }
-        attachment.outbox.push(item);
     }
 
     /// Closes the connection of a client that broke the protocol, or asked for what is not to be had.

@@ -1,6 +1,7 @@
 //! What the broker wants done.
 
 use super::input::ConnectionId;
+use super::record::{Number, Sequence};
 use crate::mqtt::packet::Acknowledgement;
 use crate::mqtt::{Delivery, Packet, ReasonCode};
 
@@ -14,6 +15,9 @@ pub enum Output {
         /// What for.
         items: Vec<ToClient>,
     },
+    /// Read these records of the journal, and [say](super::Input::Fetched) what is in each: the message with this
+    /// number is wanted.
+    Fetch(Vec<(Number, Sequence)>),
 }
 
 /// Something for one client.

@@ -4,8 +4,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::journal::hold::Passing;
+use super::journal::keep::Source;
+use super::journal::{Durability, Room};
 use super::permissions::Permissions;
+use super::record::Record;
 use super::response::Ownership;
+use super::retained::Retained;
 use super::{Broker, SessionKey, ToClient};
 use crate::clock::Instant;
 use crate::mqtt::packet::{Acknowledgement, AcknowledgementKind, Publish};
@@ -16,8 +21,13 @@ impl Broker {
         self.counters.publish_received += 1;
         let Some(session) = self.sessions.get(key) else { return ControlFlow::Break(()) };
         let Some(attachment) = &session.attachment else { return ControlFlow::Break(()) };
-        let header =
-            Header { key, version: attachment.version, qos: publish.qos, packet_id: publish.packet_id };
+        let header = Header {
+            key,
+            version: attachment.version,
+            qos: publish.qos,
+            packet_id: publish.packet_id,
+            durability: attachment.durability,
+        };
         if let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) {
             if session.received.contains(&id) {
                 // [MQTT-4.3.3-10]: it was routed when it came first.
@@ -48,10 +58,19 @@ impl Broker {
         if let Err((reason, detail)) = self.vet(&message) {
             return self.turn_away(header, reason, detail, now);
         }
+        if self.journal.is_open() && message.qos > QoS::AtMostOnce {
+            self.journal.durability = self.durability_of(message.topic.as_str(), header.durability);
+        }
         if !self.may_publish(&permissions, &message.topic) {
             self.counters.publish_denied += 1;
             tracing::debug!(%client_id, topic = %message.topic, "publishing is not allowed");
             return self.settle(header, ReasonCode::NotAuthorized);
+        }
+        if self.journal.room != Room::Enough
+            && self.would_be_kept(&message)
+            && let Some((reason, detail)) = self.has_no_room()
+        {
+            return self.turn_away(header, reason, detail, now);
         }
         let message = Arc::new(message);
         // A message too many to be retained is refused where that can be said; otherwise it is delivered all the same.
@@ -59,12 +78,15 @@ impl Broker {
         if message.retain && !self.retain(&message, &client_id) && can_be_told {
             return self.settle(header, ReasonCode::QuotaExceeded);
         }
+        let received = header.packet_id.filter(|_| header.qos == QoS::ExactlyOnce);
+        let received = received.and_then(|id| Some((self.kept_id(key)?, id)));
         let reason = if self.route(&message, Some(key), &client_id, now) {
             ReasonCode::Success
         } else {
             self.counters.publish_unmatched += 1;
             ReasonCode::NoMatchingSubscribers
         };
+        self.finish_routing(&message, &client_id, Source::Client(received), now);
         self.settle(header, reason)
     }
 
@@ -101,7 +123,12 @@ impl Broker {
     pub(super) fn retain(&mut self, message: &Arc<Message>, publisher: &ClientId) -> bool {
         let topic = message.topic.as_str();
         if message.payload.is_empty() || self.response_topics.ownership(topic) == Ownership::Nobody {
-            self.retained.remove(topic);
+            if let Some(old) = self.retained.remove(topic) {
+                self.no_longer_retained(&old);
+                if self.journal.is_open() {
+                    self.journal.append(&Record::Cleared { topic });
+                }
+            }
             return true;
         }
         let replaced = self.retained.find(topic).map(|old| old.message.footprint());
@@ -112,7 +139,11 @@ impl Broker {
             self.counters.refused_retained_limit += 1;
             return false;
         }
-        self.retained.insert(Arc::clone(message), publisher.clone());
+        let kept = self.keep_retained(message);
+        let entry = Retained { message: Arc::clone(message), publisher: publisher.clone(), kept };
+        if let Some(old) = self.retained.insert(entry) {
+            self.no_longer_retained(&old);
+        }
         true
     }
 
@@ -179,7 +210,8 @@ impl Broker {
         packet_id: PacketId,
         reason: ReasonCode,
     ) {
-        self.send(key, ToClient::Acknowledge(Acknowledgement { kind, packet_id, reason, details: None }));
+        let answer = Acknowledgement { kind, packet_id, reason, details: None };
+        self.send_kept(key, ToClient::Acknowledge(answer), Passing::Messages);
     }
 }
 
@@ -190,4 +222,5 @@ struct Header {
     version: ProtocolVersion,
     qos: QoS,
     packet_id: Option<PacketId>,
+    durability: Durability,
 }

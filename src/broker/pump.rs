@@ -1,18 +1,24 @@
 //! What waits for a client leaves as the client makes room: first what is to be sent again, then what is queued, then
 //! retained messages.
 
+use std::sync::Arc;
+
 use super::deliver::{fits, has_quota, may_receive};
-use super::retained::{Position, RetainedStore, Step};
+use super::journal::keep::{Course, Novelty, Source};
+use super::retained::{Position, Retained, RetainedStore, Step};
 use super::session::Replay;
-use super::session::inflight::Resend;
-use super::session::queue::{Leaving, Offer};
+use super::session::inflight::{Acknowledged, Resend};
+use super::session::queue::{Content, Leaving, Offer};
 use super::{Broker, ConnectionId, SessionKey};
 use crate::clock::Instant;
 use crate::mqtt::packet::AcknowledgementKind;
-use crate::mqtt::{ClientId, PacketId, QoS, ReasonCode};
+use crate::mqtt::{Message, PacketId, QoS, ReasonCode};
 
 /// Candidates that a search for retained messages looks at before it lets others have a turn.
 const SEARCH_STEPS: usize = 1_000;
+
+/// Messages that are read from the journal at a time for one session.
+const READ_AHEAD: usize = 32;
 
 impl Broker {
     /// Bytes have been written to a client: there may be room for more.
@@ -52,54 +58,62 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(key) else {
                 return;
             };
-            let Some(attachment) = session.attachment.as_mut() else {
+            let Some(attachment) = session.attachment.as_ref() else {
                 return;
             };
             let room =
                 attachment.outstanding < window && session.inflight.active() < attachment.receive_maximum;
-            match session.inflight.resend(room) {
-                Some(Resend::Publish(delivery)) => {
-                    let identifiers = delivery.identifiers.as_deref().unwrap_or_default();
-                    let denied = !may_receive(session, key, &self.response_topics, &delivery.message);
-                    let Some(attachment) = session.attachment.as_mut() else { return };
-                    if denied || !fits(attachment, &delivery.message, delivery.qos, identifiers) {
-                        // The rules are others, or the client takes smaller packets, than when it was sent first.
-                        if denied {
-                            self.counters.deliveries_denied += 1;
-                        } else {
-                            self.counters.dropped_packet_too_large += 1;
-                            session.dropped += 1;
-                        }
-                        let Some(id) = delivery.packet_id else { continue };
-                        let bytes = session.inflight.bytes();
-                        if delivery.qos == QoS::ExactlyOnce {
-                            // It may have been received: before its identifier can stand for another message, the
-                            // client has to forget it.
-                            let _ = session.inflight.pubrec(id, true);
-                            self.queued_bytes -= bytes - session.inflight.bytes();
-                            self.release(key, id);
-                        } else {
-                            session.inflight.forget(id);
-                            self.queued_bytes -= bytes - session.inflight.bytes();
-                        }
-                        continue;
-                    }
-                    if attachment.outbox.is_empty() {
-                        self.dirty.push_back(key);
-                    }
-                    attachment.deliver(delivery);
-                    self.counters.deliveries += 1;
-                }
+            let (id, qos, message) = match session.inflight.resend(room) {
+                Some(Resend::Publish(id, offer)) => match offer.message(&self.messages) {
+                    Some(message) => (id, offer.qos, Arc::clone(message)),
+                    None => return self.fetch(key),
+                },
                 Some(Resend::Release(packet_id)) => {
+                    session.inflight.sent_again(None);
                     self.release(key, packet_id);
+                    continue;
                 }
                 None => return,
+            };
+            let Some(delivery) = session.inflight.sent_again(Some(&message)) else { return };
+            let denied = !may_receive(session, key, &self.response_topics, &message);
+            let Some(attachment) = session.attachment.as_ref() else { return };
+            let identifiers = delivery.identifiers.as_deref().unwrap_or_default();
+            if !denied && fits(attachment, &message, qos, identifiers) {
+                self.deliver(key, delivery, None);
+                continue;
+            }
+            // The rules are others, or the client takes smaller packets, than when it was sent first.
+            if denied {
+                self.counters.deliveries_denied += 1;
+            } else {
+                self.counters.dropped_packet_too_large += 1;
+                session.dropped += 1;
+            }
+            if qos == QoS::ExactlyOnce {
+                // It may have been received: before its identifier can stand for another message, the client has to
+                // forget it.
+                self.complete(key, id);
+            } else if let Some(offer) = session.inflight.forget(id) {
+                self.queued_bytes -= offer.footprint();
+                self.settle_place(key, &offer);
             }
         }
     }
 
     fn release(&mut self, key: SessionKey, packet_id: PacketId) {
         self.acknowledge(key, AcknowledgementKind::PubRel, packet_id, ReasonCode::Success);
+    }
+
+    /// Of a message of QoS 2 only the packet identifier is to be released now.
+    fn complete(&mut self, key: SessionKey, packet_id: PacketId) {
+        if let Some(session) = self.sessions.get_mut(key)
+            && let Acknowledged::Release(Some(offer)) = session.inflight.pubrec(packet_id, true)
+        {
+            self.queued_bytes -= offer.footprint();
+            self.complete_place(key, &offer, packet_id);
+        }
+        self.release(key, packet_id);
     }
 
     fn drain_queue(&mut self, key: SessionKey, now: Instant) {
@@ -114,29 +128,65 @@ impl Broker {
             if session.queue.is_empty() || attachment.outstanding >= limits.outbound_window {
                 return;
             }
-            let leaving =
+            let mut leaving =
                 if has_quota(&session.inflight, attachment) { Leaving::Any } else { Leaving::OnlyQoS0 };
-            let before = session.queue.bytes();
-            let Some(offer) = session.queue.pop(leaving) else {
-                return;
-            };
-            self.queued_bytes -= before - session.queue.bytes();
-            if offer.message.has_expired(now) {
-                // [MQTT-3.3.2-5]
-                self.counters.expired_messages += 1;
-            } else if !may_receive(session, key, &self.response_topics, &offer.message) {
-                self.counters.deliveries_denied += 1;
-            } else if !fits(
-                attachment,
-                &offer.message,
-                offer.qos,
-                offer.identifiers.as_deref().unwrap_or_default(),
-            ) {
-                self.counters.dropped_packet_too_large += 1;
-                session.dropped += 1;
-            } else if let Some(offer) = self.hand_over(key, offer) {
-                // All packet identifiers are in use: an acknowledgement will come first.
-                return self.enqueue(key, offer, now);
+            let Some(mut front) = session.queue.front(leaving) else { return };
+            let has_expired = |offer: &Offer| offer.expires_at(&self.messages).is_some_and(|at| at <= now);
+            if front.message(&self.messages).is_none() && !has_expired(front) {
+                // It has to be read. What is of QoS 0 need not wait for that.
+                leaving = Leaving::OnlyQoS0;
+                let Some(other) = session.queue.front(leaving) else { return self.fetch(key) };
+                front = other;
+            }
+            let message = front.message(&self.messages).filter(|_| !has_expired(front)).cloned();
+            let Some(offer) = session.queue.pop(leaving) else { return };
+            self.queued_bytes -= offer.footprint();
+            match message {
+                Some(message) => self.check_and_hand_over(key, offer, message, Novelty::Waited),
+                None => {
+                    // [MQTT-3.3.2-5]
+                    self.counters.expired_messages += 1;
+                    self.settle_place(key, &offer);
+                }
+            }
+        }
+    }
+
+    /// Hands over a message that the client may have and can take.
+    fn check_and_hand_over(
+        &mut self,
+        key: SessionKey,
+        offer: Offer,
+        message: Arc<Message>,
+        novelty: Novelty,
+    ) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(attachment) = session.attachment.as_ref() else { return };
+        if !may_receive(session, key, &self.response_topics, &message) {
+            self.counters.deliveries_denied += 1;
+        } else if !fits(attachment, &message, offer.qos, offer.identifiers.as_deref().unwrap_or_default()) {
+            self.counters.dropped_packet_too_large += 1;
+            session.dropped += 1;
+        } else {
+            return self.hand_over(key, offer, message, novelty);
+        }
+        if novelty == Novelty::Waited {
+            self.settle_place(key, &offer);
+        }
+    }
+
+    /// Has the messages read that the session needs next.
+    fn fetch(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let again = match session.inflight.resend(true) {
+            Some(Resend::Publish(_, Offer { content: Content::Kept(place), .. })) => Some(place.message),
+            Some(Resend::Publish(..) | Resend::Release(_)) | None => None,
+        };
+        let mut session_to_tell = Some(key);
+        for number in again.into_iter().chain(session.queue.upcoming(READ_AHEAD)) {
+            // It is told of the first: by then the others are there, or nearly.
+            if self.messages.body(number).is_none() {
+                self.messages.want(number, session_to_tell.take());
             }
         }
     }
@@ -167,34 +217,21 @@ impl Broker {
                     first.remove();
                     continue;
                 }
-                Found::Offer(offer, publisher) => {
-                    let own = first.get().no_local && publisher == session.client_id;
-                    (!own).then_some(offer)
+                Found::Offer(offer, found) => {
+                    let own = first.get().no_local && found.publisher == session.client_id;
+                    (!own).then_some((offer, found))
                 }
             };
-            let Some(offer) = found else { continue };
-            let Some(session) = self.sessions.get_mut(key) else {
-                return;
-            };
-            let Some(attachment) = session.attachment.as_ref() else {
-                return;
-            };
-            if offer.message.has_expired(now) {
+            let Some((offer, Retained { message, publisher, kept: number })) = found else { continue };
+            if message.has_expired(now) {
                 continue;
             }
-            if !may_receive(session, key, &self.response_topics, &offer.message) {
-                self.counters.deliveries_denied += 1;
-            } else if !fits(
-                attachment,
-                &offer.message,
-                offer.qos,
-                offer.identifiers.as_deref().unwrap_or_default(),
-            ) {
-                self.counters.dropped_packet_too_large += 1;
-                session.dropped += 1;
-            } else if let Some(offer) = self.hand_over(key, offer) {
-                return self.enqueue(key, offer, now);
-            }
+            let course = number.map_or(Course::Published, Course::Retained);
+            self.on_course(course, |broker| {
+                broker.check_and_hand_over(key, offer, Arc::clone(&message), Novelty::New);
+            });
+            // It is written down now if it was not yet.
+            self.finish_routing(&message, &publisher, Source::Client(None), now);
         }
         if let Some(session) = self.sessions.get_mut(key)
             && !session.is_searching
@@ -207,8 +244,8 @@ impl Broker {
 
 /// What the next step of a replay came to.
 enum Found {
-    /// A message, and who published it.
-    Offer(Offer, ClientId),
+    /// A message.
+    Offer(Offer, Retained),
     /// Nothing yet.
     Nothing,
     /// A message for which there is no room.
@@ -232,8 +269,8 @@ fn next_retained(retained: &RetainedStore, replay: &mut Replay, may_wait: bool) 
             replay.position = Position::Behind(found.message.topic.clone());
             let identifiers = replay.identifier.map(|identifier| Box::from([identifier]));
             // [MQTT-3.3.1-8]
-            let offer = Offer { message: found.message, qos, retain: true, identifiers, group: None };
-            Found::Offer(offer, found.publisher)
+            let content = Content::Here(Arc::clone(&found.message));
+            Found::Offer(Offer { content, qos, retain: true, identifiers, group: None }, found)
         }
     }
 }

@@ -43,6 +43,11 @@ impl ResponseTopics {
         level
     }
 
+    /// The level was given to `owner` before the broker was started.
+    pub(super) fn restore(&mut self, level: Arc<str>, owner: SessionKey) {
+        self.owners.insert(level, owner);
+    }
+
     pub(super) fn forget(&mut self, level: &str) {
         self.owners.remove(level);
     }

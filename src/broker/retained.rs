@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::record::Number;
 use crate::clock::Instant;
 use crate::mqtt::{ClientId, Message, TopicFilter, TopicName};
 
@@ -26,6 +27,8 @@ pub struct Retained {
     pub message: Arc<Message>,
     /// Who published it, for subscriptions with No Local \[MQTT-3.8.3-3\].
     pub publisher: ClientId,
+    /// Its number, if the journal holds it.
+    pub kept: Option<Number>,
 }
 
 /// What one step of a search came to.
@@ -77,26 +80,25 @@ impl RetainedStore {
         self.entries.get::<dyn Topic>(&topic)
     }
 
-    /// Makes this the message of its topic, in place of the one that was.
-    pub fn insert(&mut self, message: Arc<Message>, publisher: ClientId) {
-        self.remove(message.topic.as_str());
-        self.bytes += message.footprint();
-        if let Some(at) = message.expires_at {
-            self.expiries.insert((at, message.topic.clone()));
+    /// Makes this the message of its topic, in place of the one that was, which is given back.
+    pub fn insert(&mut self, entry: Retained) -> Option<Retained> {
+        let old = self.remove(entry.message.topic.as_str());
+        self.bytes += entry.message.footprint();
+        if let Some(at) = entry.message.expires_at {
+            self.expiries.insert((at, entry.message.topic.clone()));
         }
-        self.entries.insert(Retained { message, publisher });
+        self.entries.insert(entry);
+        old
     }
 
-    /// Forgets the message of this topic. Whether there was one.
-    pub fn remove(&mut self, topic: &str) -> bool {
-        let Some(entry) = self.entries.take::<dyn Topic>(&topic) else {
-            return false;
-        };
+    /// Forgets the message of this topic, and gives it back.
+    pub fn remove(&mut self, topic: &str) -> Option<Retained> {
+        let entry = self.entries.take::<dyn Topic>(&topic)?;
         self.bytes -= entry.message.footprint();
         if let Some(at) = entry.message.expires_at {
             self.expiries.remove(&(at, entry.message.topic.clone()));
         }
-        true
+        Some(entry)
     }
 
     /// When the next one expires.
@@ -104,18 +106,17 @@ impl RetainedStore {
         self.expiries.first().map(|(at, _)| *at)
     }
 
-    /// Forgets those that have expired, at most `most` of them. How many.
-    pub fn expire(&mut self, now: Instant, most: usize) -> usize {
-        let mut count = 0;
-        while count < most
+    /// Forgets those that have expired, at most `most` of them, and gives them back.
+    pub fn expire(&mut self, now: Instant, most: usize) -> Vec<Retained> {
+        let mut expired = Vec::new();
+        while expired.len() < most
             && let Some((at, topic)) = self.expiries.first()
             && *at <= now
         {
             let topic = topic.clone();
-            self.remove(topic.as_str());
-            count += 1;
+            expired.extend(self.remove(topic.as_str()));
         }
-        count
+        expired
     }
 
     /// Looks at one candidate for `filter`, the first at or behind `position`.
@@ -311,10 +312,14 @@ mod tests {
         })
     }
 
+    fn retained(topic: &str, expires_at: Option<Instant>) -> Retained {
+        Retained { message: message(topic, expires_at), publisher: ClientId::new("c"), kept: None }
+    }
+
     fn store(topics: &[&str]) -> RetainedStore {
         let mut store = RetainedStore::default();
         for topic in topics {
-            store.insert(message(topic, None), ClientId::new("c"));
+            store.insert(retained(topic, None));
         }
         store
     }
@@ -400,13 +405,13 @@ mod tests {
     fn what_expires_is_forgotten_and_bytes_add_up() {
         let mut store = RetainedStore::default();
         let at = |seconds| Instant::from_start(Duration::from_secs(seconds));
-        store.insert(message("a", Some(at(5))), ClientId::new("c"));
-        store.insert(message("b", Some(at(3))), ClientId::new("c"));
-        store.insert(message("a", Some(at(9))), ClientId::new("c"));
+        assert!(store.insert(retained("a", Some(at(5)))).is_none());
+        assert!(store.insert(retained("b", Some(at(3)))).is_none());
+        assert!(store.insert(retained("a", Some(at(9)))).is_some());
         assert_eq!(store.deadline(), Some(at(3)));
-        assert_eq!(store.expire(at(8), 10), 1);
+        assert_eq!(store.expire(at(8), 10).len(), 1);
         assert_eq!((store.len(), store.deadline()), (1, Some(at(9))));
-        assert_eq!(store.expire(at(9), 10), 1);
+        assert_eq!(store.expire(at(9), 10).len(), 1);
         assert!(store.is_empty());
         assert_eq!((store.bytes(), store.deadline()), (0, None));
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::deliver::{fits, has_room, may_receive};
 use super::limits::{OverlappingSubscriptions, SharedStrategy};
-use super::session::queue::Offer;
+use super::session::queue::{Content, Offer};
 use super::subscriptions::{GroupKey, Readiness, Subscription};
 use super::{Broker, Matches, SessionKey};
 use crate::clock::Instant;
@@ -58,7 +58,7 @@ impl Broker {
                 .any(|subscription| subscription.identifier.is_some())
                 .then(|| counting().filter_map(|subscription| subscription.identifier).collect());
             let offer = Offer {
-                message: Arc::clone(message),
+                content: Content::Here(Arc::clone(message)),
                 // [MQTT-3.8.4-8]
                 qos: message.qos.min(qos),
                 // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
@@ -73,14 +73,14 @@ impl Broker {
             OverlappingSubscriptions::Once => {
                 if let Some((session, offer)) = offer(subscriptions) {
                     found = true;
-                    self.offer(session, offer, now);
+                    self.offer(session, offer, message, now);
                 }
             }
             OverlappingSubscriptions::Each => {
                 for one in subscriptions {
                     if let Some((session, offer)) = offer(std::slice::from_ref(one)) {
                         found = true;
-                        self.offer(session, offer, now);
+                        self.offer(session, offer, message, now);
                     }
                 }
             }
@@ -130,13 +130,13 @@ impl Broker {
             return;
         };
         let offer = Offer {
-            message: Arc::clone(message),
+            content: Content::Here(Arc::clone(message)),
             qos: message.qos.min(member.options.qos),
             retain: message.retain && member.options.retain_as_published,
             identifiers: member.identifier.map(|identifier| Box::from([identifier])),
             group: Some(group),
         };
-        self.offer(member.session, offer, now);
+        self.offer(member.session, offer, message, now);
     }
 
     /// Gives a message of a group to another member than the one that is gone.

@@ -2,6 +2,9 @@
 
 use std::ops::ControlFlow;
 
+use super::journal::Room;
+use super::journal::hold::Passing;
+use super::record::Record;
 use super::response::Ownership;
 use super::retained::Position;
 use super::session::Replay;
@@ -35,7 +38,7 @@ impl Broker {
             reason_string: None,
             user_properties: UserProperties::new(),
         };
-        self.send(key, ToClient::Send(Box::new(Packet::SubAck(Box::new(answer)))));
+        self.send_kept(key, ToClient::Send(Box::new(Packet::SubAck(Box::new(answer)))), Passing::Nothing);
         self.pump(key, now);
         ControlFlow::Continue(())
     }
@@ -64,15 +67,18 @@ impl Broker {
         }
         let qos = entry.options.qos.min(features.maximum_qos);
         self.may_subscribe(key, &filter)?;
+        if self.journal.room != Room::Enough
+            && self.kept_id(key).is_some()
+            && let Some((reason, _)) = self.has_no_room()
+        {
+            return Err(reason);
+        }
         let mut options = entry.options;
         options.qos = qos;
         let subscribed =
             self.subscriptions.subscribe(&filter, Subscription { session: key, options, identifier });
         self.counters.subscribed += 1;
-        let (place, is_new) = match subscribed {
-            Subscribed::New(place) => (place, true),
-            Subscribed::Replaced(place) => (place, false),
-        };
+        let (place, is_new) = (subscribed.key(), matches!(subscribed, Subscribed::New(_)));
         let wants_retained = match options.retain_handling {
             RetainHandling::Always => true,  // [MQTT-3.3.1-9]
             RetainHandling::IfNew => is_new, // [MQTT-3.3.1-10]
@@ -81,9 +87,20 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else {
             return Err(ReasonCode::UnspecifiedError);
         };
-        if session.subscriptions.insert(place) {
-            session.subscription_bytes += footprint(&filter);
+        let bytes = footprint(&filter);
+        let is_new_place = session.subscriptions.insert(place);
+        if is_new_place {
+            session.subscription_bytes += bytes;
         }
+        if let Some(keeping) = &session.keeping {
+            let text = entry.filter.as_ref();
+            let session = keeping.id;
+            self.journal.append(&Record::Subscribed { session, filter: text, options, identifier });
+            self.kept_subscription_bytes += if is_new_place { bytes } else { 0 };
+        }
+        let Some(session) = self.sessions.get_mut(key) else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
         // Section 4.8.2: a shared subscription gets no retained messages.
         if let (SubscriptionKey::Plain(node), true) = (place, wants_retained) {
             let position = Position::start(&filter.filter);
@@ -129,12 +146,12 @@ impl Broker {
             user_properties: UserProperties::new(),
         };
         // [MQTT-3.10.4-4], [MQTT-3.10.4-5]
-        self.send(key, ToClient::Send(Box::new(Packet::UnsubAck(Box::new(answer)))));
+        self.send_kept(key, ToClient::Send(Box::new(Packet::UnsubAck(Box::new(answer)))), Passing::Nothing);
         ControlFlow::Continue(())
     }
 
-    fn unsubscribe_from(&mut self, key: SessionKey, filter: &str) -> ReasonCode {
-        let Ok(filter) = SubscriptionFilter::parse(filter) else {
+    fn unsubscribe_from(&mut self, key: SessionKey, text: &str) -> ReasonCode {
+        let Ok(filter) = SubscriptionFilter::parse(text) else {
             return ReasonCode::TopicFilterInvalid;
         };
         self.work += filter.filter.levels().count();
@@ -147,6 +164,11 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(key) {
             if session.subscriptions.remove(&place) {
                 session.subscription_bytes -= footprint(&filter);
+                if let Some(keeping) = &session.keeping {
+                    self.kept_subscription_bytes -= footprint(&filter);
+                    let session = keeping.id;
+                    self.journal.append(&Record::Unsubscribed { session, filter: text });
+                }
             }
             if let SubscriptionKey::Plain(node) = place {
                 session.replays.remove(&node);
@@ -157,7 +179,7 @@ impl Broker {
 }
 
 /// The bytes that a subscription occupies if it shares no level with others.
-fn footprint(filter: &SubscriptionFilter) -> usize {
+pub(super) fn footprint(filter: &SubscriptionFilter) -> usize {
     const LEVEL: usize = 64;
     filter.filter.as_str().len() + filter.filter.levels().count() * LEVEL
 }

@@ -21,6 +21,13 @@ pub(super) struct TimerKey {
     number: u64,
 }
 
+impl TimerKey {
+    /// When it falls due.
+    pub(super) const fn at(&self) -> Instant {
+        self.at
+    }
+}
+
 /// All timers that are set.
 #[derive(Debug, Default)]
 pub(super) struct TimerQueue {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::journal::keep::Source;
 use super::permissions::Permissions;
+use super::record::SessionId;
 use super::{Broker, Consequence, SessionKey};
 use crate::clock::Instant;
 use crate::mqtt::message::properties_footprint;
@@ -17,6 +19,7 @@ pub(super) struct DueWill {
     client_id: ClientId,
     permissions: Arc<Permissions>,
     session: SessionKey,
+    kept: Option<SessionId>,
 }
 
 impl Broker {
@@ -33,6 +36,7 @@ impl Broker {
             client_id: session.client_id.clone(),
             permissions: Arc::clone(&session.permissions),
             session: key,
+            kept: session.keeping.as_ref().map(|keeping| keeping.id),
         };
         self.consequences.push_back(Consequence::PublishWill(Box::new(due)));
     }
@@ -46,10 +50,13 @@ impl Broker {
     }
 
     pub(super) fn publish_will(&mut self, due: DueWill, now: Instant) {
-        let DueWill { will, client_id, permissions, session } = due;
+        let DueWill { will, client_id, permissions, session, kept } = due;
         if !self.may_publish(&permissions, &will.topic) {
             self.counters.wills_denied += 1;
             tracing::debug!(%client_id, topic = %will.topic, "the will may not be published");
+            if kept.is_some() {
+                self.write_session(session, now);
+            }
             return;
         }
         self.counters.wills_published += 1;
@@ -68,6 +75,7 @@ impl Broker {
         }
         let publisher = self.sessions.find(&client_id).filter(|key| *key == session);
         self.route(&message, publisher, &client_id, now);
+        self.finish_routing(&message, &client_id, Source::Will(kept), now);
     }
 }
 

@@ -34,7 +34,7 @@ use units::{ByteSize, TimeSpan};
 
 use crate::auth::AuthSettings;
 use crate::auth::command::AuthCommand;
-use crate::broker::{BrokerConfig, BrokerLimits, Features};
+use crate::broker::{BrokerConfig, BrokerLimits, DurabilityRules, Features};
 use crate::connection::ConnectionLimits;
 use crate::mqtt::QoS;
 use crate::server::{AcceptLimits, ServerConfig};
@@ -195,10 +195,12 @@ fn broker_config(arguments: &Arguments) -> BrokerConfig {
             outbound_window: connections.outbound_window.0,
             session_expiry_cap: sessions.max_session_expiry.map(|TimeSpan(time)| time),
             inbound_qos2: sessions.max_inbound_qos2,
+            ..BrokerLimits::default()
         },
         overlapping: mqtt.overlapping_subscriptions.into(),
         shared_strategy: mqtt.shared_subscription_strategy.into(),
         queue_policy: mqtt.queue_policy.into(),
+        durability: DurabilityRules::default(),
     }
 }
 

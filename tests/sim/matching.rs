@@ -112,12 +112,16 @@ impl Both {
             expires_at: None,
             properties: None,
         };
-        self.retained.insert(Arc::new(message), ClientId::new("publisher"));
+        self.retained.insert(Retained {
+            message: Arc::new(message),
+            publisher: ClientId::new("publisher"),
+            kept: None,
+        });
         self.all_retained.insert(name.clone());
     }
 
     fn forget(&mut self, name: &TopicName) {
-        assert_eq!(self.retained.remove(name.as_str()), self.all_retained.remove(name), "{name}");
+        assert_eq!(self.retained.remove(name.as_str()).is_some(), self.all_retained.remove(name), "{name}");
     }
 
     fn check_search(&self, filter: &TopicFilter) {

@@ -1,11 +1,13 @@
 //! The QoS 1 and 2 messages that are under way to one client, by packet identifier (MQTT 5.0 sections 4.3 and 4.9).
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
 use super::queue::Offer;
-use crate::mqtt::{Delivery, PacketId, QoS};
+use crate::broker::record::Number;
+use crate::mqtt::{Delivery, Message, PacketId, QoS};
 
 /// What is under way to one client, across its connections. Costs little while nothing is.
 #[derive(Debug, Default)]
@@ -38,26 +40,26 @@ struct Entry {
 enum State {
     /// PUBLISH was sent; PUBACK or PUBREC is waited for.
     Published(Offer),
-    /// PUBREC came and PUBREL was sent; PUBCOMP is waited for.
-    Released,
+    /// PUBREC came and PUBREL was sent; PUBCOMP is waited for. The number is that of the place that the message had.
+    Released(Option<Number>),
 }
 
 /// What an acknowledgement meant.
 #[derive(Debug)]
 pub(in crate::broker) enum Acknowledged {
-    /// The exchange has ended, and with it the message.
-    Ended,
-    /// A PUBREL is the answer.
-    Release,
+    /// The exchange has ended, and with it the message, if it was still needed, or the place that it had.
+    Ended(Option<Offer>, Option<Number>),
+    /// A PUBREL is the answer. The message is no longer needed, if it was until now.
+    Release(Option<Offer>),
     /// There is no such message under way, or it waits for something else.
     Unknown,
 }
 
 /// What is to be sent again.
 #[derive(Debug)]
-pub(in crate::broker) enum Resend {
+pub(in crate::broker) enum Resend<'a> {
     /// A PUBLISH, with DUP \[MQTT-3.3.1-1\].
-    Publish(Delivery),
+    Publish(PacketId, &'a Offer),
     /// A PUBREL.
     Release(PacketId),
 }
@@ -83,12 +85,16 @@ impl Inflight {
         self.under_way.as_ref().is_none_or(|under_way| under_way.resend.is_empty())
     }
 
-    /// Sends `offer` under a packet identifier that is not in use \[MQTT-2.2.1-4\]; gives it back if all are.
-    pub(in crate::broker) fn begin(&mut self, offer: Offer) -> Result<Delivery, Offer> {
+    /// Whether all packet identifiers are in use.
+    pub(in crate::broker) fn is_full(&self) -> bool {
+        self.len() >= usize::from(u16::MAX)
+    }
+
+    /// Sends `offer` under a packet identifier that is not in use \[MQTT-2.2.1-4\], of which there must be
+    /// [one](Self::is_full).
+    pub(in crate::broker) fn begin(&mut self, offer: Offer, message: Arc<Message>) -> Delivery {
+        debug_assert!(!self.is_full(), "a message without a packet identifier");
         let entries = &mut self.under_way.get_or_insert_default().entries;
-        if entries.len() >= usize::from(u16::MAX) {
-            return Err(offer);
-        }
         let mut id = self.last_id.map_or(PacketId::MIN, PacketId::next);
         while entries.contains_key(&id) {
             id = id.next();
@@ -97,17 +103,32 @@ impl Inflight {
         self.bytes += offer.footprint();
         self.sent += 1;
         self.active += 1;
-        let delivery = deliver(&offer, id, false);
+        let delivery = deliver(&offer, message, id, false);
         entries.insert(id, Entry { order: self.sent, state: State::Published(offer), active: true });
-        Ok(delivery)
+        delivery
+    }
+
+    /// Takes up what was under way before the broker was started: the message, or the place that it had if only the
+    /// packet identifier is still to be released. In the order in which they were sent.
+    pub(in crate::broker) fn restore(&mut self, id: PacketId, what: Result<Offer, Number>) {
+        let state = match what {
+            Ok(offer) => {
+                self.bytes += offer.footprint();
+                State::Published(offer)
+            }
+            Err(number) => State::Released(Some(number)),
+        };
+        self.sent += 1;
+        self.last_id = self.last_id.max(Some(id));
+        let entry = Entry { order: self.sent, state, active: false };
+        self.under_way.get_or_insert_default().entries.insert(id, entry);
     }
 
     /// PUBACK came.
     pub(in crate::broker) fn puback(&mut self, id: PacketId) -> Acknowledged {
         match self.entry(id) {
             Some(Entry { state: State::Published(offer), .. }) if offer.qos == QoS::AtLeastOnce => {
-                self.end(id);
-                Acknowledged::Ended
+                self.end(id)
             }
             _ => Acknowledged::Unknown,
         }
@@ -119,16 +140,20 @@ impl Inflight {
             Some(Entry { state: State::Published(offer), .. }) if offer.qos == QoS::AtLeastOnce => {
                 Acknowledged::Unknown
             }
-            Some(Entry { state: State::Published(_), .. }) if !success => {
-                self.end(id);
-                Acknowledged::Ended
-            }
+            Some(Entry { state: State::Published(_), .. }) if !success => self.end(id),
             Some(entry) if success => {
+                let number = match &entry.state {
+                    State::Published(offer) => offer.number(),
+                    State::Released(number) => *number,
+                };
                 // The message itself has arrived.
-                if let State::Published(offer) = std::mem::replace(&mut entry.state, State::Released) {
-                    self.bytes -= offer.footprint();
+                match std::mem::replace(&mut entry.state, State::Released(number)) {
+                    State::Published(offer) => {
+                        self.bytes -= offer.footprint();
+                        Acknowledged::Release(Some(offer))
+                    }
+                    State::Released(_) => Acknowledged::Release(None),
                 }
-                Acknowledged::Release
             }
             Some(_) | None => Acknowledged::Unknown,
         }
@@ -137,10 +162,7 @@ impl Inflight {
     /// PUBCOMP came.
     pub(in crate::broker) fn pubcomp(&mut self, id: PacketId) -> Acknowledged {
         match self.entry(id) {
-            Some(Entry { state: State::Released, .. }) => {
-                self.end(id);
-                Acknowledged::Ended
-            }
+            Some(Entry { state: State::Released(_), .. }) => self.end(id),
             _ => Acknowledged::Unknown,
         }
     }
@@ -159,43 +181,82 @@ impl Inflight {
         under_way.resend = ids.into_iter().map(|(_, id)| id).collect();
     }
 
-    /// What is to be sent again next, if `room` says whether a PUBLISH may go now.
-    pub(in crate::broker) fn resend(&mut self, room: bool) -> Option<Resend> {
-        let under_way = self.under_way.as_mut()?;
+    /// What is to be sent again next, if `room` says whether a PUBLISH may go now. It stays the next until it
+    /// [is sent](Self::sent_again).
+    pub(in crate::broker) fn resend(&mut self, room: bool) -> Option<Resend<'_>> {
+        let under_way = self.under_way.as_deref_mut()?;
         while let Some(&id) = under_way.resend.front() {
-            let Some(entry) = under_way.entries.get_mut(&id) else {
+            if !under_way.entries.contains_key(&id) {
                 under_way.resend.pop_front(); // Acknowledged meanwhile.
                 continue;
-            };
-            let again = match &entry.state {
-                State::Released => Resend::Release(id),
-                State::Published(offer) if room => Resend::Publish(deliver(offer, id, true)),
-                State::Published(_) => return None,
-            };
-            if !entry.active {
-                entry.active = true;
-                self.active += 1;
             }
-            under_way.resend.pop_front();
-            return Some(again);
+            return match under_way.entries.get(&id).map(|entry| &entry.state) {
+                Some(State::Released(_)) => Some(Resend::Release(id)),
+                Some(State::Published(offer)) if room => Some(Resend::Publish(id, offer)),
+                Some(State::Published(_)) | None => None,
+            };
         }
         None
     }
 
-    /// Forgets a message that will not be sent again.
-    pub(in crate::broker) fn forget(&mut self, id: PacketId) {
-        self.end(id);
+    /// What was to be sent again next is sent; a PUBLISH is made of this message.
+    pub(in crate::broker) fn sent_again(&mut self, message: Option<&Arc<Message>>) -> Option<Delivery> {
+        let under_way = self.under_way.as_deref_mut()?;
+        let id = under_way.resend.pop_front()?;
+        let entry = under_way.entries.get_mut(&id)?;
+        if !entry.active {
+            entry.active = true;
+            self.active += 1;
+        }
+        match &entry.state {
+            State::Published(offer) => Some(deliver(offer, Arc::clone(message?), id, true)),
+            State::Released(_) => None,
+        }
     }
 
-    /// The messages of QoS 1 that were under way, in order: what another member of a shared subscription may get.
-    /// Those of QoS 2 may have been received, and nobody else gets them \[MQTT-4.8.2-5\].
-    pub(in crate::broker) fn into_repeatable(self) -> impl Iterator<Item = Offer> {
+    /// Forgets a message that will not be sent again.
+    pub(in crate::broker) fn forget(&mut self, id: PacketId) -> Option<Offer> {
+        match self.end(id) {
+            Acknowledged::Ended(offer, _) => offer,
+            Acknowledged::Release(_) | Acknowledged::Unknown => None,
+        }
+    }
+
+    /// The place of this number and its packet identifier, if it is there and its message is still needed.
+    pub(in crate::broker) fn find(&self, number: Number) -> Option<(PacketId, &Offer)> {
+        self.published().find(|(_, offer)| offer.number() == Some(number))
+    }
+
+    /// The messages that are under way and still needed, in no order.
+    pub(in crate::broker) fn published(&self) -> impl Iterator<Item = (PacketId, &Offer)> {
+        let entries = self.under_way.iter().flat_map(|under_way| &under_way.entries);
+        entries.filter_map(|(id, entry)| match &entry.state {
+            State::Published(offer) => Some((*id, offer)),
+            State::Released(_) => None,
+        })
+    }
+
+    /// The packet identifiers that are still to be released, with the places that their messages had, in order.
+    pub(in crate::broker) fn completing(&self) -> Vec<(Number, PacketId)> {
+        let entries = self.under_way.iter().flat_map(|under_way| &under_way.entries);
+        let released = entries.filter_map(|(id, entry)| match entry.state {
+            State::Released(number) => Some((number?, *id)),
+            State::Published(_) => None,
+        });
+        let mut completing: Vec<_> = released.collect();
+        completing.sort_unstable();
+        completing
+    }
+
+    /// The messages that were under way, in order. Those of QoS 1 another member of a shared subscription may get;
+    /// those of QoS 2 may have been received, and nobody else gets them \[MQTT-4.8.2-5\].
+    pub(in crate::broker) fn into_published(self) -> impl Iterator<Item = Offer> {
         let under_way = self.under_way.unwrap_or_default();
         let mut entries: Vec<Entry> = under_way.entries.into_values().collect();
         entries.sort_unstable_by_key(|entry| entry.order);
         entries.into_iter().filter_map(|entry| match entry.state {
-            State::Published(offer) if offer.qos == QoS::AtLeastOnce => Some(offer),
-            State::Published(_) | State::Released => None,
+            State::Published(offer) => Some(offer),
+            State::Released(_) => None,
         })
     }
 
@@ -203,23 +264,27 @@ impl Inflight {
         self.under_way.as_mut()?.entries.get_mut(&id)
     }
 
-    fn end(&mut self, id: PacketId) {
-        let Some(under_way) = &mut self.under_way else { return };
-        if let Some(entry) = under_way.entries.remove(&id) {
-            self.active -= u32::from(entry.active);
-            if let State::Published(offer) = entry.state {
-                self.bytes -= offer.footprint();
-            }
-        }
+    fn end(&mut self, id: PacketId) -> Acknowledged {
+        let Some(under_way) = &mut self.under_way else { return Acknowledged::Unknown };
+        let Some(entry) = under_way.entries.remove(&id) else { return Acknowledged::Unknown };
+        self.active -= u32::from(entry.active);
         if under_way.entries.is_empty() {
             self.under_way = None; // An idle session keeps no memory for what has gone.
+        }
+        match entry.state {
+            State::Published(offer) => {
+                self.bytes -= offer.footprint();
+                let number = offer.number();
+                Acknowledged::Ended(Some(offer), number)
+            }
+            State::Released(number) => Acknowledged::Ended(None, number),
         }
     }
 }
 
-fn deliver(offer: &Offer, id: PacketId, dup: bool) -> Delivery {
+fn deliver(offer: &Offer, message: Arc<Message>, id: PacketId, dup: bool) -> Delivery {
     Delivery {
-        message: std::sync::Arc::clone(&offer.message),
+        message,
         packet_id: Some(id),
         qos: offer.qos,
         dup,
@@ -230,14 +295,13 @@ fn deliver(offer: &Offer, id: PacketId, dup: bool) -> Delivery {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
 
     use super::*;
-    use crate::mqtt::{Message, TopicName};
+    use crate::broker::session::queue::Content;
+    use crate::mqtt::TopicName;
 
-    fn offer(qos: QoS) -> Offer {
+    fn offer(qos: QoS) -> (Offer, Arc<Message>) {
         let message = Message {
             topic: TopicName::parse("t").unwrap(),
             payload: Bytes::new(),
@@ -246,11 +310,14 @@ mod tests {
             expires_at: None,
             properties: None,
         };
-        Offer { message: Arc::new(message), qos, retain: false, identifiers: None, group: None }
+        let message = Arc::new(message);
+        let content = Content::Here(Arc::clone(&message));
+        (Offer { content, qos, retain: false, identifiers: None, group: None }, message)
     }
 
     fn begin(inflight: &mut Inflight, qos: QoS) -> PacketId {
-        inflight.begin(offer(qos)).unwrap().packet_id.unwrap()
+        let (offer, message) = offer(qos);
+        inflight.begin(offer, message).packet_id.unwrap()
     }
 
     #[test]
@@ -259,7 +326,7 @@ mod tests {
         let stuck = begin(&mut inflight, QoS::AtLeastOnce);
         for _ in 1..u16::MAX {
             let id = begin(&mut inflight, QoS::AtLeastOnce);
-            assert!(matches!(inflight.puback(id), Acknowledged::Ended));
+            assert!(matches!(inflight.puback(id), Acknowledged::Ended(..)));
         }
         assert_eq!(stuck.get(), 1);
         assert_eq!(begin(&mut inflight, QoS::AtLeastOnce).get(), 2);
@@ -272,8 +339,8 @@ mod tests {
         for _ in 0..u16::MAX {
             begin(&mut inflight, QoS::AtLeastOnce);
         }
-        assert!(inflight.begin(offer(QoS::AtLeastOnce)).is_err());
-        assert!(matches!(inflight.puback(PacketId::new(500).unwrap()), Acknowledged::Ended));
+        assert!(inflight.is_full());
+        assert!(matches!(inflight.puback(PacketId::new(500).unwrap()), Acknowledged::Ended(..)));
         assert_eq!(begin(&mut inflight, QoS::AtLeastOnce).get(), 500);
     }
 
@@ -285,11 +352,11 @@ mod tests {
         assert!(matches!(inflight.puback(two), Acknowledged::Unknown));
         assert!(matches!(inflight.pubrec(one, true), Acknowledged::Unknown));
         assert!(matches!(inflight.pubcomp(two), Acknowledged::Unknown));
-        assert!(matches!(inflight.pubrec(two, true), Acknowledged::Release));
-        assert!(matches!(inflight.pubrec(two, true), Acknowledged::Release));
+        assert!(matches!(inflight.pubrec(two, true), Acknowledged::Release(_)));
+        assert!(matches!(inflight.pubrec(two, true), Acknowledged::Release(_)));
         assert_eq!(inflight.active(), 2);
-        assert!(matches!(inflight.pubcomp(two), Acknowledged::Ended));
-        assert!(matches!(inflight.puback(one), Acknowledged::Ended));
+        assert!(matches!(inflight.pubcomp(two), Acknowledged::Ended(..)));
+        assert!(matches!(inflight.puback(one), Acknowledged::Ended(..)));
         assert_eq!((inflight.active(), inflight.len()), (0, 0));
     }
 
@@ -297,19 +364,18 @@ mod tests {
     fn what_is_under_way_is_sent_again_in_order_and_as_the_window_allows() {
         let mut inflight = Inflight::default();
         let ids: Vec<_> = (0..3).map(|_| begin(&mut inflight, QoS::ExactlyOnce)).collect();
-        assert!(matches!(inflight.pubrec(ids[0], true), Acknowledged::Release));
+        assert!(matches!(inflight.pubrec(ids[0], true), Acknowledged::Release(_)));
         inflight.begin_again();
         assert_eq!(inflight.active(), 0);
         assert!(matches!(inflight.resend(false), Some(Resend::Release(id)) if id == ids[0]));
+        assert_eq!(inflight.sent_again(None), None);
         assert!(inflight.resend(false).is_none());
         assert!(!inflight.is_resent());
-        for id in &ids[1..] {
-            match inflight.resend(true) {
-                Some(Resend::Publish(delivery)) => {
-                    assert_eq!((delivery.packet_id, delivery.dup), (Some(*id), true));
-                }
-                other => panic!("{other:?}"),
-            }
+        let (_, message) = offer(QoS::ExactlyOnce);
+        for expected in &ids[1..] {
+            assert!(matches!(inflight.resend(true), Some(Resend::Publish(id, _)) if id == *expected));
+            let delivery = inflight.sent_again(Some(&message)).unwrap();
+            assert_eq!((delivery.packet_id, delivery.dup), (Some(*expected), true));
         }
         assert!(inflight.is_resent());
         assert_eq!(inflight.active(), 3);
@@ -321,11 +387,10 @@ mod tests {
         let id = begin(&mut inflight, QoS::AtLeastOnce);
         let other = begin(&mut inflight, QoS::AtLeastOnce);
         inflight.begin_again();
-        assert!(matches!(inflight.puback(id), Acknowledged::Ended));
+        assert!(matches!(inflight.puback(id), Acknowledged::Ended(..)));
         assert_eq!(inflight.active(), 0);
-        assert!(
-            matches!(inflight.resend(true), Some(Resend::Publish(delivery)) if delivery.packet_id == Some(other))
-        );
+        assert!(matches!(inflight.resend(true), Some(Resend::Publish(id, _)) if id == other));
+        assert!(inflight.sent_again(Some(&offer(QoS::AtLeastOnce).1)).is_some());
         assert!(inflight.resend(true).is_none());
     }
 }

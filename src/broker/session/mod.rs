@@ -11,13 +11,18 @@ use foldhash::fast::FixedState;
 use self::inflight::Inflight;
 use self::queue::{MessageQueue, Offer};
 use super::input::ConnectionId;
+use super::journal::Durability;
+use super::journal::hold::Held;
 use super::output::ToClient;
 use super::permissions::{Grants, Identity, Permissions};
+use super::record::{Sequence, SessionId};
 use super::retained::Position;
 use super::subscriptions::{NodeKey, SubscriptionKey};
 use super::timers::TimerKey;
 use crate::mqtt::packet::Will;
-use crate::mqtt::{ClientId, Delivery, PacketId, ProtocolVersion, QoS, SubscriptionIdentifier, TopicFilter};
+use crate::mqtt::{
+    ClientId, Delivery, Message, PacketId, ProtocolVersion, QoS, SubscriptionIdentifier, TopicFilter,
+};
 
 /// Where a session stands among all. Used again once the session has ended; whoever keeps one beyond a session's
 /// life must be told of its end.
@@ -56,6 +61,15 @@ impl Expiry {
             seconds => Self::After(seconds),
         }
     }
+
+    /// As on the wire.
+    pub(super) const fn to_seconds(self) -> u32 {
+        match self {
+            Self::WithConnection => 0,
+            Self::After(seconds) => seconds,
+            Self::Never => u32::MAX,
+        }
+    }
 }
 
 /// The connection that a session has.
@@ -73,6 +87,30 @@ pub(super) struct Attachment {
     pub(super) outstanding: usize,
     /// What is to be handed over next.
     pub(super) outbox: Vec<ToClient>,
+    /// What waits for the journal.
+    pub(super) held: Option<Box<Held>>,
+    /// What has to hold for what its client is told, where the topic does not say.
+    pub(super) durability: Durability,
+}
+
+/// What is known of a session that outlives the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Keeping {
+    pub(super) id: SessionId,
+    /// The record that says how it is.
+    pub(super) record: Sequence,
+    /// What records before this one say about its subscriptions has been said again.
+    pub(super) subscriptions_from: Sequence,
+    /// What records before this one say about its exchanges of QoS 2 has been said again.
+    pub(super) exchanges_from: Sequence,
+}
+
+impl Keeping {
+    /// Of a session of which nothing is written down yet.
+    pub(super) const fn new(id: SessionId) -> Self {
+        let none = Sequence::FIRST;
+        Self { id, record: none, subscriptions_from: none, exchanges_from: none }
+    }
 }
 
 /// Retained messages on their way to a new subscription: a place in the store instead of a queue.
@@ -112,6 +150,8 @@ pub(super) struct Session {
     pub(super) will_timer: Option<Box<TimerKey>>,
     /// The first level of its response topics, once it has asked.
     pub(super) response_prefix: Option<Arc<str>>,
+    /// If it outlives the broker: what that takes.
+    pub(super) keeping: Option<Box<Keeping>>,
     /// Messages that this client should have got and did not, as a queue or its packet size was too small.
     pub(super) dropped: u64,
 }
@@ -136,6 +176,7 @@ impl Session {
             expiry_timer: None,
             will_timer: None,
             response_prefix: None,
+            keeping: None,
             dropped: 0,
         }
     }
@@ -146,18 +187,10 @@ impl Session {
     }
 }
 
-impl Attachment {
-    /// Hands a delivery over.
-    pub(super) fn deliver(&mut self, delivery: Delivery) {
-        self.outstanding += delivery.handed_over_bytes();
-        self.outbox.push(ToClient::Deliver(delivery));
-    }
-}
-
 /// The delivery of an offer of QoS 0.
-pub(super) fn unacknowledged(offer: Offer) -> Delivery {
+pub(super) fn unacknowledged(offer: Offer, message: Arc<Message>) -> Delivery {
     Delivery {
-        message: offer.message,
+        message,
         packet_id: None,
         qos: QoS::AtMostOnce,
         dup: false,
@@ -173,6 +206,8 @@ pub(super) struct Sessions {
     free: Vec<u32>,
     by_client_id: HashMap<ClientId, SessionKey, FixedState>,
     by_connection: HashMap<ConnectionId, SessionKey, FixedState>,
+    /// Those that outlive the broker.
+    by_id: HashMap<SessionId, SessionKey, FixedState>,
 }
 
 impl Sessions {
@@ -182,6 +217,7 @@ impl Sessions {
             free: Vec::new(),
             by_client_id: HashMap::with_hasher(FixedState::with_seed(seed)),
             by_connection: HashMap::default(),
+            by_id: HashMap::default(),
         }
     }
 
@@ -195,6 +231,23 @@ impl Sessions {
 
     pub(super) fn of_connection(&self, connection: ConnectionId) -> Option<SessionKey> {
         self.by_connection.get(&connection).copied()
+    }
+
+    pub(super) fn of_id(&self, id: SessionId) -> Option<SessionKey> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// How many outlive the broker.
+    pub(super) fn kept(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// From now on the session outlives the broker.
+    pub(super) fn keep(&mut self, key: SessionKey, keeping: Keeping) {
+        if let Some(session) = self.get_mut(key) {
+            session.keeping = Some(Box::new(keeping));
+            self.by_id.insert(keeping.id, key);
+        }
     }
 
     pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
@@ -227,6 +280,9 @@ impl Sessions {
         self.by_client_id.remove(&session.client_id);
         if let Some(attachment) = &session.attachment {
             self.by_connection.remove(&attachment.connection);
+        }
+        if let Some(keeping) = &session.keeping {
+            self.by_id.remove(&keeping.id);
         }
         Some(session)
     }

@@ -3,15 +3,36 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::broker::journal::messages::KeptMessages;
+use crate::broker::record::Number;
 use crate::broker::subscriptions::GroupKey;
 use crate::clock::Instant;
 use crate::mqtt::message::identifiers_footprint;
 use crate::mqtt::{Message, QoS, SubscriptionIdentifier};
 
+/// What a place in a queue holds.
+#[derive(Debug, Clone)]
+pub(in crate::broker) enum Content {
+    /// The message itself.
+    Here(Arc<Message>),
+    /// The number of one that the journal holds. Only sessions that are kept have such, and then all of QoS 1 and 2.
+    Kept(Place),
+}
+
+/// A place in a queue that is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::broker) struct Place {
+    pub(in crate::broker) message: Number,
+    /// The place's own number: later places of a queue have larger ones.
+    pub(in crate::broker) number: Number,
+    /// The footprint of the message.
+    pub(in crate::broker) footprint: usize,
+}
+
 /// A message that is to be delivered to one session.
 #[derive(Debug, Clone)]
 pub(in crate::broker) struct Offer {
-    pub(in crate::broker) message: Arc<Message>,
+    pub(in crate::broker) content: Content,
     /// The QoS of the delivery.
     pub(in crate::broker) qos: QoS,
     /// The retain flag of the delivery.
@@ -24,7 +45,35 @@ pub(in crate::broker) struct Offer {
 impl Offer {
     /// The bytes that it occupies while it waits, the message among them.
     pub(in crate::broker) fn footprint(&self) -> usize {
-        self.message.footprint() + identifiers_footprint(self.identifiers.as_deref())
+        let message = match &self.content {
+            Content::Here(message) => message.footprint(),
+            Content::Kept(place) => place.footprint,
+        };
+        message + identifiers_footprint(self.identifiers.as_deref())
+    }
+
+    /// The message, if it is in memory.
+    pub(in crate::broker) fn message<'a>(&'a self, kept: &'a KeptMessages) -> Option<&'a Arc<Message>> {
+        match &self.content {
+            Content::Here(message) => Some(message),
+            Content::Kept(place) => kept.body(place.message),
+        }
+    }
+
+    /// When the message expires.
+    pub(in crate::broker) fn expires_at(&self, kept: &KeptMessages) -> Option<Instant> {
+        match &self.content {
+            Content::Here(message) => message.expires_at,
+            Content::Kept(place) => kept.expires_at(place.message),
+        }
+    }
+
+    /// The number of the place that it has, if it is written down.
+    pub(in crate::broker) fn number(&self) -> Option<Number> {
+        match &self.content {
+            Content::Here(_) => None,
+            Content::Kept(place) => Some(place.number),
+        }
     }
 }
 
@@ -75,8 +124,14 @@ impl MessageQueue {
         self.0.as_ref().map_or(0, |lanes| lanes.bytes)
     }
 
-    pub(in crate::broker) fn push(&mut self, offer: Offer) {
-        self.0.get_or_insert_default().push(offer);
+    /// Adds a message, which expires at this moment.
+    pub(in crate::broker) fn push(&mut self, offer: Offer, expires_at: Option<Instant>) {
+        self.0.get_or_insert_default().push(offer, expires_at);
+    }
+
+    /// The message that is next.
+    pub(in crate::broker) fn front(&self, leaving: Leaving) -> Option<&Offer> {
+        self.0.as_ref()?.front(leaving)
     }
 
     /// Takes the message that is next.
@@ -84,14 +139,45 @@ impl MessageQueue {
         self.change(|lanes| lanes.pop(leaving))?
     }
 
+    /// The next messages of QoS 1 and 2 that are written down, at most so many.
+    pub(in crate::broker) fn upcoming(&self, most: usize) -> impl Iterator<Item = Number> {
+        let offers = self.0.iter().flat_map(move |lanes| lanes.acknowledged.iter().take(most));
+        offers.filter_map(|(_, offer)| match &offer.content {
+            Content::Here(_) => None,
+            Content::Kept(place) => Some(place.message),
+        })
+    }
+
+    /// The place of this number, if it is there.
+    pub(in crate::broker) fn find(&self, number: Number) -> Option<&Offer> {
+        let lane = &self.0.as_ref()?.acknowledged;
+        let index = lane.binary_search_by_key(&Some(number), |(_, offer)| offer.number()).ok()?;
+        lane.get(index).map(|(_, offer)| offer)
+    }
+
+    /// The messages of QoS 1 and 2, in order.
+    pub(in crate::broker) fn acknowledged(&self) -> impl Iterator<Item = &Offer> {
+        self.0.iter().flat_map(|lanes| &lanes.acknowledged).map(|(_, offer)| offer)
+    }
+
+    /// Takes the first message of QoS 1 or 2 that is meant, out of turn.
+    pub(in crate::broker) fn take(&mut self, is_meant: impl Fn(&Offer) -> bool) -> Option<Offer> {
+        self.change(|lanes| {
+            let index = lanes.acknowledged.iter().position(|(_, offer)| is_meant(offer))?;
+            let (_, offer) = lanes.acknowledged.remove(index)?;
+            lanes.bytes -= offer.footprint();
+            Some(offer)
+        })?
+    }
+
     /// Drops the QoS 0 message that came last.
     pub(in crate::broker) fn drop_newest_qos0(&mut self) -> bool {
         self.change(Lanes::drop_newest_qos0).unwrap_or_default()
     }
 
-    /// Drops the QoS 1 or 2 message that has waited longest.
-    pub(in crate::broker) fn drop_oldest(&mut self) -> bool {
-        self.change(Lanes::drop_oldest).unwrap_or_default()
+    /// Takes out the QoS 1 or 2 message that has waited longest.
+    pub(in crate::broker) fn take_oldest(&mut self) -> Option<Offer> {
+        self.change(Lanes::take_oldest)?
     }
 
     /// Drops all messages of QoS 0. How many.
@@ -99,9 +185,9 @@ impl MessageQueue {
         self.change(Lanes::drop_qos0).unwrap_or_default()
     }
 
-    /// Drops what has expired, unless it was looked for not long ago. How many.
-    pub(in crate::broker) fn drop_expired(&mut self, now: Instant) -> usize {
-        self.change(|lanes| lanes.drop_expired(now)).unwrap_or_default()
+    /// Takes out what has expired, unless it was looked for not long ago.
+    pub(in crate::broker) fn take_expired(&mut self, now: Instant, kept: &KeptMessages) -> Vec<Offer> {
+        self.change(|lanes| lanes.take_expired(now, kept)).unwrap_or_default()
     }
 
     /// The messages of QoS 1 and 2, in order.
@@ -132,10 +218,10 @@ impl Lanes {
         }
     }
 
-    fn push(&mut self, offer: Offer) {
+    fn push(&mut self, offer: Offer, expires_at: Option<Instant>) {
         self.bytes += offer.footprint();
         self.arrivals += 1;
-        self.first_expiry = match (self.first_expiry, offer.message.expires_at) {
+        self.first_expiry = match (self.first_expiry, expires_at) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
@@ -146,19 +232,30 @@ impl Lanes {
         lane.push_back((self.arrivals, offer));
     }
 
-    fn pop(&mut self, leaving: Leaving) -> Option<Offer> {
+    /// The lane whose first message is next.
+    fn next(&self, leaving: Leaving) -> Option<QoS> {
         let zero = self.unacknowledged.front().map(|(arrival, _)| *arrival);
         let other = match leaving {
             Leaving::Any => self.acknowledged.front().map(|(arrival, _)| *arrival),
             Leaving::OnlyQoS0 => None,
         };
-        let zero_is_next = match (zero, other) {
-            (None, None) => return None,
-            (Some(zero), Some(other)) => zero < other,
-            (zero, None) => zero.is_some(),
-            (None, Some(_)) => false,
+        match (zero, other) {
+            (None, None) => None,
+            (Some(zero), Some(other)) if zero > other => Some(QoS::AtLeastOnce),
+            (Some(_), _) => Some(QoS::AtMostOnce),
+            (None, Some(_)) => Some(QoS::AtLeastOnce),
+        }
+    }
+
+    fn front(&self, leaving: Leaving) -> Option<&Offer> {
+        self.lane(self.next(leaving)?).front().map(|(_, offer)| offer)
+    }
+
+    fn pop(&mut self, leaving: Leaving) -> Option<Offer> {
+        let lane = match self.next(leaving)? {
+            QoS::AtMostOnce => &mut self.unacknowledged,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => &mut self.acknowledged,
         };
-        let lane = if zero_is_next { &mut self.unacknowledged } else { &mut self.acknowledged };
         let (_, offer) = lane.pop_front()?;
         self.bytes -= offer.footprint();
         Some(offer)
@@ -170,10 +267,10 @@ impl Lanes {
         true
     }
 
-    fn drop_oldest(&mut self) -> bool {
-        let Some((_, offer)) = self.acknowledged.pop_front() else { return false };
+    fn take_oldest(&mut self) -> Option<Offer> {
+        let (_, offer) = self.acknowledged.pop_front()?;
         self.bytes -= offer.footprint();
-        true
+        Some(offer)
     }
 
     fn drop_qos0(&mut self) -> usize {
@@ -182,28 +279,31 @@ impl Lanes {
         gone.len()
     }
 
-    fn drop_expired(&mut self, now: Instant) -> usize {
+    fn take_expired(&mut self, now: Instant, kept: &KeptMessages) -> Vec<Offer> {
         let before = self.len();
         // To look at all of them is worth it only if one has expired, and not for each message that comes.
         let come_since = usize::try_from(self.arrivals - self.looked_at).unwrap_or(usize::MAX);
         if self.first_expiry.is_none_or(|at| at > now) || come_since < before / 2 {
-            return 0;
+            return Vec::new();
         }
         self.looked_at = self.arrivals;
         self.first_expiry = None;
+        let mut expired = Vec::new();
         for lane in [&mut self.unacknowledged, &mut self.acknowledged] {
-            lane.retain(|(_, offer)| {
-                let keep = !offer.message.has_expired(now);
-                if keep {
-                    let at = offer.message.expires_at;
-                    self.first_expiry = self.first_expiry.into_iter().chain(at).min();
-                } else {
-                    self.bytes -= offer.footprint();
+            for (arrival, offer) in std::mem::take(lane) {
+                match offer.expires_at(kept) {
+                    Some(at) if at <= now => {
+                        self.bytes -= offer.footprint();
+                        expired.push(offer);
+                    }
+                    at => {
+                        self.first_expiry = self.first_expiry.into_iter().chain(at).min();
+                        lane.push_back((arrival, offer));
+                    }
                 }
-                keep
-            });
+            }
         }
-        before - self.len()
+        expired
     }
 }
 
@@ -225,11 +325,26 @@ mod tests {
             expires_at: expires.map(|seconds| Instant::from_start(Duration::from_secs(seconds))),
             properties: None,
         };
-        Offer { message: Arc::new(message), qos, retain: false, identifiers: None, group: None }
+        Offer {
+            content: Content::Here(Arc::new(message)),
+            qos,
+            retain: false,
+            identifiers: None,
+            group: None,
+        }
+    }
+
+    fn payload(offer: &Offer) -> Bytes {
+        offer.message(&KeptMessages::new(1)).unwrap().payload.clone()
+    }
+
+    fn push(queue: &mut MessageQueue, offer: Offer) {
+        let expires_at = offer.expires_at(&KeptMessages::new(1));
+        queue.push(offer, expires_at);
     }
 
     fn drain(queue: &mut MessageQueue, leaving: Leaving) -> Vec<Bytes> {
-        std::iter::from_fn(|| queue.pop(leaving)).map(|offer| offer.message.payload.clone()).collect()
+        std::iter::from_fn(|| queue.pop(leaving)).map(|offer| payload(&offer)).collect()
     }
 
     #[test]
@@ -238,9 +353,9 @@ mod tests {
         for (qos, payload) in
             [(QoS::AtLeastOnce, "1"), (QoS::AtMostOnce, "2"), (QoS::ExactlyOnce, "3"), (QoS::AtMostOnce, "4")]
         {
-            queue.push(offer(qos, payload, None));
+            push(&mut queue, offer(qos, payload, None));
         }
-        assert_eq!(queue.pop(Leaving::Any).unwrap().message.payload, "1");
+        assert_eq!(queue.pop(Leaving::Any).map(|offer| payload(&offer)).unwrap(), "1");
         assert_eq!(drain(&mut queue, Leaving::OnlyQoS0), ["2", "4"]);
         assert_eq!(drain(&mut queue, Leaving::Any), ["3"]);
         assert_eq!(queue.bytes(), 0);
@@ -250,16 +365,17 @@ mod tests {
     fn what_is_dropped_gives_its_bytes_back() {
         let mut queue = MessageQueue::default();
         for expires in [None, Some(1), Some(3)] {
-            queue.push(offer(QoS::AtMostOnce, "zero", expires));
-            queue.push(offer(QoS::AtLeastOnce, "one", expires));
+            push(&mut queue, offer(QoS::AtMostOnce, "zero", expires));
+            push(&mut queue, offer(QoS::AtLeastOnce, "one", expires));
         }
-        assert_eq!(queue.drop_expired(Instant::from_start(Duration::from_secs(2))), 2);
+        let now = Instant::from_start(Duration::from_secs(2));
+        assert_eq!(queue.take_expired(now, &KeptMessages::new(1)).len(), 2);
         assert!(queue.drop_newest_qos0());
-        assert!(queue.drop_oldest());
+        assert!(queue.take_oldest().is_some());
         assert_eq!(queue.drop_qos0(), 1);
         assert!(!queue.drop_newest_qos0());
         assert_eq!(queue.len(), 1);
-        assert!(queue.drop_oldest());
+        assert!(queue.take_oldest().is_some());
         assert_eq!((queue.len(), queue.bytes()), (0, 0));
     }
 }

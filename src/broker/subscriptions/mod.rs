@@ -43,6 +43,15 @@ pub enum Subscribed {
     Replaced(SubscriptionKey),
 }
 
+impl Subscribed {
+    /// Where the subscription hangs.
+    pub const fn key(self) -> SubscriptionKey {
+        match self {
+            Self::New(key) | Self::Replaced(key) => key,
+        }
+    }
+}
+
 /// All subscriptions of all sessions.
 #[derive(Debug)]
 pub struct Subscriptions {
@@ -200,6 +209,14 @@ impl Subscriptions {
         self.groups.get_mut(&key)
     }
 
+    /// The subscription of `session` that hangs at `key`.
+    pub fn get(&self, key: SubscriptionKey, session: SessionKey) -> Option<&Subscription> {
+        match key {
+            SubscriptionKey::Plain(node) => self.tree.value(node).plain.get(session),
+            SubscriptionKey::Shared(key) => self.groups.get(&key)?.get(session),
+        }
+    }
+
     /// The filter of a subscription as it would be subscribed to again.
     pub fn filter(&self, key: SubscriptionKey) -> Option<SubscriptionFilter> {
         let (share, node) = match key {
@@ -240,10 +257,17 @@ impl Subscriptions {
 
 impl Subscribers {
     fn contains(&self, session: SessionKey) -> bool {
+        self.get(session).is_some()
+    }
+
+    fn get(&self, session: SessionKey) -> Option<&Subscription> {
         match self {
-            Self::None => false,
-            Self::One(one) => one.session == session,
-            Self::Many(many) => many.binary_search_by_key(&session, |there| there.session).is_ok(),
+            Self::None => None,
+            Self::One(one) => Some(one).filter(|one| one.session == session),
+            Self::Many(many) => {
+                let at = many.binary_search_by_key(&session, |there| there.session).ok()?;
+                many.get(at)
+            }
         }
     }
 

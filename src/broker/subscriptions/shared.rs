@@ -75,6 +75,10 @@ impl SharedGroup {
         }
     }
 
+    pub(super) fn get(&self, session: SessionKey) -> Option<&Subscription> {
+        self.members.get(self.place(session).ok()?)
+    }
+
     fn place(&self, session: SessionKey) -> Result<usize, usize> {
         self.members.binary_search_by_key(&session, |member| member.session)
     }

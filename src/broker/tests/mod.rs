@@ -29,6 +29,8 @@ pub(super) struct Rig {
     pub(super) now: Instant,
     next_connection: u64,
     heard: BTreeMap<ConnectionId, Vec<String>>,
+    /// Messages that are to be read from the journal.
+    pub(super) wanted: Vec<(record::Number, record::Sequence)>,
 }
 
 impl Rig {
@@ -44,14 +46,20 @@ impl Rig {
             now: Instant::START,
             next_connection: 0,
             heard: BTreeMap::new(),
+            wanted: Vec::new(),
         }
     }
 
     pub(super) fn handle(&mut self, input: Input) {
         self.broker.handle(input, self.now);
         self.broker.assert_invariants();
-        while let Some(Output::ToClient { connection, items }) = self.broker.poll_output() {
-            self.heard.entry(connection).or_default().extend(items.iter().map(describe));
+        while let Some(output) = self.broker.poll_output() {
+            match output {
+                Output::ToClient { connection, items } => {
+                    self.heard.entry(connection).or_default().extend(items.iter().map(describe));
+                }
+                Output::Fetch(wanted) => self.wanted.extend(wanted),
+            }
         }
     }
 
@@ -67,7 +75,13 @@ impl Rig {
     pub(super) fn try_connect(&mut self, connect: Connect, identity: Identity) -> ConnectionId {
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
-        self.handle(Input::Attach(Box::new(Attach { connection, connect, identity, grants: None })));
+        self.handle(Input::Attach(Box::new(Attach {
+            connection,
+            connect,
+            identity,
+            grants: None,
+            durability: None,
+        })));
         connection
     }
 

@@ -1,0 +1,150 @@
+//! What is for a client and has to wait for the journal.
+
+use std::collections::VecDeque;
+
+use super::Durability;
+use crate::broker::record::Sequence;
+use crate::broker::{Broker, SessionKey, ToClient};
+use crate::mqtt::Delivery;
+
+/// When something may leave: when this holds for this record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::broker) struct Until {
+    pub(in crate::broker) record: Sequence,
+    pub(in crate::broker) durability: Durability,
+}
+
+/// Whether something that comes later may leave earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::broker) enum Passing {
+    /// Messages may, but what waits itself may not: acknowledgements stay in order.
+    Messages,
+    /// Nothing may: clients want their CONNACK first, and a SUBACK before its retained messages.
+    Nothing,
+}
+
+/// What waits for one connection, in order.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct Held {
+    items: VecDeque<HeldItem>,
+    /// How many of them nothing may pass.
+    barriers: usize,
+}
+
+#[derive(Debug)]
+struct HeldItem {
+    item: ToClient,
+    until: Option<Until>,
+    passing: Passing,
+}
+
+impl Held {
+    fn push(&mut self, item: ToClient, until: Option<Until>, passing: Passing) {
+        self.barriers += usize::from(passing == Passing::Nothing);
+        self.items.push_back(HeldItem { item, until, passing });
+    }
+
+    /// Takes the first item, if nothing holds it.
+    fn pop(&mut self, is_over: impl FnOnce(Until) -> bool) -> Option<ToClient> {
+        if !self.items.front()?.until.is_none_or(is_over) {
+            return None;
+        }
+        let first = self.items.pop_front()?;
+        self.barriers -= usize::from(first.passing == Passing::Nothing);
+        Some(first.item)
+    }
+}
+
+impl Broker {
+    /// Hands something over to the session's connection, if it has one.
+    pub(in crate::broker) fn send(&mut self, key: SessionKey, item: ToClient) {
+        let Some(attachment) = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut())
+        else {
+            return;
+        };
+        if let Some(held) = attachment.held.as_mut().filter(|held| held.barriers > 0) {
+            return held.push(item, None, Passing::Messages);
+        }
+        if attachment.outbox.is_empty() {
+            self.dirty.push_back(key);
+        }
+        attachment.outbox.push(item);
+    }
+
+    /// Hands something over that promises what has just been written down, once that is kept, and not before what
+    /// waits already.
+    pub(in crate::broker) fn send_kept(&mut self, key: SessionKey, item: ToClient, passing: Passing) {
+        if !self.journal.is_open() {
+            return self.send(key, item);
+        }
+        let durability = self.journal.durability;
+        let until = self.journal.awaited().map(|record| Until { record, durability });
+        self.send_after(key, item, until, passing);
+    }
+
+    /// Hands a delivery over, once what it waits for is true.
+    pub(in crate::broker) fn deliver(&mut self, key: SessionKey, delivery: Delivery, until: Option<Until>) {
+        let Some(attachment) = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut())
+        else {
+            return;
+        };
+        attachment.outstanding += delivery.handed_over_bytes();
+        self.counters.deliveries += 1;
+        if until.is_some() || attachment.held.is_some() {
+            return match until {
+                None => self.send(key, ToClient::Deliver(delivery)),
+                until => self.send_after(key, ToClient::Deliver(delivery), until, Passing::Messages),
+            };
+        }
+        if attachment.outbox.is_empty() {
+            self.dirty.push_back(key);
+        }
+        attachment.outbox.push(ToClient::Deliver(delivery));
+    }
+
+    fn send_after(&mut self, key: SessionKey, item: ToClient, until: Option<Until>, passing: Passing) {
+        let until = until.filter(|until| !self.journal.is_kept(until.record, until.durability));
+        let Some(attachment) = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut())
+        else {
+            return;
+        };
+        if until.is_none() && attachment.held.is_none() {
+            return self.send(key, item);
+        }
+        if attachment.held.is_none() {
+            self.journal.holding.push(key);
+        }
+        attachment.held.get_or_insert_default().push(item, until, passing);
+        if let Some(until) = until {
+            self.journal.wait_for(until.durability);
+        }
+    }
+
+    /// The journal is written and synced as far as these records: what waited for that leaves.
+    pub(in crate::broker) fn kept(&mut self, written: Sequence, synced: Sequence) {
+        self.journal.written = self.journal.written.max(written);
+        self.journal.synced = self.journal.synced.max(synced);
+        let holding = std::mem::take(&mut self.journal.holding);
+        for key in holding {
+            let Some(attachment) = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut())
+            else {
+                continue;
+            };
+            let Some(held) = &mut attachment.held else { continue };
+            let was_empty = attachment.outbox.is_empty();
+            let journal = &self.journal;
+            while let Some(item) = held.pop(|until| journal.is_kept(until.record, until.durability)) {
+                attachment.outbox.push(item);
+            }
+            if held.items.is_empty() {
+                attachment.held = None;
+            } else {
+                self.journal.holding.push(key);
+            }
+            if was_empty && !attachment.outbox.is_empty() {
+                self.dirty.push_back(key);
+            }
+        }
+        self.messages.make_room(self.journal.written);
+    }
+}

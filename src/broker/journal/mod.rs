@@ -1,0 +1,211 @@
+//! What is written down so that it survives, and who waits until it is.
+//!
+//! A broker with a journal says each change of what outlives it as a [`Record`], in a [`Batch`] that the shell takes
+//! to the disk. It is told how far the journal is written and synced, and lets go then what had to wait: the
+//! acknowledgements that promise something, and what would be sent twice if nobody knew that it was sent.
+//!
+//! `messages` has the messages that the journal holds, `hold` what waits, `keep` how places in queues are written
+//! down, `recovery` how all is read again, `reclaim` how the oldest records are made unnecessary.
+
+pub(super) mod hold;
+pub(super) mod keep;
+pub(super) mod messages;
+pub(super) mod orphans;
+mod reclaim;
+pub mod recovery;
+
+use std::time::Duration;
+
+use super::record::{Batch, Horizon, Number, Record, Sequence, SessionId};
+use super::session::SessionKey;
+use crate::clock::{Epoch, Instant, WallTime};
+use crate::mqtt::TopicFilter;
+
+/// What has to be true before an acknowledgement leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Durability {
+    /// Nothing: what was acknowledged is written behind.
+    Memory,
+    /// The operating system has it: it survives the end of the broker, and not the loss of power.
+    Os,
+    /// The disk has it.
+    #[default]
+    Fsync,
+}
+
+/// How sure which messages have to be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DurabilityRules {
+    /// Where nothing else is said.
+    pub default: Durability,
+    /// For messages whose topic matches; the first that matches decides.
+    pub by_topic: Vec<(TopicFilter, Durability)>,
+}
+
+/// Whether there is room on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Room {
+    /// There is.
+    #[default]
+    Enough,
+    /// The disk, or what may be used of it, is full but for what acknowledgements and ends need.
+    Full,
+    /// The disk does not do what it is told.
+    Failing,
+}
+
+/// Bytes of records that may wait for the disk before clients are no longer listened to.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// The way to the disk.
+#[derive(Debug)]
+pub(super) struct Journal {
+    is_open: bool,
+    pub(super) epoch: Epoch,
+    batch: Batch,
+    /// Where the records of what is being handled begin.
+    mark: Sequence,
+    /// What has to be true before what is being handled is acknowledged.
+    pub(super) durability: Durability,
+    /// All records before this one are written.
+    written: Sequence,
+    /// All records before this one are synced.
+    synced: Sequence,
+    pub(super) room: Room,
+    last_number: u64,
+    last_session: u64,
+    /// Sessions whose connection waits for the journal.
+    holding: Vec<SessionKey>,
+    /// Records before this one have been made unnecessary.
+    reclaimed: Option<Sequence>,
+    /// When a record said last that the broker was running.
+    last_alive: Instant,
+}
+
+impl Journal {
+    /// No journal: all is in memory.
+    pub(super) fn none() -> Self {
+        Self {
+            is_open: false,
+            epoch: Epoch::default(),
+            batch: Batch::new(Sequence::FIRST),
+            mark: Sequence::FIRST,
+            durability: Durability::Memory,
+            written: Sequence::FIRST,
+            synced: Sequence::FIRST,
+            room: Room::Enough,
+            last_number: 0,
+            last_session: 0,
+            holding: Vec::new(),
+            reclaimed: None,
+            last_alive: Instant::START,
+        }
+    }
+
+    /// A journal whose next record is `next`, all before it being kept.
+    fn open(&mut self, next: Sequence) {
+        self.is_open = true;
+        self.batch = Batch::new(next);
+        (self.mark, self.written, self.synced) = (next, next, next);
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// What is handled from here on is acknowledged when this holds for it.
+    pub(super) const fn begin(&mut self, durability: Durability) {
+        self.mark = self.batch.next();
+        self.durability = durability;
+    }
+
+    pub(super) fn append(&mut self, record: &Record<'_>) -> Sequence {
+        debug_assert!(self.is_open, "a record without a journal");
+        record.append(&mut self.batch)
+    }
+
+    /// The last record of what is being handled, if there is one.
+    pub(super) fn awaited(&self) -> Option<Sequence> {
+        let last = self.batch.next().since(Sequence::FIRST).checked_sub(1)?;
+        (self.batch.next() > self.mark).then(|| Sequence::FIRST.plus(last))
+    }
+
+    /// Whether this holds for the record by now.
+    fn is_kept(&self, record: Sequence, durability: Durability) -> bool {
+        match durability {
+            Durability::Memory => true,
+            Durability::Os => record < self.written,
+            Durability::Fsync => record < self.synced,
+        }
+    }
+
+    fn wait_for(&mut self, durability: Durability) {
+        match durability {
+            Durability::Memory => {}
+            Durability::Os => self.batch.wait_for(Horizon::Written),
+            Durability::Fsync => self.batch.wait_for(Horizon::Synced),
+        }
+    }
+
+    /// Whether more waits for the disk than should.
+    pub(super) const fn is_behind(&self) -> bool {
+        self.batch.len() > BATCH_BYTES
+    }
+
+    pub(super) const fn next_number(&mut self) -> Number {
+        self.last_number += 1;
+        Number(self.last_number)
+    }
+
+    pub(super) const fn next_session(&mut self) -> SessionId {
+        self.last_session += 1;
+        SessionId(self.last_session)
+    }
+
+    pub(super) fn wall(&self, now: Instant) -> WallTime {
+        self.epoch.to_wall(now)
+    }
+}
+
+/// How often a record says that the broker is running, while there are sessions whose end is counted from when they
+/// were connected last.
+const ALIVE: Duration = Duration::from_secs(2);
+
+impl super::Broker {
+    /// When it is to be written down again that the broker is running.
+    pub(super) fn alive_deadline(&self) -> Option<Instant> {
+        (self.kept_attached > 0).then(|| self.journal.last_alive + ALIVE)
+    }
+
+    /// Writes down that the broker is running, if it is time to.
+    pub(super) fn write_alive(&mut self, now: Instant) {
+        if self.alive_deadline().is_some_and(|at| at <= now) {
+            self.journal.last_alive = now;
+            let at = self.journal.wall(now);
+            self.journal.append(&Record::Alive { at });
+        }
+    }
+
+    /// Takes the records that are to be written next, if there are any. While a batch is on its way the next one
+    /// gathers: whoever takes one early makes it small.
+    pub fn take_batch(&mut self) -> Option<Batch> {
+        if self.journal.batch.is_empty() {
+            return None;
+        }
+        let next = self.journal.batch.next();
+        Some(std::mem::replace(&mut self.journal.batch, Batch::new(next)))
+    }
+
+    /// Takes the place in the journal before which all records have become unnecessary, once the batches that were
+    /// taken before are synced.
+    pub const fn take_reclaimed(&mut self) -> Option<Sequence> {
+        self.journal.reclaimed.take()
+    }
+
+    /// Bytes of the records that are needed, by and large: what the journal has beyond is dead.
+    pub fn journal_live_bytes(&self) -> u64 {
+        const SESSION: u64 = 128;
+        let sessions = super::count(self.sessions.kept()) * SESSION;
+        self.messages.live_bytes() + sessions + super::count(self.kept_subscription_bytes)
+    }
+}

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use mqtt_broker::broker::{
-    Attach, Broker, BrokerConfig, Closure, ConnectionId, Identity, Input, Output, Policy, ToClient,
+    Attach, Broker, BrokerConfig, Closure, ConnectionId, Identity, Input, Output, Policy, PolicyName,
+    ToClient,
 };
 use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::packet::{
@@ -122,6 +123,7 @@ impl Stage {
             connect,
             identity: Identity::Anonymous,
             grants: None,
+            policy: PolicyName::default(),
         })));
         self.settle();
     }

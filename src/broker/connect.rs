@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::disconnect::WillFate;
-use super::permissions::Grants;
 use super::session::{Attachment, Expiry, Session};
 use super::will::footprint;
-use super::{Attach, Broker, ConnectionId, Identity, Output, SessionKey, ToClient};
+use super::{Attach, Broker, Output, SessionKey, ToClient};
 use crate::clock::Instant;
 use crate::mqtt::packet::{ConnAck, ConnAckProperties, Connect};
 use crate::mqtt::{ClientId, Packet, PayloadFormat, ProtocolVersion, ReasonCode};
@@ -26,14 +25,12 @@ impl Refusal {
 
 impl Broker {
     pub(super) fn attach(&mut self, attach: Attach, now: Instant) {
-        let Attach { connection, connect, identity, grants } = attach;
-        let version = connect.version;
-        let refusal = match self.admit(&connect, &identity, grants.is_some()) {
-            Ok(client_id) => {
-                return self.give_session(connection, connect, &client_id, (identity, grants), now);
-            }
+        let refusal = match self.admit(&attach) {
+            Ok(client_id) => return self.give_session(attach, &client_id, now),
             Err(refusal) => refusal,
         };
+        let Attach { connection, connect, .. } = attach;
+        let version = connect.version;
         tracing::debug!(%connection, client_id = %connect.client_id, reason = %refusal.reason, "{}", refusal.detail);
         let properties = ConnAckProperties {
             reason_string: version.is_v5().then(|| Arc::from(refusal.detail)),
@@ -48,11 +45,12 @@ impl Broker {
     }
 
     /// Whether the client may have what it asks for, and under which client identifier.
-    fn admit(&mut self, connect: &Connect, identity: &Identity, by_token: bool) -> Result<ClientId, Refusal> {
-        if !self.is_welcome(identity, by_token) {
+    fn admit(&mut self, attach: &Attach) -> Result<ClientId, Refusal> {
+        let Attach { connection: _, connect, identity, grants, policy } = attach;
+        if !self.policies.welcome(policy, identity, grants.as_deref()) {
             // Authenticated by rules that have been replaced meanwhile.
             self.counters.refused_identity += 1;
-            return Err(Refusal::new(ReasonCode::NotAuthorized, "the user no longer exists"));
+            return Err(Refusal::new(ReasonCode::NotAuthorized, "the user or its token is no longer known"));
         }
         if let Err(refusal) = self.admit_will(connect) {
             self.counters.refused_connect += 1;
@@ -74,7 +72,7 @@ impl Broker {
         } else if let Some(session) =
             self.sessions.find(&connect.client_id).and_then(|key| self.sessions.get(key))
         {
-            if session.identity != *identity {
+            if session.identity != *identity || session.policy != *policy {
                 self.counters.refused_identity += 1;
                 let detail = "the client identifier belongs to another user";
                 return Err(Refusal::new(ReasonCode::NotAuthorized, detail));
@@ -125,21 +123,16 @@ impl Broker {
         Ok(())
     }
 
-    fn give_session(
-        &mut self,
-        connection: ConnectionId,
-        connect: Connect,
-        client_id: &ClientId,
-        (identity, grants): (Identity, Option<Arc<Grants>>),
-        now: Instant,
-    ) {
+    fn give_session(&mut self, attach: Attach, client_id: &ClientId, now: Instant) {
+        let Attach { connection, connect, identity, grants, policy } = attach;
         self.take_over(client_id, connect.clean_start, now);
         let expiry_seconds = self.session_expiry(&connect);
         let (key, session_present) = if let Some(key) = self.sessions.find(client_id) {
             (key, true)
         } else {
-            let permissions = self.permissions_of(&identity, client_id, None);
-            (self.sessions.insert(Session::new(client_id.clone(), identity, permissions)), false)
+            let permissions = self.policies.permissions_of(&policy, &identity, client_id, None);
+            let session = Session::new(client_id.clone(), policy, identity, permissions);
+            (self.sessions.insert(session), false)
         };
         self.grant(key, grants);
         let answer = self.answer(&connect, client_id, key, session_present, expiry_seconds);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::permissions::{Grants, Identity, Policy};
+use super::permissions::{Grants, Identity, Policy, PolicyName};
 use crate::mqtt::packet::Connect;
 use crate::mqtt::{Packet, ReasonCode};
 
@@ -44,8 +44,11 @@ pub enum Input {
         /// How.
         how: Closure,
     },
-    /// From now on these rules decide who may do what.
+    /// From now on these rules decide who may do what, of those who are under the policy of this name. It may be a new
+    /// one.
     PolicyChanged {
+        /// Which policy.
+        name: PolicyName,
         /// The rules.
         policy: Arc<Policy>,
     },
@@ -73,6 +76,8 @@ pub struct Attach {
     pub identity: Identity,
     /// What its token grants, if it came with one.
     pub grants: Option<Arc<Grants>>,
+    /// Under which policy it has come.
+    pub policy: PolicyName,
 }
 
 /// How a connection ended.

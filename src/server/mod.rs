@@ -31,7 +31,7 @@ pub use signals::Signals;
 
 use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings, UnfinishedPackets};
 use crate::auth::{AuthError, Authenticator, ReloadReport};
-use crate::broker::{Broker, BrokerConfig};
+use crate::broker::{Broker, BrokerConfig, PolicyName};
 use crate::connection::ConnectionLimits;
 use crate::transport::proxy::ProxySettings;
 use crate::transport::tls::{Report, Tls, TlsError, TlsSettings};
@@ -281,7 +281,7 @@ impl Controls {
         match tokio::task::spawn_blocking(move || reload(&auth, tls.as_deref())).await {
             Ok(Ok(report)) => {
                 // What comes after the line in the log is judged by the new rules.
-                self.broker.change_policy(self.auth.policy()).await;
+                self.broker.change_policy(PolicyName::default(), self.auth.policy()).await;
                 info!("auth reloaded: {report}");
                 if let Some(tls) = &self.tls {
                     info!("certificates reloaded");

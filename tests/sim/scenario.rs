@@ -208,5 +208,5 @@ fn draw_policy(choices: &mut Choices<'_>) -> Policy {
         rules.push(Rule { topic, publish, receive: subscribe.clone(), subscribe });
     }
     let known = if choices.chance(1, 3) { &USERS[..2] } else { &USERS[..] };
-    Policy::Rules { rules, users: known.iter().copied().map(Arc::from).collect(), tokens: false }
+    Policy::Rules { rules, users: known.iter().copied().map(Arc::from).collect(), tokens: BTreeSet::new() }
 }

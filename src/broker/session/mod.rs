@@ -12,7 +12,7 @@ use self::inflight::Inflight;
 use self::queue::{MessageQueue, Offer};
 use super::input::ConnectionId;
 use super::output::ToClient;
-use super::permissions::{Grants, Identity, Permissions};
+use super::permissions::{Grants, Identity, Permissions, PolicyName};
 use super::retained::Position;
 use super::subscriptions::{NodeKey, SubscriptionKey};
 use super::timers::TimerKey;
@@ -89,6 +89,8 @@ pub(super) struct Replay {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client_id: ClientId,
+    /// Under which policy its client comes.
+    pub(super) policy: PolicyName,
     /// Whose it is: nobody else may have it.
     pub(super) identity: Identity,
     /// What the token grants with which the client came last.
@@ -117,9 +119,15 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(client_id: ClientId, identity: Identity, permissions: Arc<Permissions>) -> Self {
+    pub(super) fn new(
+        client_id: ClientId,
+        policy: PolicyName,
+        identity: Identity,
+        permissions: Arc<Permissions>,
+    ) -> Self {
         Self {
             client_id,
+            policy,
             identity,
             grants: None,
             permissions,

@@ -76,8 +76,9 @@ impl World {
     async fn client(&mut self, client_id: &str) -> DuplexStream {
         let (mut stream, _) = self.open(64 << 10);
         stream.write_all(&connect(client_id)).await.unwrap();
-        assert_eq!(read(&mut stream, 2).await[..2], [0x20, 3]);
-        stream.read_exact(&mut [0; 3]).await.unwrap();
+        let head = read(&mut stream, 2).await;
+        assert_eq!(head[0], 0x20);
+        assert_eq!(read(&mut stream, head[1].into()).await[..2], [0, 0]);
         stream
     }
 

@@ -225,15 +225,11 @@ impl Broker {
             properties.session_expiry_interval = (expiry_seconds != asked
                 || features.session_expiry_interval.is_some())
             .then_some(expiry_seconds);
-            properties.receive_maximum = features.receive_maximum;
             properties.maximum_qos = features.maximum_qos;
             properties.retain_available = features.retain;
-            properties.maximum_packet_size = features.maximum_packet_size;
-            properties.topic_alias_maximum = features.topic_alias_maximum;
             properties.wildcard_subscription_available = features.wildcards;
             properties.subscription_identifier_available = features.subscription_identifiers;
             properties.shared_subscription_available = features.shared_subscriptions;
-            properties.server_keep_alive = features.server_keep_alive;
             // [MQTT-3.2.2-16]
             properties.assigned_client_id = connect.client_id.is_empty().then(|| client_id.clone());
             if connect.properties.request_response_information {

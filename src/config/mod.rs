@@ -209,10 +209,6 @@ fn features(mqtt: &MqttArguments) -> Features {
         subscription_identifiers: mqtt.mqtt_sub_id_support,
         wildcards: mqtt.mqtt_wc_support,
         maximum_qos: QoS::from_u8(mqtt.mqtt_maximum_qos).unwrap_or(QoS::ExactlyOnce),
-        receive_maximum: receive_maximum(mqtt),
-        maximum_packet_size: maximum_packet_size(mqtt),
-        topic_alias_maximum: mqtt.mqtt_topic_alias_maximum.unwrap_or(0),
-        server_keep_alive: mqtt.mqtt_server_keep_alive,
         session_expiry_interval: mqtt.mqtt_session_expiry_interval,
     }
 }
@@ -222,8 +218,8 @@ fn connection_limits(arguments: &Arguments) -> ConnectionLimits {
     ConnectionLimits {
         connect_timeout: connections.connect_timeout.0,
         packet_before_connected: saturate(connections.max_packet_before_connect),
-        maximum_packet_size: maximum_packet_size(mqtt),
-        receive_maximum: receive_maximum(mqtt),
+        maximum_packet_size: mqtt.mqtt_maximum_packet_size.map(saturate).and_then(NonZeroU32::new),
+        receive_maximum: mqtt.mqtt_receive_maximum.and_then(NonZeroU16::new),
         topic_alias_maximum: mqtt.mqtt_topic_alias_maximum.unwrap_or(0),
         auto_map_topic_alias: mqtt.mqtt_auto_map_topic_alias,
         outbound_topic_aliases: connections.max_outbound_topic_aliases,
@@ -240,14 +236,6 @@ fn connection_limits(arguments: &Arguments) -> ConnectionLimits {
         write_timeout: connections.write_timeout.0,
         close_timeout: connections.close_timeout.0,
     }
-}
-
-fn receive_maximum(mqtt: &MqttArguments) -> Option<NonZeroU16> {
-    mqtt.mqtt_receive_maximum.and_then(NonZeroU16::new)
-}
-
-fn maximum_packet_size(mqtt: &MqttArguments) -> Option<NonZeroU32> {
-    mqtt.mqtt_maximum_packet_size.map(saturate).and_then(NonZeroU32::new)
 }
 
 fn saturate(ByteSize(bytes): ByteSize) -> u32 {

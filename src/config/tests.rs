@@ -412,22 +412,18 @@ fn mqtt_options_reach_broker_and_connections() {
     check!("--mqtt-maximum-qos 1", server.broker.features.maximum_qos = QoS::AtLeastOnce);
     check!("--mqtt-maximum-qos 0", server.broker.features.maximum_qos = QoS::AtMostOnce);
     check("--mqtt-receive-maximum 5", |c| {
-        c.server.broker.features.receive_maximum = NonZeroU16::new(5);
         c.server.connection.receive_maximum = NonZeroU16::new(5);
     });
     for (text, size) in [("1", 1), ("1MiB", 1 << 20), ("4294967295", u32::MAX)] {
         check(&format!("--mqtt-maximum-packet-size {text}"), |c| {
-            c.server.broker.features.maximum_packet_size = NonZeroU32::new(size);
             c.server.connection.maximum_packet_size = NonZeroU32::new(size);
         });
     }
     check("--mqtt-topic-alias-maximum 65535", |c| {
-        c.server.broker.features.topic_alias_maximum = u16::MAX;
         c.server.connection.topic_alias_maximum = u16::MAX;
     });
     check("--mqtt-topic-alias-maximum 0", |_| {});
     check("--mqtt-server-keep-alive 0", |c| {
-        c.server.broker.features.server_keep_alive = Some(0);
         c.server.connection.server_keep_alive = Some(0);
     });
     for seconds in [0, 65_536, u32::MAX] {

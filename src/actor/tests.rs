@@ -16,7 +16,7 @@ use super::{
     BrokerHandle, BrokerTask, Clock, Endpoint, Newcomer, ShellCounters, Surroundings, UnfinishedPackets,
 };
 use crate::auth::{AuthSettings, Authenticator};
-use crate::broker::{Broker, BrokerConfig, ConnectionId, Input};
+use crate::broker::{Broker, BrokerConfig, ConnectionId, Input, PolicyName};
 use crate::connection::{ConnectionLimits, RateLimitPolicy};
 use crate::transport::{Peer, Transport};
 
@@ -37,14 +37,15 @@ impl World {
     }
 
     fn before_start(limits: ConnectionLimits) -> (Self, BrokerTask) {
-        let auth = Authenticator::open(AuthSettings::Everybody { unless: "/nonexistent".into() }).unwrap();
+        let auth = Authenticator::open(AuthSettings::Everybody { unless: None }).unwrap();
         let (clock, config) = (Clock::start(), BrokerConfig::default());
         let outbound_window = config.limits.outbound_window;
         let (broker, task) = BrokerTask::new(Broker::new(config, auth.policy(), 0), clock);
         let around = Arc::new(Surroundings {
             broker,
             auth: Arc::new(auth),
-            unfinished: UnfinishedPackets::with_room_for(limits.unfinished_bytes_total),
+            policy: PolicyName::default(),
+            unfinished: Arc::new(UnfinishedPackets::with_room_for(limits.unfinished_bytes_total)),
             limits: Arc::new(limits),
             outbound_window,
             counters: Arc::new(ShellCounters::default()),

@@ -28,6 +28,7 @@ mod keep_alive;
 mod life_cycle;
 mod limits;
 mod order;
+mod own_listeners;
 mod proxy;
 mod publish;
 mod qos1;

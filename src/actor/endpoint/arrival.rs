@@ -16,7 +16,7 @@ use super::standing::Standing;
 use super::{Endpoint, Stage};
 use crate::actor::handle::Letter;
 use crate::auth::{Attempt, Authenticator, Exchange, Login, Opening, Origin, Refusal, Step};
-use crate::broker::{Attach, Closure, PolicyName};
+use crate::broker::{Attach, Closure};
 use crate::clock::Instant;
 use crate::connection::Transmit;
 use crate::mqtt::packet::Connect;
@@ -165,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         self.intake = Intake::new(&self.around.limits, now);
         self.standing = Standing::of(&connect, &identity, lifetime, now);
         self.mailbox.batch_sent();
-        let policy = PolicyName::default();
+        let policy = self.around.policy.clone();
         let attach = Box::new(Attach { connection: self.id, connect, identity, grants, policy });
         self.outbox.send(Letter::Attach(attach, Arc::clone(&self.mailbox)), &self.around.broker);
         let mut packets = Vec::new();

@@ -80,6 +80,7 @@ impl Listening<'_> {
                 transport: *transport,
                 socket: self.socket.clone(),
                 options: options.clone(),
+                settings: quic_settings(self.quic, largest_packet),
             }
         }));
         Ok(listeners)

@@ -186,6 +186,7 @@ fn sockets_that_were_passed_on_take_the_place_of_the_default() {
         transport,
         socket: SocketOptions { no_delay: false, ..SocketOptions::default() },
         options: websocket_options(paths, &[]),
+        settings: QuicSettings::default(),
     };
     let config =
         with("--ws-path /a --socket-no-delay=false", &[Transport::Tcp, Transport::WebSocket]).unwrap();
@@ -193,8 +194,10 @@ fn sockets_that_were_passed_on_take_the_place_of_the_default() {
     assert_eq!(config.server.listeners, expected);
     let config = with("--bind ::1 --tcp-port 1", &[Transport::Unix]).unwrap();
     assert_eq!(config.server.listeners.len(), 2);
-    let error = with("", &[Transport::Tls]).unwrap_err().to_string();
-    assert!(error.contains("--server-crt"), "{error}");
+    for transport in [Transport::Tls, Transport::WebSocketTls, Transport::Quic] {
+        let error = with("", &[transport]).unwrap_err().to_string();
+        assert!(error.contains("--server-crt"), "{error}");
+    }
 }
 
 #[test]

@@ -28,7 +28,10 @@ pub(super) fn tls_settings<'l>(
         ListenerConfig::Tls { .. }
         | ListenerConfig::WebSocketTls { .. }
         | ListenerConfig::Quic { .. }
-        | ListenerConfig::Inherited { transport: Transport::Tls | Transport::WebSocketTls, .. } => true,
+        | ListenerConfig::Inherited {
+            transport: Transport::Tls | Transport::WebSocketTls | Transport::Quic,
+            ..
+        } => true,
         ListenerConfig::Tcp { .. }
         | ListenerConfig::WebSocket { .. }
         | ListenerConfig::Inherited { .. }

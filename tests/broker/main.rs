@@ -37,6 +37,7 @@ mod quic;
 mod quic_streams;
 mod request_response;
 mod retain;
+mod secure_websocket;
 mod session;
 mod shared_subscription;
 mod size_limits;

@@ -178,7 +178,10 @@ impl<S: Read + Write> WebSocket<S> {
                 self.received.extend_from_slice(&buffer[..count]);
                 count > 0
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            // Layers below may be cut as well as closed.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
+                false
+            }
             Err(error) => panic!("reading: {error}; received so far: {:02x?}", self.received),
         }
     }

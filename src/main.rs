@@ -4,10 +4,9 @@ use std::env;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use mqtt_broker::auth::command::{Answer, AuthCommand, CommandError};
-use mqtt_broker::auth::{AuthError, Authenticator};
+use mqtt_broker::auth::{AuthError, Authenticators};
 use mqtt_broker::config::{Config, Invocation};
 use mqtt_broker::server::{self, ServeError};
 use mqtt_broker::telemetry::Logging;
@@ -37,13 +36,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(Config { runtime, log, auth, server, notes }: Config, inherited: Inherited) -> ExitCode {
+fn serve(Config { runtime, log, auth, own_auth, server, notes }: Config, inherited: Inherited) -> ExitCode {
     let logging = match Logging::start(log) {
         Ok(logging) => logging,
         Err(error) => return fail(FAILED, &error),
     };
-    let auth = match Authenticator::open(auth) {
-        Ok(auth) => Arc::new(auth),
+    let auth = match Authenticators::open(auth, own_auth) {
+        Ok(auth) => auth,
         Err(error) => {
             drop(logging);
             return fail(code_of(&error), &error);
@@ -58,7 +57,9 @@ fn serve(Config { runtime, log, auth, server, notes }: Config, inherited: Inheri
     for note in notes {
         info!("{note}");
     }
-    info!("{}", auth.describe());
+    for sentence in auth.describe() {
+        info!("{sentence}");
+    }
     let ended = runtime.block_on(server::run(server, auth, inherited));
     // Whatever still runs, and be it a file that does not come to its end, ends with the process.
     runtime.shutdown_background();
@@ -69,6 +70,7 @@ fn serve(Config { runtime, log, auth, server, notes }: Config, inherited: Inheri
             match error {
                 ServeError::Tls(_) => WRONG_CONFIGURATION.into(),
                 ServeError::NoListener
+                | ServeError::NoPolicy(_)
                 | ServeError::Bind { .. }
                 | ServeError::PortsFile { .. }
                 | ServeError::Signals(_)

@@ -6,7 +6,7 @@ use tokio::sync::mpsc::{self, OwnedPermit, error::TrySendError};
 use tokio::sync::oneshot;
 
 use super::mailbox::Mailbox;
-use crate::broker::{Attach, ConnectionId, Input, Policy};
+use crate::broker::{Attach, ConnectionId, Input, Policy, PolicyName};
 use crate::mqtt::Packet;
 
 /// What is sent to the broker task.
@@ -38,10 +38,10 @@ impl BrokerHandle {
         (Self { letters }, received)
     }
 
-    /// From now on these rules decide who may do what.
-    pub async fn change_policy(&self, policy: Arc<Policy>) {
+    /// From now on these rules decide who may do what, of those who are under the policy of this name.
+    pub async fn change_policy(&self, name: PolicyName, policy: Arc<Policy>) {
         // A broker that has ended has no use for them.
-        let _ = self.letters.send(Letter::Input(Input::PolicyChanged { policy })).await;
+        let _ = self.letters.send(Letter::Input(Input::PolicyChanged { name, policy })).await;
     }
 
     /// The broker is going to be stopped: everybody is to be told.

@@ -16,7 +16,7 @@ use super::{
     BrokerHandle, BrokerTask, Clock, Endpoint, Newcomer, ShellCounters, Surroundings, UnfinishedPackets,
 };
 use crate::auth::{AuthSettings, Authenticator};
-use crate::broker::{Broker, BrokerConfig, ConnectionId, Input};
+use crate::broker::{Broker, BrokerConfig, ConnectionId, Input, PolicyName};
 use crate::connection::{ConnectionLimits, RateLimitPolicy};
 use crate::transport::{Peer, Transport};
 
@@ -37,14 +37,15 @@ impl World {
     }
 
     fn before_start(limits: ConnectionLimits) -> (Self, BrokerTask) {
-        let auth = Authenticator::open(AuthSettings::Everybody { unless: "/nonexistent".into() }).unwrap();
+        let auth = Authenticator::open(AuthSettings::Everybody { unless: None }).unwrap();
         let (clock, config) = (Clock::start(), BrokerConfig::default());
         let outbound_window = config.limits.outbound_window;
         let (broker, task) = BrokerTask::new(Broker::new(config, auth.policy(), 0), clock);
         let around = Arc::new(Surroundings {
             broker,
             auth: Arc::new(auth),
-            unfinished: UnfinishedPackets::with_room_for(limits.unfinished_bytes_total),
+            policy: PolicyName::default(),
+            unfinished: Arc::new(UnfinishedPackets::with_room_for(limits.unfinished_bytes_total)),
             limits: Arc::new(limits),
             outbound_window,
             counters: Arc::new(ShellCounters::default()),
@@ -76,8 +77,9 @@ impl World {
     async fn client(&mut self, client_id: &str) -> DuplexStream {
         let (mut stream, _) = self.open(64 << 10);
         stream.write_all(&connect(client_id)).await.unwrap();
-        assert_eq!(read(&mut stream, 2).await[..2], [0x20, 3]);
-        stream.read_exact(&mut [0; 3]).await.unwrap();
+        let head = read(&mut stream, 2).await;
+        assert_eq!(head[0], 0x20);
+        assert_eq!(read(&mut stream, head[1].into()).await[..2], [0, 0]);
         stream
     }
 

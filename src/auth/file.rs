@@ -55,7 +55,8 @@ impl AuthFile {
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
         let tokens = document.jwt.as_ref().map(|section| TokenVerifier::build(section, directory));
         let tokens = tokens.transpose().map_err(at_its_place)?;
-        let policy = Policy::Rules { rules, users: accounts.names(), tokens: tokens.is_some() };
+        let keys = tokens.iter().flat_map(TokenVerifier::keys).collect();
+        let policy = Policy::Rules { rules, users: accounts.names(), tokens: keys };
         Ok(Self { accounts, policy, groups: document.group.len(), tokens, warnings })
     }
 }
@@ -122,7 +123,7 @@ pub(super) enum SignatureAlgorithm {
 }
 
 /// Which claims of a token say what.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ClaimNames {
     pub(super) user: String,

@@ -2,6 +2,7 @@
 //! and what it may do.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,7 +14,7 @@ use serde::de::IgnoredAny;
 
 use super::file::{ClaimNames, Fault, JwtSection, SignatureAlgorithm};
 use super::locate::Step::Key;
-use crate::broker::permissions::Grants;
+use crate::broker::permissions::{Grants, TokenKey};
 use crate::files;
 use crate::mqtt::TopicFilter;
 
@@ -44,6 +45,7 @@ pub(super) struct TokenVerifier {
 }
 
 struct VerificationKey {
+    name: TokenKey,
     id: Option<String>,
     /// The only one for which the key is used: the token does not choose.
     algorithm: Algorithm,
@@ -78,12 +80,14 @@ impl TokenVerifier {
     /// As the section says. Key files are named from `directory` on.
     pub(super) fn build(section: &JwtSection, directory: &Path) -> Result<Self, Fault> {
         let at = |key, message| Fault::at(&[Key("jwt"), Key(key)], message);
+        let name = |key: &dyn Fn(&mut DefaultHasher)| name_of(section, key);
         let keys = match (&section.key_file, &section.jwks_file, section.algorithm) {
             (Some(file), None, Some(algorithm)) => {
                 let bytes = read(&directory.join(file)).map_err(|message| at("key_file", message))?;
                 let (algorithm, key) =
                     single_key(&bytes, algorithm).map_err(|message| at("key_file", message))?;
-                vec![VerificationKey { id: None, algorithm, key }]
+                let name = name(&|hasher| (&bytes, format!("{algorithm:?}")).hash(hasher));
+                vec![VerificationKey { name, id: None, algorithm, key }]
             }
             (Some(_), None, None) => {
                 let message = "no `algorithm`, expected the one for which the key is".to_owned();
@@ -95,7 +99,7 @@ impl TokenVerifier {
                 return Err(at("algorithm", message));
             }
             (None, Some(file), None) => read(&directory.join(file))
-                .and_then(|bytes| key_set(&bytes))
+                .and_then(|bytes| key_set(&bytes, &|jwk| name(&|hasher| jwk.hash(hasher))))
                 .map_err(|message| at("jwks_file", message))?,
             (Some(_), Some(_), _) | (None, None, _) => {
                 let message = "expected either a `key_file` or a `jwks_file`".to_owned();
@@ -130,11 +134,16 @@ impl TokenVerifier {
                 continue;
             }
             match jsonwebtoken::decode::<Claims>(token, &key.key, &self.validation(key.algorithm)) {
-                Ok(token) => return self.bearer(token.claims, now),
+                Ok(token) => return self.bearer(key.name, token.claims, now),
                 Err(error) => why = error.to_string(),
             }
         }
         Err(why)
+    }
+
+    /// With what tokens are verified.
+    pub(super) fn keys(&self) -> impl Iterator<Item = TokenKey> {
+        self.keys.iter().map(|key| key.name)
     }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {
@@ -157,7 +166,7 @@ impl TokenVerifier {
         validation
     }
 
-    fn bearer(&self, claims: Claims, now: SystemTime) -> Result<Bearer, String> {
+    fn bearer(&self, key: TokenKey, claims: Claims, now: SystemTime) -> Result<Bearer, String> {
         let Claims { exp, others } = claims;
         let ends =
             Duration::try_from_secs_f64(exp).map_err(|error| error.to_string())?.saturating_add(self.leeway);
@@ -171,6 +180,7 @@ impl TokenVerifier {
         };
         let filters = |name| filters(listed(&others, name)?);
         let grants = Grants {
+            key,
             groups: listed(&others, self.claims.groups.as_ref())?
                 .unwrap_or_default()
                 .iter()
@@ -182,6 +192,15 @@ impl TokenVerifier {
         };
         Ok(Bearer { user, lifetime, grants })
     }
+}
+
+/// The same for as long as the key and all that is read out of tokens with its help are the same: whoever came with a
+/// token that it verified would come in as the same user, with the same grants, now.
+fn name_of(section: &JwtSection, key: &dyn Fn(&mut DefaultHasher)) -> TokenKey {
+    let mut hasher = DefaultHasher::new();
+    key(&mut hasher);
+    (&section.issuer, &section.audience, &section.claims).hash(&mut hasher);
+    TokenKey(hasher.finish())
 }
 
 /// Whether it has the form of a signed token: three parts of base64url, the first of them an object.
@@ -245,7 +264,7 @@ fn long_enough(secret: &[u8]) -> Result<&[u8], String> {
     Ok(secret)
 }
 
-fn key_set(bytes: &[u8]) -> Result<Vec<VerificationKey>, String> {
+fn key_set(bytes: &[u8], name: &dyn Fn(&Jwk) -> TokenKey) -> Result<Vec<VerificationKey>, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| format!("not a key set: {error}"))?;
     let set: JwkSet = json5::from_str(text).map_err(|error| format!("not a key set: {error}"))?;
     if set.keys.is_empty() || set.keys.len() > KEYS {
@@ -254,11 +273,11 @@ fn key_set(bytes: &[u8]) -> Result<Vec<VerificationKey>, String> {
     set.keys
         .iter()
         .enumerate()
-        .map(|(index, jwk)| key_of_set(jwk).map_err(|why| format!("key {}: {why}", index + 1)))
+        .map(|(index, jwk)| key_of_set(jwk, name(jwk)).map_err(|why| format!("key {}: {why}", index + 1)))
         .collect()
 }
 
-fn key_of_set(jwk: &Jwk) -> Result<VerificationKey, String> {
+fn key_of_set(jwk: &Jwk, name: TokenKey) -> Result<VerificationKey, String> {
     let unsupported = || Err("expected one for HS256, RS256, ES256 or EdDSA".to_owned());
     #[expect(clippy::wildcard_enum_match_arm, reason = "the crate may come to know more kinds of keys")]
     let algorithm = match &jwk.algorithm {
@@ -275,7 +294,7 @@ fn key_of_set(jwk: &Jwk) -> Result<VerificationKey, String> {
     if algorithm == Algorithm::HS256 {
         long_enough(key.try_get_as_bytes().map_err(|error| error.to_string())?)?;
     }
-    Ok(VerificationKey { id: jwk.common.key_id.clone(), algorithm, key })
+    Ok(VerificationKey { name, id: jwk.common.key_id.clone(), algorithm, key })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! what operators can ask and have made.
 
 mod accounts;
+mod authenticators;
 pub mod command;
 pub mod enhanced;
 mod error;
@@ -32,6 +33,7 @@ use bytes::Bytes;
 use tokio::time;
 use tracing::{debug, warn};
 
+pub use authenticators::{Authenticators, ReloadedAll};
 pub use enhanced::{Exchange, Opening, Step};
 pub use error::AuthError;
 pub use reload::ReloadReport;
@@ -55,8 +57,8 @@ pub enum AuthSettings {
     FileIfPresent(PathBuf),
     /// Nowhere: everybody may do everything.
     Everybody {
-        /// The file that must not be there, as it would say otherwise.
-        unless: PathBuf,
+        /// The file that must not be there, as it would say otherwise; `None`: there may be any.
+        unless: Option<PathBuf>,
     },
 }
 
@@ -138,7 +140,7 @@ impl From<NotComputed> for Refusal {
 pub struct Authenticator {
     settings: AuthSettings,
     state: RwLock<Arc<State>>,
-    pool: HashingPool,
+    pool: Arc<HashingPool>,
     throttle: Throttle,
     /// Makes up what is shown of users that are not there.
     secret: [u8; 32],
@@ -149,11 +151,15 @@ pub struct Authenticator {
 impl Authenticator {
     /// Reads what `settings` name.
     pub fn open(settings: AuthSettings) -> Result<Self, AuthError> {
+        Self::open_with(settings, Arc::new(HashingPool::new()))
+    }
+
+    fn open_with(settings: AuthSettings, pool: Arc<HashingPool>) -> Result<Self, AuthError> {
         let state = State::load(&settings)?;
         Ok(Self {
             settings,
             state: RwLock::new(Arc::new(state)),
-            pool: HashingPool::new(),
+            pool,
             throttle: Throttle::new(),
             secret: unpredictable(),
             turned_away: Once::new(),
@@ -292,20 +298,25 @@ impl Authenticator {
         Arc::clone(&self.current().policy)
     }
 
-    /// Reads the auth file again. Where that fails all stays as it was.
+    /// Reads the auth file again, and changes nothing yet.
     ///
     /// An auth file that has come to be since the start is taken; one that has gone is missed. Reads a file: not for
     /// the threads of the runtime.
-    pub fn reload(&self) -> Result<ReloadReport, AuthError> {
+    pub fn read_again(&self) -> Result<Reloaded, AuthError> {
         let settings = match (&self.settings, &self.current().doors) {
             (AuthSettings::FileIfPresent(path), Doors::Guarded { .. }) => &AuthSettings::File(path.clone()),
             (settings, _) => settings,
         };
-        let new = Arc::new(State::load(settings)?);
+        State::load(settings).map(Reloaded)
+    }
+
+    /// From now on what was read again holds. Tells what that has changed.
+    pub fn install(&self, Reloaded(new): Reloaded) -> ReloadReport {
+        let new = Arc::new(new);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *state, Arc::clone(&new));
         drop(state);
-        Ok(new.changes_since(&old))
+        new.changes_since(&old)
     }
 
     /// Where it is said who may do what, in a sentence for the log.
@@ -333,6 +344,10 @@ impl Authenticator {
         Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+/// What a reload has read, and what holds once it is [installed](Authenticator::install).
+#[derive(Debug)]
+pub struct Reloaded(State);
 
 /// What holds from one reload to the next.
 #[derive(Debug)]
@@ -369,8 +384,8 @@ impl State {
             AuthSettings::File(path) => return Self::guarded(path),
             AuthSettings::FileIfPresent(path) if file::is_there(path)? => return Self::guarded(path),
             AuthSettings::FileIfPresent(_) => Doors::ThisHost,
-            AuthSettings::Everybody { unless } if file::is_there(unless)? => {
-                return Err(AuthError::Contradiction { path: unless.clone() });
+            AuthSettings::Everybody { unless: Some(path) } if file::is_there(path)? => {
+                return Err(AuthError::Contradiction { path: path.clone() });
             }
             AuthSettings::Everybody { .. } => Doors::Open,
         };

@@ -41,6 +41,12 @@ impl Drop for Directory {
     }
 }
 
+impl Authenticator {
+    fn reload(&self) -> Result<ReloadReport, AuthError> {
+        self.read_again().map(|reloaded| self.install(reloaded))
+    }
+}
+
 /// A file with these users, and no rules.
 fn users(entries: &str) -> String {
     format!("{{ authentication: [{entries}], authorization: [] }}")
@@ -193,7 +199,7 @@ async fn without_an_auth_file_only_clients_of_this_host_are_let_in() {
 #[tokio::test]
 async fn everybody_may_be_let_in_unless_a_file_says_otherwise() {
     let directory = Directory::new();
-    let settings = AuthSettings::Everybody { unless: directory.path() };
+    let settings = AuthSettings::Everybody { unless: Some(directory.path()) };
     let auth = Authenticator::open(settings.clone()).unwrap();
     assert_eq!(attempt(&auth, AFAR, None, None).await, Ok(Identity::Anonymous));
 

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::disconnect::WillFate;
+use super::journal::Room;
 use super::journal::hold::Passing;
-use super::journal::{Durability, Room};
-use super::permissions::Grants;
 use super::session::{Attachment, Expiry, Keeping, Session};
 use super::will::footprint;
-use super::{Attach, Broker, ConnectionId, Identity, Output, SessionKey, ToClient};
+use super::{Attach, Broker, Output, SessionKey, ToClient};
 use crate::clock::Instant;
 use crate::mqtt::packet::{ConnAck, ConnAckProperties, Connect};
 use crate::mqtt::{ClientId, Packet, PayloadFormat, ProtocolVersion, ReasonCode};
@@ -20,15 +19,6 @@ struct Refusal {
     detail: &'static str,
 }
 
-/// A client that may come in.
-struct Newcomer {
-    connection: ConnectionId,
-    client_id: ClientId,
-    identity: Identity,
-    grants: Option<Arc<Grants>>,
-    durability: Durability,
-}
-
 impl Refusal {
     const fn new(reason: ReasonCode, detail: &'static str) -> Self {
         Self { reason, detail }
@@ -37,17 +27,13 @@ impl Refusal {
 
 impl Broker {
     pub(super) fn attach(&mut self, attach: Attach, now: Instant) {
-        let Attach { connection, connect, identity, grants, durability } = attach;
-        let durability = durability.unwrap_or(self.config.durability.default);
-        self.journal.begin(durability);
-        let version = connect.version;
-        let refusal = match self.admit(&connect, &identity, grants.is_some()) {
-            Ok(client_id) => {
-                let newcomer = Newcomer { connection, client_id, identity, grants, durability };
-                return self.give_session(newcomer, connect, now);
-            }
+        self.journal.begin(attach.durability.unwrap_or(self.config.durability.default));
+        let refusal = match self.admit(&attach) {
+            Ok(client_id) => return self.give_session(attach, &client_id, now),
             Err(refusal) => refusal,
         };
+        let Attach { connection, connect, .. } = attach;
+        let version = connect.version;
         tracing::debug!(%connection, client_id = %connect.client_id, reason = %refusal.reason, "{}", refusal.detail);
         let properties = ConnAckProperties {
             reason_string: version.is_v5().then(|| Arc::from(refusal.detail)),
@@ -62,11 +48,12 @@ impl Broker {
     }
 
     /// Whether the client may have what it asks for, and under which client identifier.
-    fn admit(&mut self, connect: &Connect, identity: &Identity, by_token: bool) -> Result<ClientId, Refusal> {
-        if !self.is_welcome(identity, by_token) {
+    fn admit(&mut self, attach: &Attach) -> Result<ClientId, Refusal> {
+        let Attach { connection: _, connect, identity, grants, policy, durability: _ } = attach;
+        if !self.policies.welcome(policy, identity, grants.as_deref()) {
             // Authenticated by rules that have been replaced meanwhile.
             self.counters.refused_identity += 1;
-            return Err(Refusal::new(ReasonCode::NotAuthorized, "the user no longer exists"));
+            return Err(Refusal::new(ReasonCode::NotAuthorized, "the user or its token is no longer known"));
         }
         if let Err(refusal) = self.admit_will(connect) {
             self.counters.refused_connect += 1;
@@ -88,7 +75,7 @@ impl Broker {
         } else if let Some(session) =
             self.sessions.find(&connect.client_id).and_then(|key| self.sessions.get(key))
         {
-            if session.identity != *identity {
+            if session.identity != *identity || session.policy != *policy {
                 self.counters.refused_identity += 1;
                 let detail = "the client identifier belongs to another user";
                 return Err(Refusal::new(ReasonCode::NotAuthorized, detail));
@@ -145,16 +132,16 @@ impl Broker {
         Ok(())
     }
 
-    fn give_session(&mut self, newcomer: Newcomer, connect: Connect, now: Instant) {
-        let Newcomer { connection, client_id, identity, grants, durability } = newcomer;
-        let client_id = &client_id;
+    fn give_session(&mut self, attach: Attach, client_id: &ClientId, now: Instant) {
+        let Attach { connection, connect, identity, grants, policy, durability } = attach;
         self.take_over(client_id, connect.clean_start, now);
         let expiry_seconds = self.session_expiry(&connect);
         let (key, session_present) = if let Some(key) = self.sessions.find(client_id) {
             (key, true)
         } else {
-            let permissions = self.permissions_of(&identity, client_id, None);
-            (self.sessions.insert(Session::new(client_id.clone(), identity, permissions)), false)
+            let permissions = self.policies.permissions_of(&policy, &identity, client_id, None);
+            let session = Session::new(client_id.clone(), policy, identity, permissions);
+            (self.sessions.insert(session), false)
         };
         self.grant(key, grants);
         let answer = self.answer(&connect, client_id, key, session_present, expiry_seconds);
@@ -174,7 +161,7 @@ impl Broker {
             outstanding: 0,
             outbox: Vec::new(),
             held: None,
-            durability,
+            durability: durability.unwrap_or(self.config.durability.default),
         };
         self.sessions.attach(key, attachment);
         if let Some(session) = self.sessions.get_mut(key) {
@@ -256,15 +243,11 @@ impl Broker {
             properties.session_expiry_interval = (expiry_seconds != asked
                 || features.session_expiry_interval.is_some())
             .then_some(expiry_seconds);
-            properties.receive_maximum = features.receive_maximum;
             properties.maximum_qos = features.maximum_qos;
             properties.retain_available = features.retain;
-            properties.maximum_packet_size = features.maximum_packet_size;
-            properties.topic_alias_maximum = features.topic_alias_maximum;
             properties.wildcard_subscription_available = features.wildcards;
             properties.subscription_identifier_available = features.subscription_identifiers;
             properties.shared_subscription_available = features.shared_subscriptions;
-            properties.server_keep_alive = features.server_keep_alive;
             // [MQTT-3.2.2-16]
             properties.assigned_client_id = connect.client_id.is_empty().then(|| client_id.clone());
             if connect.properties.request_response_information {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::journal::{Durability, Room};
-use super::permissions::{Grants, Identity, Policy};
+use super::permissions::{Grants, Identity, Policy, PolicyName};
 use super::record::{Number, Sequence};
 use crate::mqtt::packet::Connect;
 use crate::mqtt::{Packet, ReasonCode};
@@ -46,8 +46,11 @@ pub enum Input {
         /// How.
         how: Closure,
     },
-    /// From now on these rules decide who may do what.
+    /// From now on these rules decide who may do what, of those who are under the policy of this name. It may be a new
+    /// one.
     PolicyChanged {
+        /// Which policy.
+        name: PolicyName,
         /// The rules.
         policy: Arc<Policy>,
     },
@@ -100,6 +103,8 @@ pub struct Attach {
     pub grants: Option<Arc<Grants>>,
     /// What has to hold before it is told that something is kept; `None`: what the broker's settings say.
     pub durability: Option<Durability>,
+    /// Under which policy it has come.
+    pub policy: PolicyName,
 }
 
 /// How a connection ended.

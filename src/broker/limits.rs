@@ -1,6 +1,5 @@
 //! The broker's settings: which features it offers, and every bound there is, with its default and its reason.
 
-use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use super::journal::DurabilityRules;
@@ -24,7 +23,7 @@ pub struct BrokerConfig {
 }
 
 /// What the broker offers its clients; announced in CONNACK where it differs from MQTT's default, enforced for all
-/// versions of the protocol.
+/// versions of the protocol. What concerns the connection alone is announced and enforced there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own, named as in CONNACK")]
 pub struct Features {
@@ -38,14 +37,6 @@ pub struct Features {
     pub wildcards: bool,
     /// The highest QoS.
     pub maximum_qos: QoS,
-    /// How many QoS 1 and 2 messages a client may have under way to the broker; enforced where the connection is.
-    pub receive_maximum: Option<NonZeroU16>,
-    /// The largest packet a client may send; enforced where the connection is.
-    pub maximum_packet_size: Option<NonZeroU32>,
-    /// The largest topic alias a client may use; enforced where the connection is.
-    pub topic_alias_maximum: u16,
-    /// The keep-alive that replaces the clients' own, in seconds; 0: none is kept.
-    pub server_keep_alive: Option<u16>,
     /// The session expiry interval that replaces the clients' own, in seconds.
     pub session_expiry_interval: Option<u32>,
 }
@@ -58,10 +49,6 @@ impl Default for Features {
             subscription_identifiers: true,
             wildcards: true,
             maximum_qos: QoS::ExactlyOnce,
-            receive_maximum: None,
-            maximum_packet_size: None,
-            topic_alias_maximum: 0,
-            server_keep_alive: None,
             session_expiry_interval: None,
         }
     }

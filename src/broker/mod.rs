@@ -22,6 +22,7 @@ pub mod journal;
 pub mod limits;
 pub mod output;
 pub mod permissions;
+mod policies;
 mod publish;
 mod pump;
 pub mod record;
@@ -36,11 +37,9 @@ mod tests;
 mod timers;
 mod will;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-
-use foldhash::fast::FixedState;
 
 pub use counters::Counters;
 pub use input::{Attach, Closure, ConnectionId, Input};
@@ -50,7 +49,7 @@ pub use limits::{
     BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, QueuePolicy, SharedStrategy,
 };
 pub use output::{Output, ToClient};
-pub use permissions::{Grants, Identity, Permissions, Policy};
+pub use permissions::{Grants, Identity, Permissions, Policy, PolicyName, TokenKey};
 pub use session::SessionKey;
 
 use self::backlog::Backlog;
@@ -59,15 +58,16 @@ use self::journal::Journal;
 use self::journal::keep::Routing;
 use self::journal::messages::KeptMessages;
 use self::journal::orphans::Orphans;
+use self::policies::Policies;
 use self::record::SessionId;
 use self::response::ResponseTopics;
 use self::retained::RetainedStore;
-use self::session::Sessions;
+use self::session::{Session, Sessions};
 use self::subscriptions::{GroupKey, Subscription, Subscriptions};
 use self::timers::{Timer, TimerQueue};
 use self::will::DueWill;
 use crate::clock::Instant;
-use crate::mqtt::{ClientId, Packet, ReasonCode};
+use crate::mqtt::{Packet, ReasonCode};
 
 /// Expired retained messages that are cleared away at a time, so that no client waits for a million of them.
 const EXPIRED_AT_A_TIME: usize = 1_000;
@@ -82,12 +82,7 @@ const TIMERS_AT_A_TIME: usize = 500;
 #[derive(Debug)]
 pub struct Broker {
     config: BrokerConfig,
-    policy: Arc<Policy>,
-    /// What the policy says, for each identity that has come; as many as it knows. Not used where the policy asks for
-    /// more than the identity.
-    permissions: HashMap<Identity, Arc<Permissions>, FixedState>,
-    /// Whether the policy asks for client identifiers.
-    permissions_by_client: bool,
+    policies: Policies,
     sessions: Sessions,
     subscriptions: Subscriptions,
     retained: RetainedStore,
@@ -147,13 +142,12 @@ enum Consequence {
 }
 
 impl Broker {
-    /// A broker without any state. `seed` should be unknown to clients: it keys hash tables and makes identifiers.
+    /// A broker without any state. All who come are under this policy, unless they come under another, of which it has
+    /// to be told before. `seed` should be unknown to clients: it keys hash tables and makes identifiers.
     pub fn new(config: BrokerConfig, policy: Arc<Policy>, seed: u64) -> Self {
         Self {
             config,
-            permissions_by_client: policy.depends_on_client_id(),
-            policy,
-            permissions: HashMap::with_hasher(FixedState::with_seed(seed)),
+            policies: Policies::new(policy, seed),
             sessions: Sessions::new(seed),
             subscriptions: Subscriptions::new(seed),
             retained: RetainedStore::default(),
@@ -189,11 +183,12 @@ impl Broker {
             Input::Received { connection, packets } => self.received(connection, packets, now),
             Input::Written { connection, bytes } => self.written(connection, bytes, now),
             Input::Closed { connection, how } => self.closed(connection, how, now),
-            Input::PolicyChanged { policy } => self.policy_changed(policy, now),
+            Input::PolicyChanged { name, policy } => self.policy_changed(&name, policy, now),
             Input::Reauthenticated { connection, grants } => {
                 if let Some(key) = self.sessions.of_connection(connection) {
                     self.grant(key, grants);
                     self.write_session(key, now);
+                    self.expel_stranger(key, now);
                 }
             }
             Input::Kept { written, synced } => self.kept(written, synced),
@@ -338,65 +333,39 @@ impl Broker {
         self.write_alive(now);
     }
 
-    fn policy_changed(&mut self, policy: Arc<Policy>, now: Instant) {
-        self.permissions_by_client = policy.depends_on_client_id();
-        self.policy = policy;
-        self.permissions.clear();
+    fn policy_changed(&mut self, name: &PolicyName, policy: Arc<Policy>, now: Instant) {
+        self.policies.put(name.clone(), policy);
         let keys: Vec<SessionKey> = self.sessions.keys().collect();
         for key in keys {
-            let Some(session) = self.sessions.get(key) else {
+            let Some(session) = self.sessions.get_mut(key).filter(|session| session.policy == *name) else {
                 continue;
             };
-            let (identity, client_id) = (session.identity.clone(), session.client_id.clone());
-            let grants = session.grants.clone();
-            let known = self.is_welcome(&identity, grants.is_some());
-            let permissions = self.permissions_of(&identity, &client_id, grants.as_deref());
-            let Some(session) = self.sessions.get_mut(key) else {
-                continue;
-            };
-            session.permissions = permissions;
-            if !known && session.attachment.is_some() {
-                self.counters.disconnected_by_policy += 1;
-                self.close(key, ReasonCode::NotAuthorized, "the user no longer exists", now);
-            }
+            let Session { identity, client_id, grants, .. } = &*session;
+            session.permissions = self.policies.permissions_of(name, identity, client_id, grants.as_deref());
+            self.expel_stranger(key, now);
         }
     }
 
-    /// Whether such a client could log in now, with a token or without.
-    fn is_welcome(&self, identity: &Identity, by_token: bool) -> bool {
-        self.policy.knows(identity) || (by_token && self.policy.takes_tokens())
+    /// Closes the connection of a client that could not log in any more.
+    fn expel_stranger(&mut self, key: SessionKey, now: Instant) {
+        let Some(session) = self.sessions.get(key).filter(|session| session.attachment.is_some()) else {
+            return;
+        };
+        let Session { policy, identity, grants, .. } = session;
+        if !self.policies.welcome(policy, identity, grants.as_deref()) {
+            self.counters.disconnected_by_policy += 1;
+            self.close(key, ReasonCode::NotAuthorized, "the user or its token is no longer known", now);
+        }
     }
 
     /// From now on the client of this session has these grants, and no others.
     fn grant(&mut self, key: SessionKey, grants: Option<Arc<Grants>>) {
-        let Some(session) = self.sessions.get(key).filter(|session| session.grants != grants) else {
+        let Some(session) = self.sessions.get_mut(key).filter(|session| session.grants != grants) else {
             return;
         };
-        let (identity, client_id) = (session.identity.clone(), session.client_id.clone());
-        let permissions = self.permissions_of(&identity, &client_id, grants.as_deref());
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.permissions = permissions;
-            session.grants = grants;
-        }
-    }
-
-    fn permissions_of(
-        &mut self,
-        identity: &Identity,
-        client_id: &ClientId,
-        grants: Option<&Grants>,
-    ) -> Arc<Permissions> {
-        if self.permissions_by_client || grants.is_some() {
-            return Arc::new(self.policy.permissions_with(identity, client_id, grants));
-        }
-        if let Some(permissions) = self.permissions.get(identity) {
-            return Arc::clone(permissions);
-        }
-        let permissions = Arc::new(self.policy.permissions(identity, client_id));
-        if self.policy.knows(identity) {
-            self.permissions.insert(identity.clone(), Arc::clone(&permissions));
-        }
-        permissions
+        let Session { policy, identity, client_id, .. } = &*session;
+        session.permissions = self.policies.permissions_of(policy, identity, client_id, grants.as_deref());
+        session.grants = grants;
     }
 
     fn shut_down(&mut self, now: Instant) {

@@ -16,7 +16,10 @@ use super::auth_command::Command;
 use super::choices::{
     CertIdentity, ClientCert, Delivery, Level, Overlapping, Policy, Proxied, RateLimit, Strategy,
 };
-use super::units::{ByteSize, TimeSpan, size, time, time_above_zero};
+use super::own_listener::OwnListener;
+use super::units::{
+    ByteSize, TimeSpan, byte_rate, first_packet_size, packet_size, size, time, time_above_zero,
+};
 use crate::broker::BrokerLimits;
 use crate::connection::ConnectionLimits;
 use crate::server::{AcceptLimits, ServerConfig};
@@ -135,6 +138,12 @@ pub(super) struct ListenerArguments {
     /// Give the file of the Unix socket to this group, by name or number
     #[arg(long, value_name = "GROUP", value_parser = group, requires = "unix_socket")]
     pub(super) unix_socket_group: Option<u32>,
+    /// Listen at such a place and on terms of its own; may be given several times. First the kind of listener and where
+    /// it listens, as in tcp:1884, tls:192.0.2.1:8884, ws:80, wss:443, quic:14567 or unix:/run/mqtt.sock, then what is
+    /// different there: auth-file or allow-anonymous, and most limits of connections, each an option without its
+    /// dashes. For example tcp:1884,auth-file=guests.json,max-connections=100
+    #[arg(long, value_name = "PLACE[,TERM=VALUE]...", action = ArgAction::Append, value_parser = OwnListener::from_str)]
+    pub(super) listener: Vec<OwnListener>,
     /// Listen on this IP address; may be given several times [default: 0.0.0.0 and, where the host has
     /// IPv6, ::]
     #[arg(long, value_name = "ADDRESS", action = ArgAction::Append, value_parser = parse_address)]
@@ -276,8 +285,8 @@ pub(super) struct MqttArguments {
     /// not announced]
     #[arg(long, value_name = "MESSAGES", value_parser = value_parser!(u16).range(1..))]
     pub(super) mqtt_receive_maximum: Option<u16>,
-    /// Let a client send packets of at most so many bytes: 1 to 4294967295 [default: what MQTT allows, not announced]
-    #[arg(long, value_name = "SIZE", value_parser = size::<1, MAX_U32>)]
+    /// Let a client send packets of at most so many bytes: 64 to 4294967295 [default: what MQTT allows, not announced]
+    #[arg(long, value_name = "SIZE", value_parser = packet_size)]
     pub(super) mqtt_maximum_packet_size: Option<ByteSize>,
     /// Let a client use so many topic aliases: 0 to 65535 [default: 0, not announced]
     #[arg(long, value_name = "ALIASES")]
@@ -303,14 +312,6 @@ pub(super) struct MqttArguments {
     #[arg(long, value_name = "POLICY", default_value = "drop-oldest")]
     pub(super) queue_policy: Policy,
 }
-
-#[cfg(target_pointer_width = "64")]
-const MAX_U32: usize = 0xFFFF_FFFF;
-#[cfg(not(target_pointer_width = "64"))]
-const MAX_U32: usize = usize::MAX;
-
-/// The largest packet that MQTT can say: one byte, four of length, and 268,435,455.
-const MAX_PACKET: usize = 268_435_460;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits of connections")]
@@ -342,7 +343,7 @@ pub(super) struct ConnectionArguments {
     #[arg(long, value_name = "MESSAGES")]
     pub(super) max_message_rate: Option<NonZeroU32>,
     /// Let a client send at most so many bytes in a second [default: any number]
-    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>)]
+    #[arg(long, value_name = "SIZE", value_parser = byte_rate)]
     pub(super) max_byte_rate: Option<ByteSize>,
     /// Where a client sends more than --max-message-rate or --max-byte-rate
     #[arg(long, value_name = "POLICY", default_value = "delay")]
@@ -353,7 +354,7 @@ pub(super) struct ConnectionArguments {
           default_value_t = TimeSpan(ConnectionLimits::default().connect_timeout))]
     pub(super) connect_timeout: TimeSpan,
     /// Take at most so many bytes in the packet of a client that is not authenticated
-    #[arg(long, value_name = "SIZE", value_parser = size::<64, MAX_PACKET>,
+    #[arg(long, value_name = "SIZE", value_parser = first_packet_size,
           default_value_t = packet_before_connect())]
     pub(super) max_packet_before_connect: ByteSize,
     /// Take at most so many user properties in a packet
@@ -463,7 +464,7 @@ fn time_for_quic(text: &str) -> Result<TimeSpan, String> {
 }
 
 fn packet_before_connect() -> ByteSize {
-    ByteSize(usize::try_from(ConnectionLimits::default().packet_before_connected).unwrap_or(MAX_PACKET))
+    ByteSize(usize::try_from(ConnectionLimits::default().packet_before_connected).unwrap_or(usize::MAX))
 }
 
 fn parse_address(text: &str) -> Result<IpAddr, String> {

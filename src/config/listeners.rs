@@ -1,9 +1,12 @@
 //! Where to listen, from what the command line says about it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU32;
+use std::path::Path;
 use std::time::Duration;
 
 use super::arguments::{ListenerArguments, QuicArguments, SocketArguments};
+use super::own_listener::{OwnListener, Place};
 use super::units::ByteSize;
 use crate::transport::quic::QuicSettings;
 use crate::transport::{ListenerConfig, SocketOptions, Transport, UnixAccess, WebSocketOptions};
@@ -28,66 +31,154 @@ impl Ipv6 {
     }
 }
 
-/// The listeners, or a sentence about what is wrong.
-pub(super) fn listeners(
-    arguments: &ListenerArguments,
-    quic: &QuicArguments,
-    largest_packet: Option<ByteSize>,
-    socket: &SocketOptions,
-    ipv6: Ipv6,
-    inherited: &[Transport],
-) -> Result<Vec<ListenerConfig>, String> {
-    let largest_packet = largest_packet.map(|ByteSize(bytes)| bytes);
-    let access = unix_access(arguments);
-    let unix = arguments.unix_socket.iter().map(|path| ListenerConfig::Unix { path: path.clone(), access });
-    #[cfg(not(unix))]
-    if unix.len() > 0 {
-        return Err("--unix-socket: this system has no Unix sockets".to_owned());
-    }
-    let ListenerArguments { tcp_port, tls_port, ws_port, ws_tls_port, quic_port, bind, .. } = arguments;
-    let has_port =
-        [tcp_port, tls_port, ws_port, ws_tls_port, quic_port].into_iter().any(|ports| !ports.is_empty());
-    let tcp_ports = match &arguments.unix_socket {
-        None if !has_port && inherited.is_empty() => &[DEFAULT_PORT],
-        Some(_) if !has_port && !bind.is_empty() => {
+/// What the command line says about listeners, with all that it takes to make them.
+pub(super) struct Listening<'a> {
+    pub(super) arguments: &'a ListenerArguments,
+    pub(super) quic: &'a QuicArguments,
+    pub(super) socket: SocketOptions,
+    pub(super) ipv6: Ipv6,
+    pub(super) inherited: &'a [Transport],
+}
+
+impl Listening<'_> {
+    /// The listeners on common terms, or a sentence about what is wrong. These let clients send packets of so many bytes.
+    pub(super) fn common(&self, largest_packet: Option<NonZeroU32>) -> Result<Vec<ListenerConfig>, String> {
+        let arguments = self.arguments;
+        let ListenerArguments { tcp_port, tls_port, ws_port, ws_tls_port, quic_port, bind, .. } = arguments;
+        let unix = &arguments.unix_socket;
+        let has_port = self.binds_port();
+        let has_other = unix.is_some() || !arguments.listener.is_empty();
+        if has_other && !has_port && !bind.is_empty() {
             return Err(
                 "--bind names addresses but no option names a port: expected --tcp-port, --tls-port, \
-                 --ws-port, --ws-tls-port or --quic-port"
+                        --ws-port, --ws-tls-port, --quic-port or a port in --listener"
                     .to_owned(),
             );
         }
-        Some(_) | None => &**tcp_port,
-    };
-    let options = websocket_options(arguments, inherited)?;
-    let on = |ports: &[u16], config: &dyn Fn(SocketAddr) -> ListenerConfig| {
-        sockets(ports, bind, ipv6).into_iter().map(config).collect::<Vec<_>>()
-    };
-    let socket = || socket.clone();
-    let mut listeners = on(tcp_ports, &|address| ListenerConfig::Tcp { address, socket: socket() });
-    listeners.extend(on(tls_port, &|address| ListenerConfig::Tls { address, socket: socket() }));
-    listeners.extend(on(ws_port, &|address| ListenerConfig::WebSocket {
-        address,
-        socket: socket(),
-        options: options.clone(),
-    }));
-    listeners.extend(on(ws_tls_port, &|address| ListenerConfig::WebSocketTls {
-        address,
-        socket: socket(),
-        options: options.clone(),
-    }));
-    listeners.extend(on(quic_port, &|address| ListenerConfig::Quic {
-        address,
-        socket: socket(),
-        settings: quic_settings(quic, largest_packet),
-    }));
-    listeners.extend(unix);
-    listeners.extend(inherited.iter().enumerate().map(|(index, transport)| ListenerConfig::Inherited {
-        index,
-        transport: *transport,
-        socket: socket(),
-        options: options.clone(),
-    }));
-    Ok(listeners)
+        let is_default = !has_port && !has_other && self.inherited.is_empty();
+        let tcp_port = if is_default { &[DEFAULT_PORT] } else { &**tcp_port };
+        let options = self.websocket_options()?;
+        let ports = [
+            (Transport::Tcp, tcp_port),
+            (Transport::Tls, tls_port),
+            (Transport::WebSocket, ws_port),
+            (Transport::WebSocketTls, ws_tls_port),
+            (Transport::Quic, quic_port),
+        ];
+        let mut listeners = Vec::new();
+        for (transport, ports) in ports {
+            for port in ports {
+                listeners.extend(self.on_port(transport, None, *port, &options, largest_packet));
+            }
+        }
+        if let Some(path) = unix {
+            listeners.push(unix_listener("--unix-socket", path, unix_access(arguments))?);
+        }
+        listeners.extend(self.inherited.iter().enumerate().map(|(index, transport)| {
+            ListenerConfig::Inherited {
+                index,
+                transport: *transport,
+                socket: self.socket.clone(),
+                options: options.clone(),
+                settings: quic_settings(self.quic, largest_packet),
+            }
+        }));
+        Ok(listeners)
+    }
+
+    /// The listeners that are at this place, or a sentence about what is wrong.
+    pub(super) fn at(
+        &self,
+        place: &Place,
+        access: UnixAccess,
+        largest_packet: Option<NonZeroU32>,
+    ) -> Result<Vec<ListenerConfig>, String> {
+        match place {
+            Place::Unix(path) => Ok(vec![unix_listener("--listener", path, access)?]),
+            Place::Port { transport, address, port } => {
+                Ok(self.on_port(*transport, *address, *port, &self.websocket_options()?, largest_packet))
+            }
+        }
+    }
+
+    /// Whether any option names a port that is for the addresses of `--bind`.
+    fn binds_port(&self) -> bool {
+        let ListenerArguments { tcp_port, tls_port, ws_port, ws_tls_port, quic_port, listener, .. } =
+            self.arguments;
+        let is_bound = |own: &OwnListener| matches!(own.place, Place::Port { address: None, .. });
+        [tcp_port, tls_port, ws_port, ws_tls_port, quic_port].into_iter().any(|ports| !ports.is_empty())
+            || listener.iter().any(is_bound)
+    }
+
+    fn on_port(
+        &self,
+        transport: Transport,
+        address: Option<IpAddr>,
+        port: u16,
+        options: &WebSocketOptions,
+        largest_packet: Option<NonZeroU32>,
+    ) -> Vec<ListenerConfig> {
+        let socket = || self.socket.clone();
+        let options = || options.clone();
+        let listener = |address| match transport {
+            Transport::Tls => ListenerConfig::Tls { address, socket: socket() },
+            Transport::WebSocket => {
+                ListenerConfig::WebSocket { address, socket: socket(), options: options() }
+            }
+            Transport::WebSocketTls => {
+                ListenerConfig::WebSocketTls { address, socket: socket(), options: options() }
+            }
+            Transport::Quic => {
+                let settings = quic_settings(self.quic, largest_packet);
+                ListenerConfig::Quic { address, socket: socket(), settings }
+            }
+            // A Unix socket has no port.
+            Transport::Tcp | Transport::Unix => ListenerConfig::Tcp { address, socket: socket() },
+        };
+        let addresses = match address {
+            Some(address) => vec![address],
+            None => addresses(&self.arguments.bind, self.ipv6),
+        };
+        addresses.into_iter().map(|address| listener(SocketAddr::new(address, port))).collect()
+    }
+
+    /// Which requests are taken, where there is a listener for them.
+    fn websocket_options(&self) -> Result<WebSocketOptions, String> {
+        let ListenerArguments { ws_port, ws_tls_port, ws_path, ws_origin, listener, .. } = self.arguments;
+        let is_for_websocket =
+            |transport: &Transport| matches!(transport, Transport::WebSocket | Transport::WebSocketTls);
+        let own = listener.iter().filter_map(|own| match &own.place {
+            Place::Port { transport, .. } => Some(transport),
+            Place::Unix(_) => None,
+        });
+        if ws_port.is_empty() && ws_tls_port.is_empty() && !own.chain(self.inherited).any(is_for_websocket) {
+            for (option, given) in
+                [("--ws-path", !ws_path.is_empty()), ("--ws-origin", !ws_origin.is_empty())]
+            {
+                if given {
+                    return Err(format!(
+                        "{option} is about WebSocket, for which there is no listener: expected --ws-port or --ws-tls-port"
+                    ));
+                }
+            }
+        }
+        let mut options = WebSocketOptions { origins: ws_origin.clone(), ..WebSocketOptions::default() };
+        if !ws_path.is_empty() {
+            options.paths.clone_from(ws_path);
+        }
+        Ok(options)
+    }
+}
+
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it fails")]
+fn unix_listener(_option: &str, path: &Path, access: UnixAccess) -> Result<ListenerConfig, String> {
+    Ok(ListenerConfig::Unix { path: path.to_owned(), access })
+}
+
+#[cfg(not(unix))]
+fn unix_listener(option: &str, _path: &Path, _access: UnixAccess) -> Result<ListenerConfig, String> {
+    Err(format!("{option}: this system has no Unix sockets"))
 }
 
 fn unix_access(arguments: &ListenerArguments) -> UnixAccess {
@@ -98,31 +189,8 @@ fn unix_access(arguments: &ListenerArguments) -> UnixAccess {
     }
 }
 
-/// Which requests are taken, where there is a listener for them.
-fn websocket_options(
-    arguments: &ListenerArguments,
-    inherited: &[Transport],
-) -> Result<WebSocketOptions, String> {
-    let ListenerArguments { ws_port, ws_tls_port, ws_path, ws_origin, .. } = arguments;
-    let is_for_websocket =
-        |transport: &Transport| matches!(transport, Transport::WebSocket | Transport::WebSocketTls);
-    if ws_port.is_empty() && ws_tls_port.is_empty() && !inherited.iter().any(is_for_websocket) {
-        for (option, given) in [("--ws-path", !ws_path.is_empty()), ("--ws-origin", !ws_origin.is_empty())] {
-            if given {
-                return Err(format!(
-                    "{option} is about WebSocket, for which there is no listener: expected --ws-port or --ws-tls-port"
-                ));
-            }
-        }
-    }
-    let mut options = WebSocketOptions { origins: ws_origin.clone(), ..WebSocketOptions::default() };
-    if !ws_path.is_empty() {
-        options.paths.clone_from(ws_path);
-    }
-    Ok(options)
-}
-
-fn quic_settings(arguments: &QuicArguments, largest_packet: Option<usize>) -> QuicSettings {
+fn quic_settings(arguments: &QuicArguments, largest_packet: Option<NonZeroU32>) -> QuicSettings {
+    let largest_packet = largest_packet.and_then(|size| usize::try_from(size.get()).ok());
     QuicSettings {
         idle_timeout: arguments.quic_idle_timeout.0,
         early_data: arguments.quic_early_data,
@@ -131,14 +199,6 @@ fn quic_settings(arguments: &QuicArguments, largest_packet: Option<usize>) -> Qu
         stream_timeout: arguments.quic_stream_timeout.0,
         read_budget: largest_packet.unwrap_or_else(|| QuicSettings::default().read_budget),
     }
-}
-
-/// Each port on each address.
-fn sockets(ports: &[u16], bind: &[IpAddr], ipv6: Ipv6) -> Vec<SocketAddr> {
-    let addresses = addresses(bind, ipv6);
-    let at =
-        |port: &u16| addresses.iter().map(|address| SocketAddr::new(*address, *port)).collect::<Vec<_>>();
-    ports.iter().flat_map(at).collect()
 }
 
 /// Each address once, in the order given.

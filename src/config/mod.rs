@@ -11,10 +11,12 @@ mod arguments;
 mod auth_command;
 mod choices;
 mod listeners;
+mod own_listener;
 mod runtime;
 mod tls;
 mod units;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -29,15 +31,16 @@ pub use runtime::RuntimeSettings;
 use arguments::{Arguments, AuthenticationArguments, MqttArguments, RuntimeArguments};
 use auth_command::Command;
 use choices::Delivery;
-use listeners::Ipv6;
+use listeners::{Ipv6, Listening};
+use own_listener::{OwnListener, OwnTerms};
 use units::{ByteSize, TimeSpan};
 
 use crate::auth::AuthSettings;
 use crate::auth::command::AuthCommand;
-use crate::broker::{BrokerConfig, BrokerLimits, DurabilityRules, Features};
+use crate::broker::{BrokerConfig, BrokerLimits, DurabilityRules, Features, PolicyName};
 use crate::connection::ConnectionLimits;
 use crate::mqtt::QoS;
-use crate::server::{AcceptLimits, ServerConfig};
+use crate::server::{AcceptLimits, ListenerGroup, ServerConfig, Terms};
 use crate::telemetry::LogSettings;
 use crate::transport::Transport;
 use crate::transport::proxy::ProxySettings;
@@ -54,6 +57,8 @@ pub struct Config {
     pub log: LogSettings,
     /// Who may do what.
     pub auth: AuthSettings,
+    /// Who may do what under policies of their own, which some listeners have.
+    pub own_auth: BTreeMap<PolicyName, AuthSettings>,
     /// All the rest.
     pub server: ServerConfig,
     /// What the operator may want to know about how the command line was understood, a sentence each; for the log.
@@ -100,16 +105,24 @@ impl Config {
     fn read(arguments: Arguments, ipv6: Ipv6, inherited: &[Transport]) -> Result<Self, clap::Error> {
         let wrong = |sentence| Arguments::command().error(ErrorKind::ArgumentConflict, sentence);
 
-        let socket = listeners::socket_options(&arguments.sockets);
-        let listeners = listeners::listeners(
-            &arguments.listeners,
-            &arguments.quic,
-            arguments.mqtt.mqtt_maximum_packet_size,
-            &socket,
+        let connection = connection_limits(&arguments);
+        let listening = Listening {
+            arguments: &arguments.listeners,
+            quic: &arguments.quic,
+            socket: listeners::socket_options(&arguments.sockets),
             ipv6,
             inherited,
-        )
-        .map_err(wrong)?;
+        };
+        let listeners = listening.common(connection.maximum_packet_size).map_err(wrong)?;
+        let mut auth = auth_settings(&arguments.authentication).map_err(wrong)?;
+        let mut own_auth = BTreeMap::new();
+        let mut groups = Vec::new();
+        for OwnListener { place, terms } in &arguments.listeners.listener {
+            let policy = own_policy(terms, &mut auth, &mut own_auth).map_err(wrong)?;
+            let own = Terms { connection: terms.connection(&connection), accept: terms.accept(), policy };
+            let listeners = listening.at(place, terms.unix_access, own.connection.maximum_packet_size);
+            groups.push(ListenerGroup { listeners: listeners.map_err(wrong)?, terms: own });
+        }
         let mut notes = Vec::new();
         if ipv6 == Ipv6::Absent && arguments.listeners.bind.is_empty() {
             notes.push("this host has no IPv6: the broker listens on IPv4 only".to_owned());
@@ -121,16 +134,19 @@ impl Config {
                     .to_owned(),
             ));
         }
-        let tls = tls::tls_settings(&arguments.tls, &listeners, &mut notes).map_err(wrong)?;
+        let all = groups.iter().flat_map(|group| &group.listeners).chain(&listeners);
+        let tls = tls::tls_settings(&arguments.tls, all, &mut notes).map_err(wrong)?;
         Ok(Self {
             runtime: runtime_settings(&arguments.runtime),
             log: LogSettings { level: arguments.log.log_level.into() },
-            auth: auth_settings(&arguments.authentication).map_err(wrong)?,
+            auth,
+            own_auth,
             server: ServerConfig {
                 listeners,
+                groups,
                 tls,
                 broker: broker_config(&arguments),
-                connection: connection_limits(&arguments),
+                connection,
                 accept: AcceptLimits {
                     connections: arguments.connections.max_connections,
                     connections_per_address: arguments.connections.max_connections_per_address,
@@ -167,12 +183,49 @@ fn auth_settings(arguments: &AuthenticationArguments) -> Result<AuthSettings, St
     match (&arguments.auth_file, arguments.allow_anonymous) {
         (Some(file), false) => Ok(AuthSettings::File(file.clone())),
         (None, false) => Ok(AuthSettings::FileIfPresent(PathBuf::from(DEFAULT_AUTH_FILE))),
-        (None, true) => Ok(AuthSettings::Everybody { unless: PathBuf::from(DEFAULT_AUTH_FILE) }),
+        (None, true) => Ok(AuthSettings::Everybody { unless: Some(PathBuf::from(DEFAULT_AUTH_FILE)) }),
         (Some(_), true) => Err("--allow-anonymous lets everybody do everything and --auth-file says who may do what: \
                                 expected one of them (a user of method \"anonymous\" in the file admits clients \
                                 without credentials)"
             .to_owned()),
     }
+}
+
+/// Under which policy clients come at a listener with these terms. Where it is another than elsewhere, `all` gets what
+/// it is.
+fn own_policy(
+    terms: &OwnTerms,
+    elsewhere: &mut AuthSettings,
+    all: &mut BTreeMap<PolicyName, AuthSettings>,
+) -> Result<PolicyName, String> {
+    let (name, own) = match (&terms.auth_file, terms.allow_anonymous) {
+        (Some(file), _) => {
+            (PolicyName::new(&format!("file:{}", file.display())), AuthSettings::File(file.clone()))
+        }
+        (None, Some(true)) => (PolicyName::new("everybody"), AuthSettings::Everybody { unless: None }),
+        (None, Some(false)) if matches!(elsewhere, AuthSettings::Everybody { .. }) => {
+            return Err(
+                "--listener: allow-anonymous=false leaves open who may come in there: expected auth-file"
+                    .to_owned(),
+            );
+        }
+        (None, Some(false) | None) => return Ok(PolicyName::default()),
+    };
+    if let (AuthSettings::File(own), AuthSettings::FileIfPresent(file)) = (&own, &*elsewhere)
+        && own == file
+    {
+        // It has been named, and so must be there.
+        *elsewhere = AuthSettings::File(own.clone());
+    }
+    let is_same = match (&own, &*elsewhere) {
+        (AuthSettings::Everybody { .. }, AuthSettings::Everybody { .. }) => true,
+        (own, elsewhere) => own == elsewhere,
+    };
+    if is_same {
+        return Ok(PolicyName::default());
+    }
+    all.insert(name.clone(), own);
+    Ok(name)
 }
 
 fn broker_config(arguments: &Arguments) -> BrokerConfig {
@@ -211,10 +264,6 @@ fn features(mqtt: &MqttArguments) -> Features {
         subscription_identifiers: mqtt.mqtt_sub_id_support,
         wildcards: mqtt.mqtt_wc_support,
         maximum_qos: QoS::from_u8(mqtt.mqtt_maximum_qos).unwrap_or(QoS::ExactlyOnce),
-        receive_maximum: receive_maximum(mqtt),
-        maximum_packet_size: maximum_packet_size(mqtt),
-        topic_alias_maximum: mqtt.mqtt_topic_alias_maximum.unwrap_or(0),
-        server_keep_alive: mqtt.mqtt_server_keep_alive,
         session_expiry_interval: mqtt.mqtt_session_expiry_interval,
     }
 }
@@ -223,9 +272,12 @@ fn connection_limits(arguments: &Arguments) -> ConnectionLimits {
     let Arguments { mqtt, connections, sockets, .. } = arguments;
     ConnectionLimits {
         connect_timeout: connections.connect_timeout.0,
-        packet_before_connected: saturate(connections.max_packet_before_connect),
-        maximum_packet_size: maximum_packet_size(mqtt),
-        receive_maximum: receive_maximum(mqtt),
+        packet_before_connected: connections.max_packet_before_connect.saturating_u32(),
+        maximum_packet_size: mqtt
+            .mqtt_maximum_packet_size
+            .map(ByteSize::saturating_u32)
+            .and_then(NonZeroU32::new),
+        receive_maximum: mqtt.mqtt_receive_maximum.and_then(NonZeroU16::new),
         topic_alias_maximum: mqtt.mqtt_topic_alias_maximum.unwrap_or(0),
         auto_map_topic_alias: mqtt.mqtt_auto_map_topic_alias,
         outbound_topic_aliases: connections.max_outbound_topic_aliases,
@@ -242,18 +294,6 @@ fn connection_limits(arguments: &Arguments) -> ConnectionLimits {
         write_timeout: connections.write_timeout.0,
         close_timeout: connections.close_timeout.0,
     }
-}
-
-fn receive_maximum(mqtt: &MqttArguments) -> Option<NonZeroU16> {
-    mqtt.mqtt_receive_maximum.and_then(NonZeroU16::new)
-}
-
-fn maximum_packet_size(mqtt: &MqttArguments) -> Option<NonZeroU32> {
-    mqtt.mqtt_maximum_packet_size.map(saturate).and_then(NonZeroU32::new)
-}
-
-fn saturate(ByteSize(bytes): ByteSize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -103,6 +103,7 @@ fn without_options_the_settings_are_the_modules_own() {
         runtime: RuntimeSettings::default(),
         log: LogSettings { level: tracing::Level::INFO },
         auth: AuthSettings::FileIfPresent("auth.json".into()),
+        own_auth: BTreeMap::new(),
         server: ServerConfig {
             listeners: vec![tcp("0.0.0.0:1883"), tcp("[::]:1883")],
             ..ServerConfig::default()
@@ -185,6 +186,7 @@ fn sockets_that_were_passed_on_take_the_place_of_the_default() {
         transport,
         socket: SocketOptions { no_delay: false, ..SocketOptions::default() },
         options: websocket_options(paths, &[]),
+        settings: QuicSettings::default(),
     };
     let config =
         with("--ws-path /a --socket-no-delay=false", &[Transport::Tcp, Transport::WebSocket]).unwrap();
@@ -192,8 +194,10 @@ fn sockets_that_were_passed_on_take_the_place_of_the_default() {
     assert_eq!(config.server.listeners, expected);
     let config = with("--bind ::1 --tcp-port 1", &[Transport::Unix]).unwrap();
     assert_eq!(config.server.listeners.len(), 2);
-    let error = with("", &[Transport::Tls]).unwrap_err().to_string();
-    assert!(error.contains("--server-crt"), "{error}");
+    for transport in [Transport::Tls, Transport::WebSocketTls, Transport::Quic] {
+        let error = with("", &[transport]).unwrap_err().to_string();
+        assert!(error.contains("--server-crt"), "{error}");
+    }
 }
 
 #[test]
@@ -360,6 +364,59 @@ fn proxies_are_believed_on_certain_listeners_from_certain_networks() {
 }
 
 #[test]
+fn a_listener_may_be_on_terms_of_its_own() {
+    let own = |line: &str| {
+        let Config { auth, own_auth, server, .. } = parsed(line);
+        (auth, own_auth, server.listeners, server.groups)
+    };
+    let terms = Terms {
+        connection: ConnectionLimits::default(),
+        accept: AcceptLimits { connections: 100, ..AcceptLimits::NONE },
+        policy: PolicyName::new("file:guests.json"),
+    };
+    let (auth, own_auth, listeners, groups) =
+        own("--tcp-port 1 --listener tcp:1884,auth-file=guests.json,max-connections=100");
+    assert_eq!(auth, AuthSettings::FileIfPresent("auth.json".into()));
+    assert_eq!(own_auth, [(terms.policy.clone(), AuthSettings::File("guests.json".into()))].into());
+    assert_eq!(listeners, [tcp("0.0.0.0:1"), tcp("[::]:1")]);
+    assert_eq!(groups, [ListenerGroup { listeners: vec![tcp("0.0.0.0:1884"), tcp("[::]:1884")], terms }]);
+
+    let (_, own_auth, listeners, groups) = own(
+        "--listener tcp:[::1]:1 --listener tcp:2 --bind 127.0.0.1 --listener unix:s,unix-socket-mode=600",
+    );
+    assert!(listeners.is_empty() && own_auth.is_empty());
+    let access = UnixAccess { mode: Some(0o600), ..UnixAccess::default() };
+    let places: Vec<_> = groups.into_iter().flat_map(|group| group.listeners).collect();
+    let unix = ListenerConfig::Unix { path: "s".into(), access };
+    assert_eq!(places, [tcp("[::1]:1"), tcp("127.0.0.1:2"), unix]);
+
+    check_refused("--listener tls:1", &["--server-crt"]);
+    check_refused("--listener tcp:127.0.0.1:1 --bind 127.0.0.2", &["--bind", "--listener"]);
+    check_refused("--listener ws:1,max-conections=1", &["--listener", "max-conections", "max-connections, "]);
+    parsed("--listener ws:1 --ws-path /x");
+}
+
+#[test]
+fn listeners_with_the_same_file_have_the_same_users() {
+    let policies = |line: &str| {
+        let Config { auth, own_auth, server, .. } = parsed(line);
+        let names = server.groups.iter().map(|group| group.terms.policy.as_str().to_owned());
+        (auth, own_auth.len(), names.collect::<Vec<_>>())
+    };
+    let (file, everybody) =
+        (AuthSettings::File("auth.json".into()), AuthSettings::Everybody { unless: None });
+    let (auth, own, names) = policies("--listener tcp:1,auth-file=auth.json --listener tcp:2,auth-file=b");
+    assert_eq!((auth, own, names), (file, 1, vec![String::new(), "file:b".to_owned()]));
+    let (_, own, names) = policies("--auth-file b --listener tcp:1,auth-file=b --listener tcp:2,auth-file=b");
+    assert_eq!((own, names), (0, vec![String::new(); 2]));
+    let (_, own, names) = policies("--allow-anonymous --listener tcp:1,allow-anonymous");
+    assert_eq!((own, names), (0, vec![String::new()]));
+    let Config { own_auth, .. } = parsed("--auth-file b --listener tcp:1,allow-anonymous");
+    assert_eq!(own_auth, [(PolicyName::new("everybody"), everybody)].into());
+    check_refused("--allow-anonymous --listener tcp:1,allow-anonymous=false", &["expected auth-file"]);
+}
+
+#[test]
 fn socket_options_reach_each_tcp_listener() {
     check("--socket-no-delay=false", |c| sockets(c).for_each(|s| s.no_delay = false));
     check("--socket-no-delay", |_| {});
@@ -378,7 +435,7 @@ fn socket_options_reach_each_tcp_listener() {
 #[test]
 fn who_may_do_what_is_said_in_one_place() {
     check!("--auth-file my.json", auth = AuthSettings::File("my.json".into()));
-    check("--allow-anonymous", |c| c.auth = AuthSettings::Everybody { unless: "auth.json".into() });
+    check("--allow-anonymous", |c| c.auth = AuthSettings::Everybody { unless: Some("auth.json".into()) });
     check!("--allow-anonymous=false --auth-file my.json", auth = AuthSettings::File("my.json".into()));
     check_refused(
         "--allow-anonymous --auth-file my.json",
@@ -412,22 +469,18 @@ fn mqtt_options_reach_broker_and_connections() {
     check!("--mqtt-maximum-qos 1", server.broker.features.maximum_qos = QoS::AtLeastOnce);
     check!("--mqtt-maximum-qos 0", server.broker.features.maximum_qos = QoS::AtMostOnce);
     check("--mqtt-receive-maximum 5", |c| {
-        c.server.broker.features.receive_maximum = NonZeroU16::new(5);
         c.server.connection.receive_maximum = NonZeroU16::new(5);
     });
-    for (text, size) in [("1", 1), ("1MiB", 1 << 20), ("4294967295", u32::MAX)] {
+    for (text, size) in [("64", 64), ("1MiB", 1 << 20), ("4294967295", u32::MAX)] {
         check(&format!("--mqtt-maximum-packet-size {text}"), |c| {
-            c.server.broker.features.maximum_packet_size = NonZeroU32::new(size);
             c.server.connection.maximum_packet_size = NonZeroU32::new(size);
         });
     }
     check("--mqtt-topic-alias-maximum 65535", |c| {
-        c.server.broker.features.topic_alias_maximum = u16::MAX;
         c.server.connection.topic_alias_maximum = u16::MAX;
     });
     check("--mqtt-topic-alias-maximum 0", |_| {});
     check("--mqtt-server-keep-alive 0", |c| {
-        c.server.broker.features.server_keep_alive = Some(0);
         c.server.connection.server_keep_alive = Some(0);
     });
     for seconds in [0, 65_536, u32::MAX] {
@@ -438,7 +491,7 @@ fn mqtt_options_reach_broker_and_connections() {
     }
     check_refused("--mqtt-maximum-qos 3", &["'3'", "--mqtt-maximum-qos", "0..=2"]);
     check_refused("--mqtt-receive-maximum 0", &["'0'", "--mqtt-receive-maximum", "1..=65535"]);
-    check_refused("--mqtt-maximum-packet-size 0", &["'0'", "--mqtt-maximum-packet-size", "at least 1"]);
+    check_refused("--mqtt-maximum-packet-size 63", &["'63'", "--mqtt-maximum-packet-size", "at least 64"]);
     check_refused(
         "--mqtt-maximum-packet-size 4294967296",
         &["--mqtt-maximum-packet-size", "at most 4294967295"],

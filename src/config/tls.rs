@@ -6,9 +6,9 @@ use crate::transport::tls::{CertificateFiles, ClientCertificate, ClientSettings,
 use crate::transport::{ListenerConfig, Transport};
 
 /// What listeners with TLS need, or a sentence about what is wrong; `None` where no listener has TLS.
-pub(super) fn tls_settings(
+pub(super) fn tls_settings<'l>(
     arguments: &TlsArguments,
-    listeners: &[ListenerConfig],
+    mut listeners: impl Iterator<Item = &'l ListenerConfig>,
     notes: &mut Vec<String>,
 ) -> Result<Option<TlsSettings>, String> {
     let TlsArguments { server_crt, server_key, client_ca, client_crl, .. } = arguments;
@@ -24,11 +24,14 @@ pub(super) fn tls_settings(
     if !client_crl.is_empty() && client_ca.is_empty() {
         return Err("--client-crl revokes what no authority has issued: expected --client-ca".to_owned());
     }
-    let is_needed = listeners.iter().any(|listener| match listener {
+    let is_needed = listeners.any(|listener| match listener {
         ListenerConfig::Tls { .. }
         | ListenerConfig::WebSocketTls { .. }
         | ListenerConfig::Quic { .. }
-        | ListenerConfig::Inherited { transport: Transport::Tls | Transport::WebSocketTls, .. } => true,
+        | ListenerConfig::Inherited {
+            transport: Transport::Tls | Transport::WebSocketTls | Transport::Quic,
+            ..
+        } => true,
         ListenerConfig::Tcp { .. }
         | ListenerConfig::WebSocket { .. }
         | ListenerConfig::Inherited { .. }

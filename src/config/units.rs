@@ -17,6 +17,11 @@ impl ByteSize {
             .unwrap_or((text, 1));
         parse_digits(number)?.checked_mul(unit).map(Self)
     }
+
+    /// The same where 32 bits hold it, or what they hold at most.
+    pub(super) fn saturating_u32(self) -> u32 {
+        u32::try_from(self.0).unwrap_or(u32::MAX)
+    }
 }
 
 impl fmt::Display for ByteSize {
@@ -39,6 +44,32 @@ pub(super) fn size<const MIN: usize, const MAX: usize>(text: &str) -> Result<Byt
         return Err(format!("expected at most {}", ByteSize(MAX)));
     }
     Ok(size)
+}
+
+/// The largest packet that MQTT can say: one byte, four of length, and 268,435,455.
+const MAX_PACKET: usize = 268_435_460;
+
+/// The smallest bound on packets: less would keep out clients that do nothing special.
+const MIN_PACKET: usize = 64;
+
+#[cfg(target_pointer_width = "64")]
+const MAX_U32: usize = 0xFFFF_FFFF;
+#[cfg(not(target_pointer_width = "64"))]
+const MAX_U32: usize = usize::MAX;
+
+/// Reads a bound on packets, as MQTT 5.0 can announce it.
+pub(super) fn packet_size(text: &str) -> Result<ByteSize, String> {
+    size::<MIN_PACKET, MAX_U32>(text)
+}
+
+/// Reads a bound on the first packet of a client.
+pub(super) fn first_packet_size(text: &str) -> Result<ByteSize, String> {
+    size::<MIN_PACKET, MAX_PACKET>(text)
+}
+
+/// Reads a number of bytes in a second.
+pub(super) fn byte_rate(text: &str) -> Result<ByteSize, String> {
+    size::<1, { usize::MAX }>(text)
 }
 
 /// A time: `90` or `90s`, `1m30s`, `2h`, `7d`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rate::RateLimitPolicy;
 
-/// Every bound on one connection, with its default. What the server announces in CONNACK is enforced from these.
+/// Every bound on one connection, with its default. CONNACK announces those that MQTT 5.0 can say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionLimits {
     /// From the first byte of the transport to a whole CONNECT, and to the end of authentication.

@@ -91,6 +91,7 @@ impl Connection {
             && !connack.reason.is_error()
         {
             self.explain_login(connack);
+            self.announce_limits(&mut connack.properties);
         }
         if !self.problem_information && !always_explained {
             strip_explanation(&mut packet);
@@ -135,6 +136,14 @@ impl Connection {
         // A client that does not even take this gets nothing.
         let _ = packet.map(|packet| self.send(packet, out));
         self.phase = Phase::Closing;
+    }
+
+    /// Adds to a CONNACK the limits that are kept here; older versions of MQTT are not told.
+    fn announce_limits(&self, properties: &mut ConnAckProperties) {
+        properties.receive_maximum = self.limits.receive_maximum;
+        properties.maximum_packet_size = self.limits.maximum_packet_size;
+        properties.topic_alias_maximum = self.limits.topic_alias_maximum;
+        properties.server_keep_alive = self.limits.server_keep_alive;
     }
 
     /// The version to write in, if anything may be written.

@@ -13,6 +13,8 @@ use crate::clock::Instant;
 #[derive(Debug)]
 pub(super) struct Admission {
     limits: AcceptLimits,
+    /// Where they are counted too.
+    whole: Option<Arc<Self>>,
     present: Mutex<Present>,
 }
 
@@ -77,9 +79,18 @@ pub(super) struct Unfinished {
 
 impl Admission {
     pub(super) fn new(limits: AcceptLimits) -> Arc<Self> {
+        Self::counting_in(None, limits)
+    }
+
+    /// For some of the connections that are counted by `whole`, which keeps its own limits.
+    pub(super) fn within(whole: &Arc<Self>, limits: AcceptLimits) -> Arc<Self> {
+        Self::counting_in(Some(Arc::clone(whole)), limits)
+    }
+
+    fn counting_in(whole: Option<Arc<Self>>, limits: AcceptLimits) -> Arc<Self> {
         let pace = Pace::new(limits.connection_rate, limits.connection_rate_per_address);
         let present = Present { pace, all: Count::default(), by_source: HashMap::new() };
-        Arc::new(Self { limits, present: Mutex::new(present) })
+        Arc::new(Self { limits, whole, present: Mutex::new(present) })
     }
 
     /// Places for a connection, if there are any.
@@ -89,23 +100,17 @@ impl Admission {
         now: Instant,
     ) -> Result<(Place, Unfinished), Full> {
         let source = account.source();
-        let mut present = self.present();
-        if present.all.connections >= self.limits.connections {
-            return Err(Full::Total);
+        let mut levels = self.lock_levels();
+        for (present, limits) in &mut levels {
+            present.look_for_place(source, limits, now)?;
         }
-        if present.all.unfinished >= self.limits.unfinished {
-            return Err(Full::UnfinishedTotal);
+        for (present, _) in &mut levels {
+            if let Some(source) = source {
+                present.enter(source);
+            }
+            present.all.connections += 1;
+            present.all.unfinished += 1;
         }
-        if let Some(source) = source {
-            // First by itself: it must not use up what may come in all.
-            present.look_for_room(source, &self.limits, now)?;
-        }
-        present.pace.take(now)?;
-        if let Some(source) = source {
-            present.enter(source);
-        }
-        present.all.connections += 1;
-        present.all.unfinished += 1;
         let place = Place { admission: Arc::clone(self), account: account.clone() };
         Ok((place, Unfinished { admission: Arc::clone(self), account }))
     }
@@ -114,22 +119,39 @@ impl Admission {
     pub(super) fn attribute(&self, account: &Account, address: IpAddr, now: Instant) -> Result<(), Full> {
         let Account::Proxied(named) = account else { return Ok(()) };
         let source = Source::of(address);
-        let mut present = self.present();
-        present.look_for_room(source, &self.limits, now)?;
+        let mut levels = self.lock_levels();
+        for (present, limits) in &mut levels {
+            present.look_for_room(source, limits, now)?;
+        }
         if named.set(source).is_ok() {
-            present.enter(source);
+            for (present, _) in &mut levels {
+                present.enter(source);
+            }
         }
         Ok(())
+    }
+
+    /// All that count a connection, to be looked at and changed at once; from the part to the whole, as what is refused
+    /// in a part must not use up what may come in the whole.
+    fn lock_levels(&self) -> Vec<(MutexGuard<'_, Present>, &AcceptLimits)> {
+        self.levels().map(|level| (level.present(), &level.limits)).collect()
+    }
+
+    /// Itself, and where its connections are counted too.
+    fn levels(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |level| level.whole.as_deref())
     }
 
     /// Whether so many are not let in yet, in all or from this address, that the rest of the places is for those who
     /// have shown where they are: others could take the places of an address that is not theirs.
     pub(super) fn is_crowded(&self, address: Option<IpAddr>) -> bool {
         const PART: usize = 8;
-        let present = self.present();
-        let from_address = address.and_then(|address| present.by_source.get(&Source::of(address)));
-        present.all.unfinished >= self.limits.unfinished / PART
-            || from_address.is_some_and(|count| count.unfinished >= self.limits.unfinished_per_address / PART)
+        self.levels().any(|level| {
+            let (present, limits) = (level.present(), &level.limits);
+            let from_address = address.and_then(|address| present.by_source.get(&Source::of(address)));
+            present.all.unfinished >= limits.unfinished / PART
+                || from_address.is_some_and(|count| count.unfinished >= limits.unfinished_per_address / PART)
+        })
     }
 
     /// No critical section can panic half-way.
@@ -166,6 +188,25 @@ impl Account {
 }
 
 impl Present {
+    fn look_for_place(
+        &mut self,
+        source: Option<Source>,
+        limits: &AcceptLimits,
+        now: Instant,
+    ) -> Result<(), Full> {
+        if self.all.connections >= limits.connections {
+            return Err(Full::Total);
+        }
+        if self.all.unfinished >= limits.unfinished {
+            return Err(Full::UnfinishedTotal);
+        }
+        if let Some(source) = source {
+            // First by itself: it must not use up what may come in all.
+            self.look_for_room(source, limits, now)?;
+        }
+        self.pace.take(now)
+    }
+
     fn look_for_room(&mut self, source: Source, limits: &AcceptLimits, now: Instant) -> Result<(), Full> {
         let count = self.by_source.get(&source).copied().unwrap_or_default();
         if count.connections >= limits.connections_per_address {
@@ -197,13 +238,17 @@ impl Present {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.admission.present().leave(self.account.source(), |count| &mut count.connections);
+        for level in self.admission.levels() {
+            level.present().leave(self.account.source(), |count| &mut count.connections);
+        }
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        self.admission.present().leave(self.account.source(), |count| &mut count.unfinished);
+        for level in self.admission.levels() {
+            level.present().leave(self.account.source(), |count| &mut count.unfinished);
+        }
     }
 }
 
@@ -302,5 +347,25 @@ mod tests {
         name(&account, "192.0.2.1").unwrap();
         drop(fourth);
         assert_eq!(admission.present().by_source.len(), 1);
+    }
+    #[test]
+    fn a_part_has_bounds_of_its_own_and_counts_in_the_whole() {
+        let whole = admission(3, 3);
+        let part = Admission::within(&whole, AcceptLimits { connections: 2, ..AcceptLimits::NONE });
+        let admit = |admission: &Arc<Admission>, address| {
+            admission.admit(Account::of(Some(from(address))), Instant::START)
+        };
+        let (_first, second) = (admit(&part, "192.0.2.1").unwrap(), admit(&part, "192.0.2.1").unwrap());
+        assert_eq!(admit(&part, "192.0.2.2").unwrap_err(), Full::Total);
+        let _third = admit(&whole, "192.0.2.1").unwrap();
+        drop(second);
+        let account = Account::Proxied(Arc::default());
+        let proxied = part.admit(account.clone(), Instant::START).unwrap();
+        part.attribute(&account, from("192.0.2.1"), Instant::START).unwrap();
+        assert_eq!(admit(&whole, "192.0.2.1").unwrap_err(), Full::Total);
+        drop(proxied);
+        assert_eq!(part.present().all.connections, 1);
+        assert_eq!(whole.present().all.connections, 2);
+        assert_eq!(whole.present().by_source.values().map(|count| count.connections).sum::<usize>(), 2);
     }
 }

@@ -9,6 +9,7 @@ mod pace;
 mod ports_file;
 mod reception;
 mod signals;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod visit;
@@ -16,7 +17,6 @@ mod visit;
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +28,11 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 pub use signals::Signals;
+pub use terms::{AcceptLimits, ListenerGroup, Terms};
 
 use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings, UnfinishedPackets};
-use crate::auth::{AuthError, Authenticator, ReloadReport};
-use crate::broker::{Broker, BrokerConfig};
+use crate::auth::{AuthError, Authenticator, Authenticators, ReloadReport};
+use crate::broker::{Broker, BrokerConfig, Input, PolicyName};
 use crate::connection::ConnectionLimits;
 use crate::transport::proxy::ProxySettings;
 use crate::transport::tls::{Report, Tls, TlsError, TlsSettings};
@@ -42,8 +43,10 @@ use reception::Reception;
 /// All that can be set about a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// Where to listen; at least one.
+    /// Where to listen, on the terms below. At least one, here or in a group.
     pub listeners: Vec<ListenerConfig>,
+    /// Where to listen on other terms.
+    pub groups: Vec<ListenerGroup>,
     /// Certificates, for the listeners that need them.
     pub tls: Option<TlsSettings>,
     /// The broker's own settings.
@@ -64,6 +67,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listeners: Vec::new(),
+            groups: Vec::new(),
             tls: None,
             broker: BrokerConfig::default(),
             connection: ConnectionLimits::default(),
@@ -75,44 +79,15 @@ impl Default for ServerConfig {
     }
 }
 
-/// How many connections there may be at a time, and how many may come. Those beyond are closed without a word: which version of MQTT they
-/// speak is not known yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AcceptLimits {
-    /// In all.
-    pub connections: usize,
-    /// From one IPv4 address, or from one IPv6 network of 64 bits. Connections over Unix sockets count only in all.
-    pub connections_per_address: usize,
-    /// Of all, those whose client has not been let in yet: whose handshakes are under way, or whose CONNECT.
-    pub unfinished: usize,
-    /// Of those from one address, the ones whose client has not been let in yet.
-    pub unfinished_per_address: usize,
-    /// Connections that may come in a second, and at once; `None`: any number.
-    pub connection_rate: Option<NonZeroU32>,
-    /// Those of them that may come from one address; `None`: any number.
-    pub connection_rate_per_address: Option<NonZeroU32>,
-}
-
-impl Default for AcceptLimits {
-    /// No address can take more than half of what there is.
-    fn default() -> Self {
-        Self {
-            connections: 100_000,
-            connections_per_address: 50_000,
-            unfinished: 20_000,
-            unfinished_per_address: 10_000,
-            connection_rate: None,
-            connection_rate_per_address: None,
-        }
-    }
-}
-
 /// Why a server could not start, or ended otherwise than asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// There is nothing to listen on.
     #[error("there is no listener")]
     NoListener,
+    /// Clients of a listener are to come under a policy of which nothing is known.
+    #[error("there is no policy {:?}", .0.as_str())]
+    NoPolicy(PolicyName),
     /// The files of TLS are not what they should be.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -143,11 +118,7 @@ pub enum ServeError {
 /// Serves until a signal asks to stop: the first for an orderly end, the second for an end at once.
 ///
 /// Where the configuration names sockets that were passed on to this process, they are taken from `inherited`.
-pub async fn run(
-    config: ServerConfig,
-    auth: Arc<Authenticator>,
-    inherited: Inherited,
-) -> Result<(), ServeError> {
+pub async fn run(config: ServerConfig, auth: Authenticators, inherited: Inherited) -> Result<(), ServeError> {
     let signals = Signals::listen().map_err(ServeError::Signals)?;
     let server = Server::bind(config, auth, inherited)?;
     let controls = server.controls();
@@ -158,11 +129,15 @@ pub async fn run(
     }
 }
 
+/// A listener, and where its connections are taken on.
+type Served = (Listener, Arc<Reception>);
+
 /// A server whose listeners stand.
 #[derive(Debug)]
 pub struct Server {
-    listeners: Vec<Listener>,
+    listeners: Vec<Served>,
     addresses: Vec<BoundAddress>,
+    /// That of the listeners on common terms.
     reception: Arc<Reception>,
     broker: BrokerTask,
     controls: Controls,
@@ -174,47 +149,56 @@ impl Server {
     /// within the runtime.
     pub fn bind(
         config: ServerConfig,
-        auth: Arc<Authenticator>,
-        inherited: Inherited,
+        auth: Authenticators,
+        mut inherited: Inherited,
     ) -> Result<Self, ServeError> {
         let tls = config.tls.map(Tls::open).transpose()?.map(Arc::new);
-        let (listeners, addresses) = listen(&config.listeners, tls.as_ref(), inherited)?;
-        if let Some(path) = config.ports_file {
-            ports_file::write(&path, &addresses).map_err(|source| ServeError::PortsFile { path, source })?;
-        }
         let clock = Clock::start();
+        let common = authenticator(&auth, &PolicyName::default())?;
         let outbound_window = config.broker.limits.outbound_window;
-        let broker = Broker::new(config.broker, auth.policy(), unpredictable_seed());
+        let mut broker = Broker::new(config.broker, common.policy(), unpredictable_seed());
+        for (name, policy) in auth.policies() {
+            broker.handle(Input::PolicyChanged { name, policy }, clock.now());
+        }
         let (handle, broker) = BrokerTask::new(broker, clock);
-        let counters = Arc::new(ShellCounters::default());
-        let controls = Controls {
-            broker: handle.clone(),
-            auth: Arc::clone(&auth),
-            tls,
-            counters: Arc::clone(&counters),
-        };
+        let unfinished = UnfinishedPackets::with_room_for(config.connection.unfinished_bytes_total);
         let around = Surroundings {
             broker: handle,
-            auth,
-            unfinished: UnfinishedPackets::with_room_for(config.connection.unfinished_bytes_total),
+            auth: common,
+            policy: PolicyName::default(),
             limits: Arc::new(config.connection),
             outbound_window,
-            counters,
+            unfinished: Arc::new(unfinished),
+            counters: Arc::default(),
             clock,
             shutdown: CancellationToken::new(),
         };
-        Ok(Self {
-            listeners,
-            addresses,
-            reception: Arc::new(Reception::new(
-                Arc::new(around),
-                Admission::new(config.accept),
-                config.proxies,
-            )),
-            broker,
-            controls,
-            shutdown_grace: config.shutdown_grace,
-        })
+        let reception =
+            Arc::new(Reception::new(around.clone(), Admission::new(config.accept), config.proxies));
+
+        let mut bound = listen(&config.listeners, tls.as_ref(), &mut inherited, &reception)?;
+        for ListenerGroup { listeners, terms } in config.groups {
+            let auth = authenticator(&auth, &terms.policy)?;
+            let around = Surroundings {
+                auth,
+                policy: terms.policy,
+                limits: Arc::new(terms.connection),
+                ..around.clone()
+            };
+            let reception = Arc::new(reception.on_other_terms(around, terms.accept));
+            bound.extend(listen(&listeners, tls.as_ref(), &mut inherited, &reception)?);
+        }
+        if bound.is_empty() {
+            return Err(ServeError::NoListener);
+        }
+        let (addresses, listeners): (Vec<_>, Vec<_>) = bound.into_iter().unzip();
+        if let Some(path) = config.ports_file {
+            ports_file::write(&path, &addresses).map_err(|source| ServeError::PortsFile { path, source })?;
+        }
+        let controls =
+            Controls { broker: around.broker, auth: Arc::new(auth), tls, counters: around.counters };
+        let shutdown_grace = config.shutdown_grace;
+        Ok(Self { listeners, addresses, reception, broker, controls, shutdown_grace })
     }
 
     /// Where it listens, in the order of the configuration.
@@ -240,10 +224,10 @@ impl Server {
         });
         let broker_stop = CancellationToken::new();
         let mut broker = tokio::spawn(self.broker.run(broker_stop.clone()));
-        let idle: Vec<_> = self.listeners.iter().map(Listener::idle).collect();
+        let idle: Vec<_> = self.listeners.iter().map(|(listener, _)| listener.idle()).collect();
         let mut receptions = JoinSet::new();
-        for listener in self.listeners {
-            let (reception, stop) = (Arc::clone(&self.reception), shutdown.clone());
+        for (listener, reception) in self.listeners {
+            let stop = shutdown.clone();
             receptions.spawn(async move { reception.serve(listener, stop).await });
         }
         let ended = async {
@@ -268,7 +252,7 @@ impl Server {
 #[derive(Debug, Clone)]
 pub struct Controls {
     broker: BrokerHandle,
-    auth: Arc<Authenticator>,
+    auth: Arc<Authenticators>,
     tls: Option<Arc<Tls>>,
     counters: Arc<ShellCounters>,
 }
@@ -279,10 +263,17 @@ impl Controls {
     pub async fn reload(&self) {
         let (auth, tls) = (Arc::clone(&self.auth), self.tls.clone());
         match tokio::task::spawn_blocking(move || reload(&auth, tls.as_deref())).await {
-            Ok(Ok(report)) => {
+            Ok(Ok(reports)) => {
                 // What comes after the line in the log is judged by the new rules.
-                self.broker.change_policy(self.auth.policy()).await;
-                info!("auth reloaded: {report}");
+                for (name, policy) in self.auth.policies() {
+                    self.broker.change_policy(name, policy).await;
+                }
+                for (policy, report) in reports {
+                    match policy.as_str() {
+                        "" => info!("auth reloaded: {report}"),
+                        policy => info!("auth reloaded, {policy}: {report}"),
+                    }
+                }
                 if let Some(tls) = &self.tls {
                     info!("certificates reloaded");
                     tls.log_expiry(Report::All);
@@ -310,13 +301,13 @@ impl Controls {
 }
 
 /// All or nothing: what is read first is put in force last.
-fn reload(auth: &Authenticator, tls: Option<&Tls>) -> Result<ReloadReport, ReloadError> {
-    let reloaded = tls.map(Tls::read_again).transpose()?;
-    let report = auth.reload()?;
-    if let Some((tls, reloaded)) = tls.zip(reloaded) {
-        tls.install(reloaded);
+fn reload(auth: &Authenticators, tls: Option<&Tls>) -> Result<Vec<(PolicyName, ReloadReport)>, ReloadError> {
+    let certificates = tls.map(Tls::read_again).transpose()?;
+    let reloaded = auth.read_again()?;
+    if let Some((tls, certificates)) = tls.zip(certificates) {
+        tls.install(certificates);
     }
-    Ok(report)
+    Ok(auth.install(reloaded))
 }
 
 /// Why nothing was reloaded.
@@ -328,25 +319,25 @@ enum ReloadError {
     Tls(#[from] TlsError),
 }
 
+fn authenticator(auth: &Authenticators, policy: &PolicyName) -> Result<Arc<Authenticator>, ServeError> {
+    auth.under(policy).map(Arc::clone).ok_or_else(|| ServeError::NoPolicy(policy.clone()))
+}
+
+/// Begins to listen; what comes is for `reception`.
 fn listen(
     configs: &[ListenerConfig],
     tls: Option<&Arc<Tls>>,
-    mut inherited: Inherited,
-) -> Result<(Vec<Listener>, Vec<BoundAddress>), ServeError> {
-    if configs.is_empty() {
-        return Err(ServeError::NoListener);
-    }
+    inherited: &mut Inherited,
+    reception: &Arc<Reception>,
+) -> Result<Vec<(BoundAddress, Served)>, ServeError> {
+    let mut bind = |config| {
+        let listener = Listener::bind(config, tls, inherited)?;
+        Ok((listener.address()?, (listener, Arc::clone(reception))))
+    };
     let bound = configs.iter().map(|config| {
-        let listener = Listener::bind(config, tls, &mut inherited)?;
-        let address = listener.address()?;
-        Ok((listener, address))
+        bind(config).map_err(|source| ServeError::Bind { listener: config.to_string(), source })
     });
-    bound
-        .zip(configs)
-        .map(|(bound, config)| {
-            bound.map_err(|source| ServeError::Bind { listener: config.to_string(), source })
-        })
-        .collect()
+    bound.collect()
 }
 
 /// Ends all connections; returns when they have ended, or when the grace period is over.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use super::AcceptLimits;
 use super::admission::{Account, Admission, Full, Place, Unfinished};
 use super::attribution::Attribution;
 use super::visit::Visit;
@@ -26,12 +27,24 @@ pub(super) struct Reception {
     pub(super) admission: Arc<Admission>,
     proxies: ProxySettings,
     pub(super) endpoints: TaskTracker,
-    next: AtomicU64,
+    next: Arc<AtomicU64>,
 }
 
 impl Reception {
-    pub(super) fn new(around: Arc<Surroundings>, admission: Arc<Admission>, proxies: ProxySettings) -> Self {
-        Self { around, admission, proxies, endpoints: TaskTracker::new(), next: AtomicU64::new(1) }
+    pub(super) fn new(around: Surroundings, admission: Arc<Admission>, proxies: ProxySettings) -> Self {
+        let next = Arc::new(AtomicU64::new(1));
+        Self { around: Arc::new(around), admission, proxies, endpoints: TaskTracker::new(), next }
+    }
+
+    /// One beside it, for connections on other terms. They count among all.
+    pub(super) fn on_other_terms(&self, around: Surroundings, limits: AcceptLimits) -> Self {
+        Self {
+            around: Arc::new(around),
+            admission: Admission::within(&self.admission, limits),
+            proxies: self.proxies.clone(),
+            endpoints: self.endpoints.clone(),
+            next: Arc::clone(&self.next),
+        }
     }
 
     /// Takes on what comes to this listener, until asked to stop.

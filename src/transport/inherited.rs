@@ -1,7 +1,7 @@
 //! Sockets that were opened for us before we were started: socket activation, as systemd does it.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use socket2::{Domain, SockRef, Type};
 
 use super::Transport;
 
-/// Sockets that listen already. Their names say what for.
+/// Sockets that are bound, and listen already where that is their way. Their names say what for.
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<(Transport, Option<Socket>)>,
@@ -19,6 +19,7 @@ pub struct Inherited {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
+    Udp(UdpSocket),
     Unix(UnixListener),
 }
 
@@ -30,7 +31,7 @@ pub enum InheritError {
     Environment,
     /// Its name does not say what for.
     #[error(
-        "a socket was passed on with the name {0:?}: expected tcp, tls, ws, wss or unix (FileDescriptorName= in the \
+        "a socket was passed on with the name {0:?}: expected tcp, tls, ws, wss, quic or unix (FileDescriptorName= in the \
          socket unit)"
     )]
     Name(String),
@@ -72,7 +73,15 @@ impl Inherited {
     pub(super) fn tcp(&mut self, index: usize) -> io::Result<TcpListener> {
         match self.remove(index) {
             Some(Socket::Tcp(listener)) => Ok(listener),
-            Some(Socket::Unix(_)) | None => Err(not_there()),
+            Some(Socket::Udp(_) | Socket::Unix(_)) | None => Err(not_there()),
+        }
+    }
+
+    /// One of UDP.
+    pub(super) fn udp(&mut self, index: usize) -> io::Result<UdpSocket> {
+        match self.remove(index) {
+            Some(Socket::Udp(socket)) => Ok(socket),
+            Some(Socket::Tcp(_) | Socket::Unix(_)) | None => Err(not_there()),
         }
     }
 
@@ -80,7 +89,7 @@ impl Inherited {
     pub(super) fn unix(&mut self, index: usize) -> io::Result<UnixListener> {
         match self.remove(index) {
             Some(Socket::Unix(listener)) => Ok(listener),
-            Some(Socket::Tcp(_)) | None => Err(not_there()),
+            Some(Socket::Tcp(_) | Socket::Udp(_)) | None => Err(not_there()),
         }
     }
 
@@ -99,6 +108,7 @@ fn transport(name: &str) -> Result<Transport, InheritError> {
         "tls" => Ok(Transport::Tls),
         "ws" => Ok(Transport::WebSocket),
         "wss" => Ok(Transport::WebSocketTls),
+        "quic" => Ok(Transport::Quic),
         "unix" => Ok(Transport::Unix),
         _ => Err(InheritError::Name(name.to_owned())),
     }
@@ -106,22 +116,32 @@ fn transport(name: &str) -> Result<Transport, InheritError> {
 
 /// Makes sure that it is what it is called: a service manager is told by hand.
 fn take(socket: OwnedFd, transport: Transport) -> io::Result<Socket> {
-    let is_unix = transport == Transport::Unix;
+    let (is_unix, kind) = match transport {
+        Transport::Unix => (true, Type::STREAM),
+        Transport::Quic => (false, Type::DGRAM),
+        Transport::Tcp | Transport::Tls | Transport::WebSocket | Transport::WebSocketTls => {
+            (false, Type::STREAM)
+        }
+    };
     {
         let socket = SockRef::from(&socket);
         let family = socket.local_addr()?.domain();
         let is_of_family =
             if is_unix { family == Domain::UNIX } else { [Domain::IPV4, Domain::IPV6].contains(&family) };
-        if !is_of_family || socket.r#type()? != Type::STREAM {
+        if !is_of_family || socket.r#type()? != kind {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is of another kind"));
         }
         // Not all systems tell.
         #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-        if !socket.is_listener()? {
+        if kind == Type::STREAM && !socket.is_listener()? {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "nothing listens on it"));
         }
         socket.set_nonblocking(true)?;
         socket.set_cloexec(true)?;
     }
-    Ok(if is_unix { Socket::Unix(socket.into()) } else { Socket::Tcp(socket.into()) })
+    Ok(match (is_unix, kind) {
+        (true, _) => Socket::Unix(socket.into()),
+        (false, Type::DGRAM) => Socket::Udp(socket.into()),
+        (false, _) => Socket::Tcp(socket.into()),
+    })
 }

@@ -127,7 +127,7 @@ impl Listener {
             ListenerConfig::Quic { address, socket, settings } => {
                 QuicListener::bind(*address, socket, settings, tls()?).map(Self::Quic)
             }
-            ListenerConfig::Inherited { index, transport, socket, options } => {
+            ListenerConfig::Inherited { index, transport, socket, options, settings } => {
                 let socket = socket.clone();
                 let mut listener = || TcpListener::from_std(inherited.tcp(*index)?);
                 match transport {
@@ -146,7 +146,7 @@ impl Listener {
                         Ok(Self::WebSocketTls { listener: listener()?, socket, layers })
                     }
                     Transport::Quic => {
-                        Err(io::Error::new(io::ErrorKind::Unsupported, "QUIC opens its sockets itself"))
+                        QuicListener::adopt(inherited.udp(*index)?, settings, tls()?).map(Self::Quic)
                     }
                     Transport::Unix => OwnedUnixListener::adopt(inherited.unix(*index)?).map(Self::Unix),
                 }

@@ -81,6 +81,8 @@ pub enum ListenerConfig {
         socket: SocketOptions,
         /// Which requests are taken, if it is for WebSocket.
         options: WebSocketOptions,
+        /// How QUIC is spoken, if it is for QUIC.
+        settings: QuicSettings,
     },
     /// A Unix stream socket.
     Unix {

@@ -1,5 +1,8 @@
 //! Connections that proxies pass on, with a header that says whose they are.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
 use crate::support::*;
 
 /// A broker that believes proxies at 127.0.0.2, and no others.
@@ -180,4 +183,88 @@ fn websocket_behind_a_proxy() {
     let mut client = Client::open_from([127, 0, 0, 2].into(), &broker);
     client.send_raw(b"GET /mqtt HTTP/1.1\r\n");
     assert_eq!(client.receive_raw(), b"", "no header");
+}
+
+/// A broker that expects proxies on its listeners for TLS and for WebSocket over TLS, and where these are.
+fn encrypted(options: &[&str]) -> (Broker, SocketAddr, SocketAddr) {
+    let [certificate, key] = server_certificate("server");
+    let setup = setup("tls,wss").options(&["--tls-port=0", "--ws-tls-port=0", &certificate, &key]);
+    let broker = setup.options(options).start();
+    let [_tcp, tls, wss] = *broker.addresses() else { panic!("{:?}", broker.addresses()) };
+    (broker, tls, wss)
+}
+
+/// A TCP connection of the proxy, with this header.
+fn passed_on(address: SocketAddr, header: impl AsRef<[u8]>) -> TcpStream {
+    let mut stream = tcp_from([127, 0, 0, 2].into(), address);
+    stream.write_all(header.as_ref()).unwrap();
+    stream
+}
+
+#[test]
+fn the_header_comes_before_tls() {
+    let (broker, tls, wss) = encrypted(&["--allow-anonymous"]);
+    for header in [line("192.0.2.1").into_bytes(), binary(&[])] {
+        for (address, kind) in [(tls, "tls"), (wss, "wss")] {
+            let from = broker.log_length();
+            let stream = Tls::new().open_over(passed_on(address, &header)).unwrap();
+            let mut client = if kind == "tls" {
+                Client::over_layers(Box::new(stream))
+            } else {
+                Client::over_layers(Box::new(WebSocket::over(stream).upgrade()))
+            };
+            client.attach(connect());
+            broker.wait_for_log(from, &format!("peer={kind}:192.0.2.1:49152"));
+            client.subscribe("a", 1);
+            client.send(publish("a").payload("x"));
+            client.expect(publish("a").payload("x"));
+        }
+    }
+}
+
+#[test]
+fn behind_a_proxy_tls_alone_and_a_header_within_it_are_refused() {
+    let (broker, tls, wss) = encrypted(&["--allow-anonymous"]);
+    for address in [tls, wss] {
+        // From the proxy there must be a header, and it must come first.
+        let without = Tls::new().open_over(passed_on(address, []));
+        assert!(without.is_err());
+        for header in [line("192.0.2.1").into_bytes(), binary(&[])] {
+            let mut stream = Tls::new().open_over(passed_on(address, &header)).unwrap();
+            // An empty line ends what WebSocket takes for the head of a request.
+            stream.write_all(&[&header, &b"\r\n"[..]].concat()).unwrap();
+            let mut answer = Vec::new();
+            // How the connection ends is of no matter.
+            let _ = stream.read_to_end(&mut answer);
+            assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 "), "{answer:?}");
+            // From elsewhere there must be none.
+            let mut spoofed = TcpStream::connect(address).unwrap();
+            spoofed.write_all(&header).unwrap();
+            assert!(Tls::new().open_over(spoofed).is_err());
+        }
+        Tls::new().open(address).unwrap();
+    }
+    assert_eq!(broker.counter("clients_attached"), 0);
+}
+
+#[test]
+fn where_tls_ends_here_the_proxy_does_not_say_whose_certificate_it_is() {
+    let auth = r##"{
+        authentication: [{ name: "device1", method: "client_cert" }],
+        authorization: [{ topic: "#", allow: { pub: ["device1"], sub: ["device1"] } }],
+    }"##;
+    let [certificate_file, key] = server_certificate("server");
+    let authority = format!("--client-ca={}", certs("ca.crt"));
+    let broker = setup("tls")
+        .options(&["--tls-port=0", &certificate_file, &key, &authority])
+        .file("auth.json", auth)
+        .start();
+    let address = broker.addresses()[1];
+    let client = |mut tls: Tls, header: &[u8]| {
+        Client::over_layers(Box::new(tls.open_over(passed_on(address, header)).unwrap()))
+    };
+    let claims = binary(&certificate("device1", true));
+    assert_eq!(client(Tls::new(), &claims).handshake(connect()).reason, 0x87);
+    client(Tls::certificate("client"), &binary(&[])).attach(connect());
+    client(Tls::certificate("client"), &binary(&certificate("other", true))).attach(connect());
 }

@@ -124,3 +124,20 @@ fn who_came_with_a_token_goes_when_tokens_are_no_longer_taken() {
     client.send(connect().property(method()).property(data(&token("u1", 1_000, &[]))));
     client.expect_refusal(&[0x8C]);
 }
+
+#[test]
+fn a_key_that_is_replaced_takes_those_with_it_whom_it_let_in() {
+    let broker = broker();
+    let mut known = Client::connect(&broker, connect().user("known").password("secret"));
+    let mut client = with_method(&broker, &token("u1", 1_000, &[]));
+    let mut old = Client::connect(
+        &broker,
+        connect().version(Version::V311).user("known2").password(token("known2", 1_000, &[])),
+    );
+    broker.write_file("secret", &SECRET.replace('0', "X"));
+    broker.reload();
+    client.expect_disconnect(0x87);
+    old.expect_closed();
+    known.expect_nothing();
+    Client::refused(&broker, connect().user("u1").password(token("u1", 1_000, &[])), 0x87);
+}

@@ -118,6 +118,7 @@ fn every_socket_option() {
 
 #[cfg(unix)]
 mod unix {
+    use std::net::UdpSocket;
     use std::os::unix::fs::FileTypeExt;
     use std::os::unix::net::UnixListener;
 
@@ -183,14 +184,32 @@ mod unix {
     }
 
     #[test]
+    fn sockets_of_tls_and_quic_that_were_opened_before_the_broker() {
+        let (tcp, udp) = (TcpListener::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let (tls, quic) = (tcp.local_addr().unwrap(), udp.local_addr().unwrap());
+        let certificate = server_certificate("server");
+        let setup = Setup::new().listeners_as_told().options(&certificate.each_ref().map(String::as_str));
+        let broker = setup.socket("tls", tcp).socket("quic", udp).start();
+        assert_eq!(broker.addresses(), [tls, quic]);
+        let mut client = Quic::new().connect(quic);
+        exchange(&mut client);
+        Tls::new().connect(tls).attach(connect());
+        client.send(puback(1));
+        broker.signal("TERM");
+        client.expect_disconnect(0x8B);
+    }
+
+    #[test]
     fn sockets_that_are_not_what_they_are_called_are_refused() {
         let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
         let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         for (name, socket, sentence) in [
-            ("mqtt.socket", listener().into(), "expected tcp, tls, ws, wss or unix"),
-            ("", listener().into(), "expected tcp, tls, ws, wss or unix"),
+            ("mqtt.socket", listener().into(), "expected tcp, tls, ws, wss, quic or unix"),
+            ("", listener().into(), "expected tcp, tls, ws, wss, quic or unix"),
             ("unix", listener().into(), "cannot be listened on"),
             ("tcp", bound.into(), "cannot be listened on"),
+            ("quic", listener().into(), "cannot be listened on"),
+            ("tcp", UdpSocket::bind("127.0.0.1:0").unwrap().into(), "cannot be listened on"),
         ] {
             let socket: std::os::fd::OwnedFd = socket;
             let finished = Setup::new().listeners_as_told().socket(name, socket).run();

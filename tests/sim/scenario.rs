@@ -59,8 +59,9 @@ pub(crate) const USERS: [&str; 3] = ["u0", "u1", "u2"];
 
 impl Scenario {
     pub(crate) fn draw(choices: &mut Choices<'_>) -> Self {
+        let (features, connection) = draw_features(choices);
         let broker = BrokerConfig {
-            features: draw_features(choices),
+            features,
             limits: draw_limits(choices),
             overlapping: choices.among(&[OverlappingSubscriptions::Once, OverlappingSubscriptions::Each]),
             shared_strategy: choices.among(&[
@@ -77,14 +78,7 @@ impl Scenario {
                 QueuePolicy::Disconnect,
             ]),
         };
-        let connection = ConnectionLimits {
-            receive_maximum: broker.features.receive_maximum,
-            maximum_packet_size: broker.features.maximum_packet_size,
-            topic_alias_maximum: broker.features.topic_alias_maximum,
-            server_keep_alive: broker.features.server_keep_alive,
-            auto_map_topic_alias: choices.chance(1, 2),
-            ..ConnectionLimits::default()
-        };
+        let connection = ConnectionLimits { auto_map_topic_alias: choices.chance(1, 2), ..connection };
         let policies =
             if choices.chance(1, 3) { draw_policies(choices) } else { vec![Arc::new(Policy::AllowAll)] };
         Self {
@@ -109,16 +103,17 @@ impl Scenario {
     }
 }
 
-fn draw_features(choices: &mut Choices<'_>) -> Features {
+fn draw_features(choices: &mut Choices<'_>) -> (Features, ConnectionLimits) {
     let mut features = Features::default();
+    let mut connection = ConnectionLimits::default();
     if choices.chance(1, 2) {
-        features.topic_alias_maximum = 2;
+        connection.topic_alias_maximum = 2;
     }
     if choices.chance(1, 4) {
-        features.receive_maximum = NonZeroU16::new(2);
+        connection.receive_maximum = NonZeroU16::new(2);
     }
     if choices.chance(1, 8) {
-        features.server_keep_alive = Some(20);
+        connection.server_keep_alive = Some(20);
     }
     if choices.chance(1, 8) {
         features.session_expiry_interval = Some(30);
@@ -138,7 +133,7 @@ fn draw_features(choices: &mut Choices<'_>) -> Features {
     if choices.chance(1, 12) {
         features.maximum_qos = QoS::AtLeastOnce;
     }
-    features
+    (features, connection)
 }
 
 fn draw_limits(choices: &mut Choices<'_>) -> BrokerLimits {
@@ -208,5 +203,5 @@ fn draw_policy(choices: &mut Choices<'_>) -> Policy {
         rules.push(Rule { topic, publish, receive: subscribe.clone(), subscribe });
     }
     let known = if choices.chance(1, 3) { &USERS[..2] } else { &USERS[..] };
-    Policy::Rules { rules, users: known.iter().copied().map(Arc::from).collect(), tokens: false }
+    Policy::Rules { rules, users: known.iter().copied().map(Arc::from).collect(), tokens: BTreeSet::new() }
 }

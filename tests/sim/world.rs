@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mqtt_broker::broker::{Attach, Broker, Closure, ConnectionId, Identity, Input, Output, Policy, ToClient};
+use mqtt_broker::broker::{
+    Attach, Broker, Closure, ConnectionId, Identity, Input, Output, Policy, PolicyName, ToClient,
+};
 use mqtt_broker::clock::Instant;
 use mqtt_broker::connection::ConnectionLimits;
 use mqtt_broker::mqtt::packet::Publish;
@@ -184,13 +186,20 @@ impl<'a> World<'a> {
             return self.happened(connection, event);
         }
         let (connect, event) = endpoint.accept(self.now);
-        self.tell(Input::Attach(Box::new(Attach { connection, connect: *connect, identity, grants: None })));
+        self.tell(Input::Attach(Box::new(Attach {
+            connection,
+            connect: *connect,
+            identity,
+            grants: None,
+            policy: PolicyName::default(),
+            durability: None,
+        })));
         self.happened(connection, Some(event));
     }
 
     pub(crate) fn change_policy(&mut self, policy: &Arc<Policy>) {
         self.policy = Arc::clone(policy);
-        self.tell(Input::PolicyChanged { policy: Arc::clone(policy) });
+        self.tell(Input::PolicyChanged { name: PolicyName::default(), policy: Arc::clone(policy) });
     }
 
     /// The time passes, and what falls due happens when it falls due; or, if it jumps, all at once behind the jump.

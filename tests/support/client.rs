@@ -52,6 +52,16 @@ pub(crate) trait Layered: std::fmt::Debug + Read + Write + Send {
     }
 }
 
+/// Opens a TCP connection from this address of this machine, such as 127.0.0.2.
+pub(crate) fn tcp_from(source: IpAddr, address: SocketAddr) -> TcpStream {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.set_tcp_nodelay(true).unwrap();
+    socket.into()
+}
+
 impl Client {
     /// Opens a TCP connection to the broker and sends nothing.
     pub(crate) fn open(broker: &Broker) -> Self {
@@ -68,13 +78,7 @@ impl Client {
 
     /// Opens a TCP connection to the broker from this address of this machine, such as 127.0.0.2.
     pub(crate) fn open_from(source: IpAddr, broker: &Broker) -> Self {
-        let address = broker.address();
-        let domain = socket2::Domain::for_address(address);
-        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
-        socket.connect(&address.into()).unwrap();
-        socket.set_tcp_nodelay(true).unwrap();
-        Self::over(Stream::Tcp(socket.into()))
+        Self::over(Stream::Tcp(tcp_from(source, broker.address())))
     }
 
     /// Opens a TCP connection whose receive buffer holds little, so that a broker soon finds it slow.

@@ -15,6 +15,7 @@ use rustls::{
 
 use super::client::{Client, Layered};
 use super::server::PATIENCE;
+use super::websocket::WebSocket;
 
 /// The path of one of the certificates and keys in `certs`.
 pub(crate) fn certs(name: &str) -> String {
@@ -91,9 +92,13 @@ impl Tls {
 
     /// Opens a connection; it fails where the server, or the client, breaks the handshake off.
     pub(crate) fn open(&mut self, address: SocketAddr) -> std::io::Result<TlsStream> {
+        self.open_over(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// Opens a connection over one of TCP, on which something else may have been sent before.
+    pub(crate) fn open_over(&mut self, socket: TcpStream) -> std::io::Result<TlsStream> {
         let config = Arc::clone(self.shared.get_or_insert_with(|| Arc::new(self.config.clone())));
         let name = ServerName::try_from(self.server_name).unwrap();
-        let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let session = ClientConnection::new(config, name).map_err(std::io::Error::other)?;
@@ -107,6 +112,11 @@ impl Tls {
     /// Opens a connection that must come to be.
     pub(crate) fn connect(&mut self, address: SocketAddr) -> Client {
         Client::over_layers(Box::new(self.open(address).unwrap()))
+    }
+
+    /// Opens a WebSocket.
+    pub(crate) fn connect_websocket(&mut self, address: SocketAddr) -> Client {
+        Client::over_layers(Box::new(WebSocket::over(self.open(address).unwrap()).upgrade()))
     }
 
     /// Opens a connection that the server must refuse, and returns the error that the client gets: with TLS 1.3 only

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
+use super::client::Layered;
 use super::server::PATIENCE;
 
 /// First bytes of frames that are whole messages.
@@ -21,10 +22,11 @@ pub(crate) const REQUEST: &str = "GET /mqtt HTTP/1.1\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Protocol: mqtt\r\n\r\n";
 
-/// A connection to a WebSocket listener. Written to and read from as a stream, it is one binary frame for each write.
+/// A connection to a WebSocket listener, over TCP or a layer above it. Written to and read from as a stream, it is one
+/// binary frame for each write.
 #[derive(Debug)]
-pub(crate) struct WebSocket {
-    stream: TcpStream,
+pub(crate) struct WebSocket<S = TcpStream> {
+    stream: S,
     received: Vec<u8>,
     payload: Vec<u8>,
 }
@@ -62,16 +64,12 @@ impl WebSocket {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, received: Vec::new(), payload: Vec::new() }
+        Self::over(stream)
     }
 
     /// Opens a WebSocket.
     pub(crate) fn open(address: SocketAddr) -> Self {
-        let mut socket = Self::connect(address);
-        socket.send_raw(REQUEST.as_bytes());
-        let head = socket.receive_head();
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        socket
+        Self::connect(address).upgrade()
     }
 
     pub(crate) fn tcp(&self) -> &TcpStream {
@@ -80,12 +78,27 @@ impl WebSocket {
 
     /// The same connection once more, for another thread to write to.
     pub(crate) fn duplicate(&self) -> Self {
-        Self { stream: self.stream.try_clone().unwrap(), received: Vec::new(), payload: Vec::new() }
+        Self::over(self.stream.try_clone().unwrap())
+    }
+}
+
+impl<S: Read + Write> WebSocket<S> {
+    /// Over a connection on which nothing has been sent.
+    pub(crate) fn over(stream: S) -> Self {
+        Self { stream, received: Vec::new(), payload: Vec::new() }
+    }
+
+    /// Asks for what must be granted.
+    pub(crate) fn upgrade(mut self) -> Self {
+        self.send_raw(REQUEST.as_bytes());
+        let head = self.receive_head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        self
     }
 
     /// Sends these bytes. The broker may have closed the connection in their midst.
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
+        let _ = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
     }
 
     /// Sends a frame.
@@ -165,13 +178,16 @@ impl WebSocket {
                 self.received.extend_from_slice(&buffer[..count]);
                 count > 0
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            // Layers below may be cut as well as closed.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
+                false
+            }
             Err(error) => panic!("reading: {error}; received so far: {:02x?}", self.received),
         }
     }
 }
 
-impl Read for WebSocket {
+impl<S: Read + Write> Read for WebSocket<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.payload.is_empty() {
             match self.try_receive() {
@@ -188,14 +204,20 @@ impl Read for WebSocket {
     }
 }
 
-impl Write for WebSocket {
+impl<S: Read + Write> Write for WebSocket<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.write_all(&websocket_frame(BINARY, bytes))?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.stream.flush()
+    }
+}
+
+impl<S: Layered> Layered for WebSocket<S> {
+    fn socket(&self) -> &TcpStream {
+        self.stream.socket()
     }
 }
 

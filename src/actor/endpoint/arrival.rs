@@ -165,7 +165,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         self.intake = Intake::new(&self.around.limits, now);
         self.standing = Standing::of(&connect, &identity, lifetime, now);
         self.mailbox.batch_sent();
-        let attach = Box::new(Attach { connection: self.id, connect, identity, grants, durability: None });
+        let policy = self.around.policy.clone();
+        let attach =
+            Box::new(Attach { connection: self.id, connect, identity, grants, policy, durability: None });
         self.outbox.send(Letter::Attach(attach, Arc::clone(&self.mailbox)), &self.around.broker);
         let mut packets = Vec::new();
         self.connection.conclude(data);

@@ -29,7 +29,7 @@ use super::outbox::Outbox;
 use super::unfinished::{TooMuch, UnfinishedPackets};
 use super::{Clock, ShellCounters, scratch};
 use crate::auth::Authenticator;
-use crate::broker::{Closure, ConnectionId, Input};
+use crate::broker::{Closure, ConnectionId, Input, PolicyName};
 use crate::clock::Instant;
 use crate::connection::{Connection, ConnectionLimits, Expired, Phase, ProtocolError, Transmit};
 use crate::mqtt::{Packet, ReasonCode};
@@ -40,19 +40,22 @@ use intake::{Exceeded, Intake};
 use outflow::Outflow;
 use standing::Standing;
 
-/// What all endpoints share.
-#[derive(Debug)]
+/// What endpoints share: all of them, but for what may be different from listener to listener, which is who says who
+/// clients are, their policy and the bounds on each connection.
+#[derive(Debug, Clone)]
 pub struct Surroundings {
     /// The way to the broker.
     pub broker: BrokerHandle,
     /// Says who clients are.
     pub auth: Arc<Authenticator>,
+    /// Under which policy clients come.
+    pub policy: PolicyName,
     /// The bounds on each connection.
     pub limits: Arc<ConnectionLimits>,
     /// The broker's bound on what it hands over and is not told is written, in bytes.
     pub outbound_window: usize,
     /// The room for packets that have begun and not ended.
-    pub unfinished: UnfinishedPackets,
+    pub unfinished: Arc<UnfinishedPackets>,
     /// What the shell counts.
     pub counters: Arc<ShellCounters>,
     /// The time of the broker.

@@ -161,13 +161,16 @@ fn claims_say_who_it_is_and_what_it_may_do() {
     let filter = |text| TopicFilter::parse(text).unwrap();
     let bearer = verify("groups: 'groups', pub: 'may_publish', sub: 'may_subscribe'", &claims()).unwrap();
     let expected = Grants {
+        key: bearer.grants.key,
         groups: [Arc::from("@g"), Arc::from("@h")].into(),
         publish: vec![filter("a/#"), filter("b")],
         subscribe: vec![filter("c/+")],
         receive: None,
     };
     assert_eq!(bearer.grants, expected);
-    assert_eq!(verify("", &claims()).unwrap().grants, Grants::default());
+    let plain = verify("", &claims()).unwrap().grants;
+    assert_eq!(plain, Grants { key: plain.key, ..Grants::default() });
+    assert_ne!(plain.key, bearer.grants.key, "what is read out of tokens is part of the key's name");
     assert_eq!(&*verify("user: 'may_subscribe'", &claims()).unwrap().user, "c/+");
     let receive = verify("receive: 'may_publish'", &claims()).unwrap().grants.receive;
     assert_eq!(receive, Some(vec![filter("a/#"), filter("b")]));

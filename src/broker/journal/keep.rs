@@ -387,6 +387,7 @@ fn session_record(session: &Session, journal: &super::Journal, now: Instant) -> 
     Some(SessionRecord {
         id: keeping.id,
         client_id: session.client_id.as_str().to_owned(),
+        policy: session.policy.as_str().to_owned(),
         identity: session.identity.clone(),
         grants: session.grants.as_deref().cloned(),
         expiry: session.expiry.to_seconds(),

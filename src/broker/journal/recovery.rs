@@ -16,7 +16,7 @@ use crate::broker::session::queue::{Content, Offer, Place};
 use crate::broker::session::{Expiry, Keeping, Session};
 use crate::broker::subscriptions::{Subscription, SubscriptionKey};
 use crate::broker::timers::Timer;
-use crate::broker::{Broker, BrokerConfig, Policy, SessionKey, count};
+use crate::broker::{Broker, BrokerConfig, Policy, PolicyName, SessionKey, count};
 use crate::clock::{Epoch, Instant, WallTime};
 use crate::mqtt::packet::SubscriptionOptions;
 use crate::mqtt::{ClientId, PacketId, SubscriptionFilter, SubscriptionIdentifier};
@@ -216,8 +216,10 @@ impl Recovery {
             self.report.incomplete += 1;
             return;
         }
-        let permissions = broker.permissions_of(&record.identity, &client_id, record.grants.as_ref());
-        let mut session = Session::new(client_id, record.identity, permissions);
+        let policy = PolicyName::new(&record.policy);
+        let permissions =
+            broker.policies.permissions_of(&policy, &record.identity, &client_id, record.grants.as_ref());
+        let mut session = Session::new(client_id, policy, record.identity, permissions);
         session.grants = record.grants.map(Arc::new);
         session.expiry = Expiry::from_seconds(record.expiry);
         session.received = received;

@@ -23,6 +23,29 @@ pub enum Identity {
     User(Arc<str>),
 }
 
+/// Which of the policies there are. Clients of one listener may be under another policy than those of the next, and who
+/// is known to one is a stranger to the other: a session belongs to an identity under a policy.
+///
+/// The policy that holds where nothing else is said has the empty name. Names stay the same from run to run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PolicyName(Arc<str>);
+
+impl PolicyName {
+    /// A policy beside the one that has no name.
+    pub fn new(name: &str) -> Self {
+        Self(Arc::from(name))
+    }
+
+    /// As it was made.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Which key a token is signed with, and how tokens with this key are read. Means something within one run only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct TokenKey(pub u64);
+
 /// The names to which a rule's allow or deny applies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Names {
@@ -37,6 +60,8 @@ pub struct Names {
 /// What a token says that its bearer may do, beside what the rules say about its name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grants {
+    /// What the token was verified with.
+    pub key: TokenKey,
     /// The groups of which the bearer is a member.
     pub groups: BTreeSet<Arc<str>>,
     /// Where it may publish.
@@ -107,8 +132,8 @@ pub enum Policy {
         rules: Vec<Rule>,
         /// All the users there are.
         users: BTreeSet<Arc<str>>,
-        /// Whether a token can make somebody a user, too.
-        tokens: bool,
+        /// The keys of tokens, which can make somebody a user, too.
+        tokens: BTreeSet<TokenKey>,
     },
 }
 
@@ -174,11 +199,11 @@ impl Policy {
         }
     }
 
-    /// Whether a client with such a token could still log in.
-    pub fn takes_tokens(&self) -> bool {
+    /// Whether a client with a token of this key could still log in.
+    pub fn takes_token_of(&self, key: TokenKey) -> bool {
         match self {
             Self::AllowAll => true,
-            Self::Rules { tokens, .. } => *tokens,
+            Self::Rules { tokens, .. } => tokens.contains(&key),
         }
     }
 }

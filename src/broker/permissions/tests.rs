@@ -29,7 +29,7 @@ fn policy(lines: &[&str]) -> Policy {
             }
         })
         .collect();
-    Policy::Rules { rules, users: ["u1", "u2"].into_iter().map(Arc::from).collect(), tokens: false }
+    Policy::Rules { rules, users: ["u1", "u2"].into_iter().map(Arc::from).collect(), tokens: BTreeSet::new() }
 }
 
 fn of(policy: &Policy, user: &str) -> Permissions {
@@ -93,7 +93,7 @@ fn one_rule_may_allow_some_and_deny_others() {
         subscribe: Verdicts::default(),
         receive: Verdicts::default(),
     };
-    let policy = Policy::Rules { rules: vec![rule], users: BTreeSet::new(), tokens: false };
+    let policy = Policy::Rules { rules: vec![rule], users: BTreeSet::new(), tokens: BTreeSet::new() };
     let topic = TopicName::parse("a").unwrap();
     assert!(of(&policy, "u1").may_publish(&topic));
     assert!(!of(&policy, "u2").may_publish(&topic));
@@ -157,7 +157,8 @@ fn receiving_has_verdicts_of_its_own() {
         subscribe: all,
         receive: Verdicts::default(),
     };
-    let permissions = of(&Policy::Rules { rules: vec![rule], users: BTreeSet::new(), tokens: false }, "u1");
+    let permissions =
+        of(&Policy::Rules { rules: vec![rule], users: BTreeSet::new(), tokens: BTreeSet::new() }, "u1");
     assert!(permissions.may_subscribe(&TopicFilter::parse("a").unwrap()));
     assert!(!permissions.may_receive(&TopicName::parse("a").unwrap()));
 }
@@ -178,6 +179,7 @@ fn a_token_grants_what_the_rules_do_not_deny() {
     }
     let filters = |texts: &[&str]| texts.iter().map(|text| TopicFilter::parse(text).unwrap()).collect();
     let grants = Grants {
+        key: TokenKey::default(),
         groups: [Arc::from("@g")].into(),
         publish: filters(&["p"]),
         subscribe: filters(&["a/#"]),

@@ -3,7 +3,7 @@
 use super::encode::{flag, kind, qos};
 use super::wire::Parts;
 use super::{Malformed, Number, Published, Record, SessionId, SessionRecord, Target};
-use crate::broker::permissions::{Grants, Identity};
+use crate::broker::permissions::{Grants, Identity, TokenKey};
 use crate::clock::WallTime;
 use crate::mqtt::codec::Publication;
 use crate::mqtt::packet::{RetainHandling, SubscriptionOptions, Will};
@@ -183,6 +183,7 @@ fn session(parts: &mut Parts<'_>) -> Result<SessionRecord, Malformed> {
     let is = |bit: u8| flags & bit != 0;
     let id = SessionId(parts.number()?);
     let client_id = parts.text()?.to_owned();
+    let policy = parts.text()?.to_owned();
     let expiry = parts.small()?;
     let identity = if is(flag::USER) { Identity::User(parts.text()?.into()) } else { Identity::Anonymous };
     let grants = is(flag::GRANTS).then(|| grants(parts)).transpose()?;
@@ -193,6 +194,7 @@ fn session(parts: &mut Parts<'_>) -> Result<SessionRecord, Malformed> {
     Ok(SessionRecord {
         id,
         client_id,
+        policy,
         identity,
         grants,
         expiry,
@@ -209,7 +211,8 @@ fn grants(parts: &mut Parts<'_>) -> Result<Grants, Malformed> {
     let publish = filters(parts)?;
     let subscribe = filters(parts)?;
     let receive = (flags & flag::RECEIVES != 0).then(|| filters(parts)).transpose()?;
-    Ok(Grants { groups, publish, subscribe, receive })
+    // Keys of tokens have no name beyond a run: who comes again brings a new token.
+    Ok(Grants { key: TokenKey::default(), groups, publish, subscribe, receive })
 }
 
 fn filters(parts: &mut Parts<'_>) -> Result<Vec<TopicFilter>, Malformed> {

@@ -230,6 +230,7 @@ fn put_session(out: &mut Vec<u8>, session: &SessionRecord) {
     out.push(flags);
     put_number(out, session.id.0);
     put_text(out, &session.client_id);
+    put_text(out, &session.policy);
     put_number(out, u64::from(session.expiry));
     if let Some(user) = user {
         put_text(out, user);

@@ -184,7 +184,9 @@ pub struct SessionRecord {
     pub id: SessionId,
     /// The name under which it is kept.
     pub client_id: String,
-    /// Whose it is.
+    /// The name of the policy under which it is.
+    pub policy: String,
+    /// Whose it is, under that policy.
     pub identity: Identity,
     /// What the token grants with which the client came last.
     pub grants: Option<Grants>,

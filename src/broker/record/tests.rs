@@ -68,6 +68,7 @@ fn records(publication: &[u8]) -> Vec<Record<'_>> {
     let quiet = SessionRecord {
         id: session,
         client_id: "client".to_owned(),
+        policy: String::new(),
         identity: Identity::Anonymous,
         grants: None,
         expiry: u32::MAX,
@@ -77,12 +78,14 @@ fn records(publication: &[u8]) -> Vec<Record<'_>> {
         will_at: None,
     };
     let grants = Grants {
+        key: Default::default(),
         groups: [Arc::from("operators")].into(),
         publish: vec![TopicFilter::parse("a/+").unwrap()],
         subscribe: vec![TopicFilter::parse("#").unwrap()],
         receive: Some(Vec::new()),
     };
     let loud = SessionRecord {
+        policy: "factory.json".to_owned(),
         identity: Identity::User(Arc::from("ada")),
         grants: Some(grants),
         expiry: 60,

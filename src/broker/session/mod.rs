@@ -14,7 +14,7 @@ use super::input::ConnectionId;
 use super::journal::Durability;
 use super::journal::hold::Held;
 use super::output::ToClient;
-use super::permissions::{Grants, Identity, Permissions};
+use super::permissions::{Grants, Identity, Permissions, PolicyName};
 use super::record::{Sequence, SessionId};
 use super::retained::Position;
 use super::subscriptions::{NodeKey, SubscriptionKey};
@@ -127,6 +127,8 @@ pub(super) struct Replay {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client_id: ClientId,
+    /// Under which policy its client comes.
+    pub(super) policy: PolicyName,
     /// Whose it is: nobody else may have it.
     pub(super) identity: Identity,
     /// What the token grants with which the client came last.
@@ -157,9 +159,15 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(client_id: ClientId, identity: Identity, permissions: Arc<Permissions>) -> Self {
+    pub(super) fn new(
+        client_id: ClientId,
+        policy: PolicyName,
+        identity: Identity,
+        permissions: Arc<Permissions>,
+    ) -> Self {
         Self {
             client_id,
+            policy,
             identity,
             grants: None,
             permissions,

@@ -6,7 +6,7 @@ mod retained;
 mod sessions;
 mod shared;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,13 +73,24 @@ impl Rig {
     }
 
     pub(super) fn try_connect(&mut self, connect: Connect, identity: Identity) -> ConnectionId {
+        self.try_connect_under(PolicyName::default(), connect, identity, None)
+    }
+
+    pub(super) fn try_connect_under(
+        &mut self,
+        policy: PolicyName,
+        connect: Connect,
+        identity: Identity,
+        grants: Option<Arc<Grants>>,
+    ) -> ConnectionId {
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
         self.handle(Input::Attach(Box::new(Attach {
             connection,
             connect,
             identity,
-            grants: None,
+            grants,
+            policy,
             durability: None,
         })));
         connection

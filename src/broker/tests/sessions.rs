@@ -2,6 +2,7 @@
 
 use super::AcknowledgementKind::{PubAck, PubRec};
 use super::*;
+use crate::broker::permissions::{Names, Rule, RuleTopic, Verdicts};
 
 fn user(name: &str) -> Identity {
     Identity::User(Arc::from(name))
@@ -226,8 +227,9 @@ fn a_new_policy_holds_at_once() {
     let (one, two) = (rig.try_connect(lasting("1"), user("u1")), rig.try_connect(lasting("2"), user("u2")));
     rig.say(one, subscribe("#", 0));
     rig.heard(one);
-    let policy = Policy::Rules { rules: Vec::new(), users: [Arc::from("u1")].into(), tokens: false };
-    rig.handle(Input::PolicyChanged { policy: Arc::new(policy) });
+    let policy =
+        Policy::Rules { rules: Vec::new(), users: [Arc::from("u1")].into(), tokens: BTreeSet::new() };
+    rig.handle(Input::PolicyChanged { name: PolicyName::default(), policy: Arc::new(policy) });
     rig.expect(two, &["CONNACK 00 present=false", "CLOSE 87"]);
     rig.say(one, publish("t", "x", 1, 1));
     rig.expect(one, &["PUBACK 1 87"]);
@@ -241,12 +243,75 @@ fn what_may_no_longer_be_received_is_not_sent_again() {
     rig.say(client, publish("t", "one", 1, 1));
     rig.say(client, publish("t", "two", 2, 2));
     rig.cut(client);
-    let policy = Policy::Rules { rules: Vec::new(), users: [Arc::from("u1")].into(), tokens: false };
-    rig.handle(Input::PolicyChanged { policy: Arc::new(policy) });
+    let policy =
+        Policy::Rules { rules: Vec::new(), users: [Arc::from("u1")].into(), tokens: BTreeSet::new() };
+    rig.handle(Input::PolicyChanged { name: PolicyName::default(), policy: Arc::new(policy) });
     let again = rig.try_connect(lasting("c"), user("u1"));
     rig.expect(again, &["CONNACK 00 present=true", "PUBREL 2 00"]);
     let late = rig.try_connect(lasting("d"), user("u2"));
     rig.expect(late, &["CONNACK 87 present=false", "CLOSE"]);
+}
+
+/// A policy that knows these users and tokens of these keys, and lets everybody do everything.
+fn policy(users: &[&str], tokens: &[u64]) -> Arc<Policy> {
+    let everybody = || Verdicts { allow: Names { any: true, ..Names::default() }, deny: Names::default() };
+    let all = Rule {
+        topic: RuleTopic::parse("#").unwrap(),
+        publish: everybody(),
+        subscribe: everybody(),
+        receive: everybody(),
+    };
+    let users = users.iter().copied().map(Arc::from).collect();
+    let tokens = tokens.iter().copied().map(TokenKey).collect();
+    Arc::new(Policy::Rules { rules: vec![all], users, tokens })
+}
+
+#[test]
+fn each_client_is_under_the_policy_under_which_it_has_come() {
+    let mut rig = Rig::new();
+    let (main, other) = (PolicyName::default(), PolicyName::new("other"));
+    let early = rig.try_connect_under(other.clone(), lasting("0"), user("u2"), None);
+    rig.expect(early, &["CONNACK 87 present=false", "CLOSE"]);
+
+    rig.handle(Input::PolicyChanged { name: main.clone(), policy: policy(&["u1", "u"], &[]) });
+    rig.handle(Input::PolicyChanged { name: other.clone(), policy: policy(&["u2", "u"], &[]) });
+    let stranger = rig.try_connect_under(other.clone(), lasting("1"), user("u1"), None);
+    rig.expect(stranger, &["CONNACK 87 present=false", "CLOSE"]);
+    let (one, two) = (
+        rig.try_connect(lasting("1"), user("u")),
+        rig.try_connect_under(other.clone(), lasting("2"), user("u"), None),
+    );
+    rig.expect(one, &["CONNACK 00 present=false"]);
+    rig.expect(two, &["CONNACK 00 present=false"]);
+    // Of the same name, and somebody else.
+    let thief = rig.try_connect_under(other.clone(), lasting("1"), user("u"), None);
+    rig.expect(thief, &["CONNACK 87 present=false", "CLOSE"]);
+
+    rig.handle(Input::PolicyChanged { name: other, policy: policy(&["u2"], &[]) });
+    rig.expect(two, &["CLOSE 87"]);
+    rig.say(one, subscribe("#", 0));
+    rig.expect(one, &["SUBACK 00"]);
+    rig.handle(Input::PolicyChanged { name: main, policy: policy(&[], &[]) });
+    rig.expect(one, &["CLOSE 87"]);
+}
+
+#[test]
+fn a_client_with_a_token_stays_as_long_as_its_key_is_there() {
+    let mut rig = Rig::new();
+    let main = PolicyName::default;
+    let by = |key| Some(Arc::new(Grants { key: TokenKey(key), ..Grants::default() }));
+    rig.handle(Input::PolicyChanged { name: main(), policy: policy(&["u1"], &[1, 2]) });
+    let (one, two) = (
+        rig.try_connect_under(main(), lasting("1"), user("u1"), by(1)),
+        rig.try_connect_under(main(), lasting("2"), user("u2"), by(2)),
+    );
+    let late = rig.try_connect_under(main(), lasting("3"), user("u1"), by(3));
+    rig.expect(late, &["CONNACK 87 present=false", "CLOSE"]);
+    rig.handle(Input::PolicyChanged { name: main(), policy: policy(&["u1"], &[2]) });
+    rig.expect(one, &["CONNACK 00 present=false", "CLOSE 87"]);
+    rig.expect(two, &["CONNACK 00 present=false"]);
+    rig.handle(Input::Reauthenticated { connection: two, grants: by(1) });
+    rig.expect(two, &["CLOSE 87"]);
 }
 
 #[test]

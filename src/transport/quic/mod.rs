@@ -12,7 +12,7 @@ mod stream;
 mod walk;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +83,11 @@ impl QuicListener {
         settings: &QuicSettings,
         tls: &Arc<Tls>,
     ) -> io::Result<Self> {
+        Self::adopt(bind(address, socket)?.into(), settings, tls)
+    }
+
+    /// Listens on a socket that is bound. To be called within the runtime.
+    pub(super) fn adopt(socket: UdpSocket, settings: &QuicSettings, tls: &Arc<Tls>) -> io::Result<Self> {
         /// What may have come from a client before its handshake begins, in bytes, and from all of them.
         const EARLY: (u64, u64) = (64 << 10, 64 << 20);
         let mut config = quinn::ServerConfig::with_crypto(tls.quic(settings.early_data));
@@ -90,13 +95,8 @@ impl QuicListener {
             .transport_config(Arc::new(transport(settings)?))
             .incoming_buffer_size(EARLY.0)
             .incoming_buffer_size_total(EARLY.1);
-        let socket = bind(address, socket)?;
-        let endpoint = Endpoint::new(
-            EndpointConfig::default(),
-            Some(config.clone()),
-            socket.into(),
-            Arc::new(TokioRuntime),
-        )?;
+        let endpoint =
+            Endpoint::new(EndpointConfig::default(), Some(config.clone()), socket, Arc::new(TokioRuntime))?;
         let layer = QuicLayer {
             tls: Arc::clone(tls),
             config: Arc::new(config),

@@ -116,7 +116,7 @@ impl Reference {
                     self.detach(session, Fate::Publish, now);
                 }
             }
-            Input::PolicyChanged { policy } => self.policy_changed(policy, now),
+            Input::PolicyChanged { name: _, policy } => self.policy_changed(policy, now),
             Input::ShutDown => {
                 for session in 0..self.sessions.len() {
                     self.close(session, ReasonCode::ServerShuttingDown, now);
@@ -255,7 +255,7 @@ impl Reference {
     }
 
     fn attach(&mut self, attach: &Attach, now: Instant) {
-        let Attach { connection, connect, identity, grants: _ } = attach;
+        let Attach { connection, connect, identity, grants: _, policy: _ } = attach;
         if let Some(reason) = self.refusal(connect, identity) {
             return self.answer(*connection, Answer::ConnAck { session_present: false, reason });
         }

@@ -79,7 +79,7 @@ pub(super) struct Journal {
     /// Records before this one have been made unnecessary.
     reclaimed: Option<Sequence>,
     /// When a record said last that the broker was running.
-    last_alive: Instant,
+    last_alive: Option<Instant>,
 }
 
 impl Journal {
@@ -98,7 +98,7 @@ impl Journal {
             last_session: 0,
             holding: Vec::new(),
             reclaimed: None,
-            last_alive: Instant::START,
+            last_alive: None,
         }
     }
 
@@ -174,13 +174,13 @@ const ALIVE: Duration = Duration::from_secs(2);
 impl super::Broker {
     /// When it is to be written down again that the broker is running.
     pub(super) fn alive_deadline(&self) -> Option<Instant> {
-        (self.kept_attached > 0).then(|| self.journal.last_alive + ALIVE)
+        (self.kept_attached > 0).then(|| self.journal.last_alive.map_or(Instant::START, |at| at + ALIVE))
     }
 
     /// Writes down that the broker is running, if it is time to.
     pub(super) fn write_alive(&mut self, now: Instant) {
         if self.alive_deadline().is_some_and(|at| at <= now) {
-            self.journal.last_alive = now;
+            self.journal.last_alive = Some(now);
             let at = self.journal.wall(now);
             self.journal.append(&Record::Alive { at });
         }

@@ -27,7 +27,7 @@ pub struct Recovery {
     broker: Broker,
     sessions: BTreeMap<SessionId, Gathered>,
     /// When the broker was running for certain.
-    last_alive: WallTime,
+    last_alive: Option<WallTime>,
     last_session: u64,
     last_number: u64,
     /// Who published last: mostly the same as before.
@@ -74,7 +74,7 @@ impl Recovery {
         Self {
             broker,
             sessions: BTreeMap::new(),
-            last_alive: WallTime::default(),
+            last_alive: None,
             last_session: 0,
             last_number: 0,
             publisher: ClientId::new(""),
@@ -94,7 +94,7 @@ impl Recovery {
         match record {
             Record::Published(published) => self.published(at, published)?,
             Record::Session(record) => {
-                self.last_alive = self.last_alive.max(record.disconnected_at.unwrap_or_default());
+                self.last_alive = self.last_alive.max(record.disconnected_at);
                 let gathered = self.of(record.id);
                 gathered.record = Some((at, *record));
             }
@@ -144,7 +144,7 @@ impl Recovery {
             Record::Cleared { topic } => {
                 self.broker.retained.remove(topic);
             }
-            Record::Alive { at } => self.last_alive = self.last_alive.max(at),
+            Record::Alive { at } => self.last_alive = self.last_alive.max(Some(at)),
         }
         Ok(())
     }
@@ -192,7 +192,6 @@ impl Recovery {
         journal.open(next);
         journal.last_number = self.last_number;
         journal.last_session = self.last_session;
-        self.last_alive = self.last_alive.min(journal.wall(now));
         self.broker.restore_retained();
         // Should two have the same client identifier, as the end of one was not written down, the later one has it.
         for (id, gathered) in std::mem::take(&mut self.sessions).into_iter().rev() {
@@ -239,7 +238,8 @@ impl Recovery {
         self.report.queued += count(places.len());
         self.report.incomplete += broker.restore_places(key, places, completing);
         broker.set_will(key, record.will.map(Box::new));
-        let disconnected_at = record.disconnected_at.unwrap_or(self.last_alive);
+        let started = broker.journal.wall(now);
+        let disconnected_at = record.disconnected_at.or(self.last_alive).unwrap_or(started).min(started);
         broker.restore_timers(key, disconnected_at, record.will_at, now);
         if record.disconnected_at.is_none() {
             // Next time it need not be guessed.

@@ -61,12 +61,18 @@ impl Broker {
                     self.journal.append(&Record::Queued { message, from: None, target });
                 }
             }
+            Record::Alive { at } => {
+                // The last one is needed until there is another.
+                if self.journal.last_alive.is_some_and(|last| self.journal.wall(last) <= at) {
+                    self.journal.last_alive = None;
+                    self.write_alive(now);
+                }
+            }
             Record::Ended { .. }
             | Record::Released { .. }
             | Record::Sent { .. }
             | Record::Settled { .. }
-            | Record::Cleared { .. }
-            | Record::Alive { .. } => {}
+            | Record::Cleared { .. } => {}
         }
     }
 

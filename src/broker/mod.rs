@@ -23,6 +23,7 @@ pub mod output;
 pub mod permissions;
 mod publish;
 mod pump;
+pub mod record;
 mod response;
 pub mod retained;
 mod route;

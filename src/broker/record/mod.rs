@@ -1,0 +1,5 @@
+//! What must survive a restart, as bytes.
+
+pub mod frame;
+
+pub use frame::{Batch, Frame, Sequence};

@@ -111,7 +111,8 @@ impl FrameHeader {
 
     /// What of the header the checksum covers, in the order in which it does: sequence, kind, zeros, length.
     pub fn covered(&self) -> [u8; 16] {
-        let [sequence, kind, length] = [self.sequence.0.into(), self.kind.into(), self.body_len.into()];
+        let [sequence, kind, length]: [u128; 3] =
+            [self.sequence.0.into(), self.kind.into(), self.body_len.into()];
         let covered: u128 = sequence | (kind << 64) | (length << 96);
         covered.to_le_bytes()
     }

@@ -28,6 +28,10 @@ pub trait Directory {
     /// Removes a file; for good only after [`Self::sync`].
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Gives a file another name, which no file has; for good only after [`Self::sync`]. After a loss of power it has
+    /// one of the two.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
     /// Makes durable which files there are.
     fn sync(&self) -> io::Result<()>;
 

@@ -99,6 +99,10 @@ impl Directory for DiskDirectory {
         fs::remove_file(self.path.join(name))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
     #[cfg(unix)]
     fn sync(&self) -> io::Result<()> {
         fs::File::open(&self.path)?.sync_all()

@@ -6,8 +6,8 @@
 //! drop what was not on the disk yet without anybody being told again, as some systems do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{io, mem};
 
 use self::splitmix::SplitMix;
 use super::directory::{Access, Directory, File, length};
@@ -97,9 +97,11 @@ impl FaultyDirectory {
         })))
     }
 
-    /// From now on, operations fail so often.
+    /// From now on, operations fail so often, and none for certain.
     pub fn set_faults(&self, faults: Faults) {
-        self.world().faults = faults;
+        let mut world = self.world();
+        world.faults = faults;
+        world.countdown = None;
     }
 
     /// The operation that comes `count` operations after the next one fails.
@@ -122,12 +124,11 @@ impl FaultyDirectory {
     pub fn lose_power(&self) -> Self {
         let mut world = self.world();
         let World { random, files, names, durable, .. } = &mut *world;
+        // A file has the name that it has now, or that it had when names were last made durable, or none.
         let mut found = BTreeMap::new();
-        let seen: BTreeSet<&String> = names.keys().chain(durable.keys()).collect();
-        for name in seen {
-            let (now, before) = (names.get(name), durable.get(name));
-            if let Some(id) = if now == before || random.flag() { now } else { before } {
-                found.insert(name.clone(), *id);
+        for (now, before) in changes(names, durable) {
+            if let Some((name, id)) = if random.flag() { now } else { before } {
+                found.insert(name, id);
             }
         }
         let mut kept = BTreeMap::new();
@@ -169,6 +170,20 @@ impl FaultyDirectory {
         lock(&self.0)
     }
 }
+
+/// Under which name each file can be seen, and under which it is on the disk.
+fn changes(names: &BTreeMap<String, u64>, durable: &BTreeMap<String, u64>) -> Vec<(Named, Named)> {
+    let by_id = |names: &BTreeMap<String, u64>| -> BTreeMap<u64, String> {
+        names.iter().map(|(name, id)| (*id, name.clone())).collect()
+    };
+    let (now, before) = (by_id(names), by_id(durable));
+    let ids: BTreeSet<u64> = now.keys().chain(before.keys()).copied().collect();
+    let named = |names: &BTreeMap<u64, String>, id: u64| Some((names.get(&id)?.clone(), id));
+    ids.into_iter().map(|id| (named(&now, id), named(&before, id))).collect()
+}
+
+/// The name of a file, and the file.
+type Named = Option<(String, u64)>;
 
 fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
     world.lock().unwrap_or_else(PoisonError::into_inner)
@@ -217,6 +232,8 @@ impl Content {
     fn write(&mut self, bytes: &[u8], offset: usize) {
         let end = offset + bytes.len();
         if self.cache.len() < end {
+            // What lies between is zero, whatever a longer file had there once.
+            self.dirty.extend(self.cache.len() / SECTOR..end.div_ceil(SECTOR));
             self.cache.resize(end, 0);
             self.resized = true;
         }
@@ -239,19 +256,26 @@ impl Content {
     }
 
     fn sync(&mut self) {
-        self.disk.clone_from(&self.cache);
-        self.dirty.clear();
-        self.resized = false;
+        if mem::take(&mut self.resized) {
+            self.disk.resize(self.cache.len(), 0);
+        }
+        for sector in mem::take(&mut self.dirty) {
+            let start = sector * SECTOR;
+            let end = (start + SECTOR).min(self.disk.len()).min(self.cache.len());
+            if let (Some(to), Some(from)) = (self.disk.get_mut(start..end), self.cache.get(start..end)) {
+                to.copy_from_slice(from);
+            }
+        }
     }
 
     /// Writes some sectors to the disk, and forgets about the others.
     fn fail_to_sync(&mut self, random: &mut SplitMix) {
         let kept = random.flag();
-        *self = Self { cache: self.cache.clone(), ..self.after_power_loss(random) };
+        // Lengths are not forgotten: they are in the journal of the file system.
+        *self = Self { cache: self.cache.clone(), resized: true, ..self.after_power_loss(random) };
         // A system that tells the truth keeps what it could not write, and tries again.
         if kept {
             self.dirty = (0..self.cache.len().div_ceil(SECTOR)).collect();
-            self.resized = true;
         }
     }
 
@@ -328,6 +352,14 @@ impl Directory for FaultyDirectory {
         let mut world = self.world();
         world.may()?;
         world.names.remove(name).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut world = self.world();
+        world.may()?;
+        let id = world.names.remove(from).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        world.names.insert(to.to_owned(), id);
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -71,6 +71,26 @@ impl<F> Closed<F> {
         }
     }
 
+    pub(super) fn newest_number(&self) -> Option<u64> {
+        self.segments.back().map(|segment| segment.number)
+    }
+
+    /// Forgets the newest.
+    pub(super) fn pop_newest(&mut self) {
+        if let Some(segment) = self.segments.pop_back() {
+            self.bytes -= segment.len;
+            self.open -= usize::from(segment.file.is_some());
+        }
+    }
+
+    /// The newest has been cut.
+    pub(super) fn cut_newest(&mut self, len: u64) {
+        if let Some(segment) = self.segments.back_mut() {
+            self.bytes -= segment.len.saturating_sub(len);
+            segment.len = segment.len.min(len);
+        }
+    }
+
     /// Where to look for a record: which segment, and from where on.
     pub(super) fn place_of(&self, sequence: Sequence) -> Option<(usize, u64)> {
         let behind = self.segments.partition_point(|segment| segment.first <= sequence);

@@ -8,9 +8,9 @@
 //! # What happens when writing fails
 //! After a failed write or sync nobody knows what the file holds: the system may have dropped what it could not write,
 //! and a second sync would succeed. The file is given up ([`Log::write_out`] and [`Log::sync`] return an error), and all
-//! that was not synced, which is still in memory, is written into a new segment by the next [`Log::write_out`]. The old
-//! file may hold some of the same records behind what was synced; the first record of the new segment says where the old
-//! one ends.
+//! that was not synced, which is still in memory, is written into a new segment by the next [`Log::write_out`]. That
+//! segment gets its name when all of that is in it and on the disk: until then the old one is the last, and whatever of
+//! its end can be read still counts. From then on the first record of the new segment says where the old one ends.
 
 mod closed;
 mod quarantine;
@@ -29,10 +29,12 @@ pub use segment::FORMAT_VERSION;
 
 use self::closed::Closed;
 use self::read::Cursor;
-use self::segment::{Index, MARK_LEN, Own, SEAL_LEN, SEGMENT_HEADER_LEN, SegmentHeader, file_name};
+use self::segment::{
+    Index, MARK_LEN, Own, SEAL_LEN, SEGMENT_HEADER_LEN, SegmentHeader, file_name, unfinished_name,
+};
 use super::Fault;
 use super::checksum::{RunningChecksum, Salt};
-use super::directory::{Directory, File, length};
+use super::directory::{Access, Directory, File, length};
 use crate::broker::record::{Batch, Sequence};
 
 /// Bytes of a segment where nothing asks for smaller ones: few enough to have one read at once, many enough that making
@@ -87,6 +89,12 @@ pub struct Log<D: Directory> {
     next: Sequence,
     /// How far the oldest segment has been looked through.
     cursor: Option<Cursor>,
+    /// Whether the segment that was written to has been given up, so that what is not synced needs another place.
+    is_homeless: bool,
+    /// Where the synced part of that segment ends, which is the last of those that are closed.
+    abandoned_end: Option<u64>,
+    /// Files without a record that counts, which could not be removed.
+    discarded: Vec<String>,
     /// Whether a segment has been removed, and could come back after a loss of power.
     removal_is_due: bool,
 }
@@ -130,6 +138,9 @@ impl<D: Directory> Log<D> {
 
     /// Writes what has been pushed and what could not be written before.
     pub fn write_out(&mut self) -> Result<(), Fault> {
+        if self.is_homeless {
+            self.rehouse()?;
+        }
         while let Some(batch) = self.unsynced.get(self.written_batches) {
             let len = length(batch.len());
             let is_full = |active: &Active<D::File>| !active.has_room(len) && active.count > 0;
@@ -240,6 +251,21 @@ impl<D: Directory> Log<D> {
 
     /// Makes a segment that takes at least so many bytes of records.
     fn make_segment(&mut self, len: u64) -> Result<Active<D::File>, Fault> {
+        let number = self.number;
+        self.number += 1;
+        let made = self.make_file(number, &file_name(number), len).and_then(|active| {
+            active.file.sync_data()?;
+            self.directory.sync()?;
+            Ok(active)
+        });
+        if made.is_err() {
+            self.discard(file_name(number));
+        }
+        made
+    }
+
+    /// Makes the file of a segment under any name.
+    fn make_file(&self, number: u64, name: &str, len: u64) -> Result<Active<D::File>, Fault> {
         let around = length(SEGMENT_HEADER_LEN) + 2 * MARK_LEN + SEAL_LEN;
         let capacity = self.options.segment_bytes.max(len.saturating_add(around));
         if let Some(max) = self.options.disk_max
@@ -247,27 +273,61 @@ impl<D: Directory> Log<D> {
         {
             return Err(Fault::Full(format!("--disk-max={max} has no room for one more segment")));
         }
-        let number = self.number;
-        self.number += 1;
-        let name = file_name(number);
-        let file = self.directory.create(&name)?;
-        match self.prepare(&file, capacity) {
-            Ok(()) => Ok(Active::new(file, number, self.synced, capacity)),
-            Err(fault) => {
-                // Should it come back after a loss of power, it is found to be empty.
-                let _ = self.directory.remove(&name);
-                Err(fault)
-            }
-        }
-    }
-
-    fn prepare(&self, file: &D::File, capacity: u64) -> Result<(), Fault> {
+        let file = self.directory.create(name)?;
         file.allocate(capacity)?;
         let header = SegmentHeader { salt: self.salt, first: self.synced };
         file.write_all_at(&header.to_bytes(), 0)?;
-        file.sync_data()?;
-        self.directory.sync()?;
+        Ok(Active::new(file, number, self.synced, capacity))
+    }
+
+    /// Finds a new place for what has been written to a segment that was given up.
+    fn rehouse(&mut self) -> Result<(), Fault> {
+        let number = self.number;
+        self.number += 1;
+        let (name, unfinished) = (file_name(number), unfinished_name(number));
+        let made = self.make_file(number, &unfinished, length(self.unsynced_bytes)).and_then(|mut active| {
+            for batch in &mut self.unsynced {
+                active.write(batch, self.salt)?;
+            }
+            active.file.sync_data()?;
+            self.directory.rename(&unfinished, &name)?;
+            self.directory.sync()?;
+            Ok(active)
+        });
+        let mut active = match made {
+            Ok(active) => active,
+            Err(fault) => {
+                // It has one of the two. Under the second it is complete, and superseded by the next that is made, which
+                // begins with the same record.
+                self.discard(unfinished);
+                self.discard(name);
+                return Err(fault);
+            }
+        };
+        active.synced_end = active.end;
+        active.mark_is_due = true;
+        self.active = Some(active);
+        self.written_batches = self.unsynced.len();
+        self.release();
+        self.written = self.synced;
+        self.is_homeless = false;
+        self.tidy_abandoned();
         Ok(())
+    }
+
+    /// Removes what does not count of the segment that was given up. If that fails it is passed over.
+    fn tidy_abandoned(&mut self) {
+        let Some(end) = self.abandoned_end.take() else { return };
+        let Some(number) = self.closed.newest_number() else { return };
+        if end == length(SEGMENT_HEADER_LEN) {
+            self.closed.pop_newest();
+            self.discard(file_name(number));
+            return;
+        }
+        let file = self.directory.open(&file_name(number), Access::Write);
+        if file.and_then(|file| file.truncate(end)).is_ok() {
+            self.closed.cut_newest(end);
+        }
     }
 
     /// Ends the active segment.
@@ -285,20 +345,23 @@ impl<D: Directory> Log<D> {
         Ok(())
     }
 
+    /// Removes a file without a record that counts, if not now, then before any segment is removed that comes behind it:
+    /// should it come back alone, those would be missed.
+    fn discard(&mut self, name: String) {
+        self.removal_is_due = true;
+        if self.directory.remove(&name).is_err() {
+            self.discarded.push(name);
+        }
+    }
+
     /// Writes no more to the active segment, as nobody knows what happens to it.
     fn give_up(&mut self) {
         self.written_batches = 0;
+        self.is_homeless = true;
         let Some(active) = self.active.take() else { return };
-        let Active { file, number, first, synced_end, index, .. } = active;
-        if synced_end == length(SEGMENT_HEADER_LEN) && self.directory.remove(&file_name(number)).is_ok() {
-            return;
-        }
-        // What is behind that end is written again elsewhere. If it cannot be cut off it is passed over.
-        let len = match file.truncate(synced_end) {
-            Ok(()) => synced_end,
-            Err(_) => file.len().unwrap_or(synced_end),
-        };
-        self.closed.push(number, first, len, index, Some(file));
+        let Active { file, number, first, end, synced_end, index, .. } = active;
+        self.abandoned_end = Some(synced_end);
+        self.closed.push(number, first, file.len().unwrap_or(end), index, Some(file));
     }
 }
 

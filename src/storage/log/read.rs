@@ -241,8 +241,14 @@ impl<D: Directory> Log<D> {
         }
     }
 
-    /// Makes a removal durable.
+    /// Makes removals durable.
     fn finish_removal(&mut self) -> io::Result<()> {
+        while let Some(name) = self.discarded.last() {
+            match self.directory.remove(name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => drop(self.discarded.pop()),
+            }
+        }
         if self.removal_is_due {
             self.directory.sync()?;
             self.removal_is_due = false;

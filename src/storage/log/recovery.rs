@@ -84,11 +84,15 @@ impl<D: Directory> Log<D> {
         visit: &mut dyn FnMut(Frame<'_>),
     ) -> Result<(Self, Recovery), StorageError> {
         let survey = Survey::of(&directory)?;
-        let log =
+        let mut log =
             Self::empty(directory, options, survey.salt.unwrap_or_else(|| Salt::from_seed(options.seed)));
         if !survey.has_format {
             // The segments say it as well: it can be tried again at the next start.
             let _ = log.write_format();
+        }
+        for name in &survey.unfinished {
+            // What was to be in it is still where it was.
+            log.discard(name.clone());
         }
         let mut opening =
             Opening { log, visit, contents: Contents::default(), recovery: Recovery::default() };
@@ -120,6 +124,9 @@ impl<D: Directory> Log<D> {
             written: first,
             synced: first,
             next: first,
+            is_homeless: false,
+            discarded: Vec::new(),
+            abandoned_end: None,
             cursor: None,
             removal_is_due: false,
         }
@@ -219,9 +226,10 @@ impl<D: Directory> Opening<'_, D> {
         let file = match self.secure(part, end, unproven, proven_at, contents) {
             Ok(file) => file,
             Err(fault) => {
-                // As after any failed write: all that may not be on the disk is written into a new segment.
+                // As after any failed write: all that may not be on the disk gets another place.
                 self.recovery.trouble = Some(format!("{}: {fault}", part.name));
                 self.log.synced = proven;
+                self.log.is_homeless = true;
                 self.log.unsynced = batches(unproven);
                 self.log.unsynced_bytes = self.log.unsynced.iter().map(Batch::len).sum();
                 self.log.closed.push(part.number, first, length(contents.bytes.len()), index, None);
@@ -276,8 +284,10 @@ impl<D: Directory> Opening<'_, D> {
     /// A segment in which nothing can be found. If nothing was ever written to it, it is not missed.
     fn put_by(&mut self, part: &Part, contents: &Contents) {
         let len = contents.bytes.len();
-        if contents.unreadable.is_empty() && contents.bytes.iter().all(|byte| *byte == 0) {
-            let _ = self.log.directory.remove(&part.name);
+        // Records follow only when the header is on the disk.
+        let is_unused = len <= SEGMENT_HEADER_LEN || contents.bytes.iter().all(|byte| *byte == 0);
+        if contents.unreadable.is_empty() && is_unused {
+            self.log.discard(part.name.clone());
             return;
         }
         let (next, reason) = (self.log.next, "there is no record in the segment");

@@ -25,6 +25,16 @@ pub(crate) fn file_name(number: u64) -> String {
     format!("{number:016}.log")
 }
 
+/// The name of such a file until what has to be in it from the beginning is in it.
+pub(crate) fn unfinished_name(number: u64) -> String {
+    format!("{number:016}.unfinished")
+}
+
+/// Whether this is the name of a segment that was not finished.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(".unfinished").is_some_and(|number| number_of(&format!("{number}.log")).is_some())
+}
+
 /// The number of a segment from the name of its file, if it is one.
 pub(crate) fn number_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".log").filter(|digits| digits.len() == 16)?;

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 
 use super::scan::{Bound, first_in};
-use super::segment::{NoHeader, SEGMENT_HEADER_LEN, SegmentHeader, file_name, number_of};
+use super::segment::{NoHeader, SEGMENT_HEADER_LEN, SegmentHeader, file_name, is_unfinished, number_of};
 use crate::broker::record::Sequence;
 use crate::storage::StorageError;
 use crate::storage::checksum::Salt;
@@ -26,6 +26,8 @@ pub(crate) struct Survey {
     pub(crate) has_format: bool,
     /// All segments, oldest first.
     pub(crate) parts: Vec<Part>,
+    /// Names of segments that were not finished.
+    pub(crate) unfinished: Vec<String>,
 }
 
 /// A segment, as far as can be said without reading it.
@@ -72,7 +74,8 @@ impl Survey {
                 part.first = first_in(&contents.bytes, salt);
             }
         }
-        Ok(Self { salt, has_format: format.is_some(), parts })
+        let unfinished = names.into_iter().filter(|name| is_unfinished(name)).collect();
+        Ok(Self { salt, has_format: format.is_some(), parts, unfinished })
     }
 
     /// Where the segment with this index has to end.

@@ -9,12 +9,14 @@
 //! what came together, and says when it is kept.
 
 mod checksum;
+pub mod counters;
 pub mod directory;
 mod disk;
 pub mod faulty;
 pub mod log;
 #[cfg(test)]
 mod testing;
+pub mod thread;
 
 use std::io;
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ use std::path::PathBuf;
 pub use directory::Directory;
 pub use disk::DiskDirectory;
 pub use log::Log;
+pub use thread::{Event, Room, Storage, StorageHandle, StorageSettings};
 
 /// Why a data directory cannot be used. Damage is no reason.
 #[derive(Debug, thiserror::Error)]

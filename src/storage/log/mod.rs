@@ -81,6 +81,7 @@ pub struct Log<D: Directory> {
     unsynced_bytes: usize,
     /// How many of these have been written into the active segment.
     written_batches: usize,
+    written_bytes: usize,
     /// All before this record has been written.
     written: Sequence,
     /// All before this record is on the disk.
@@ -160,6 +161,7 @@ impl<D: Directory> Log<D> {
                 return Err(fault);
             }
             self.written_batches += 1;
+            self.written_bytes += batch.len();
             self.written = self.written.max(batch.next());
         }
         Ok(())
@@ -183,6 +185,7 @@ impl<D: Directory> Log<D> {
 
     /// What was written has been synced: it need not be remembered.
     fn release(&mut self) {
+        self.written_bytes = 0;
         for batch in self.unsynced.drain(..mem::take(&mut self.written_batches)) {
             self.unsynced_bytes -= batch.len();
             self.synced = batch.next();
@@ -207,6 +210,11 @@ impl<D: Directory> Log<D> {
     /// Bytes that have been pushed and are not known to be on the disk.
     pub const fn unsynced_bytes(&self) -> usize {
         self.unsynced_bytes
+    }
+
+    /// Bytes that have been pushed and not written, or not where they are safe.
+    pub const fn unwritten_bytes(&self) -> usize {
+        self.unsynced_bytes - self.written_bytes
     }
 
     /// How many segments there are.
@@ -356,7 +364,7 @@ impl<D: Directory> Log<D> {
 
     /// Writes no more to the active segment, as nobody knows what happens to it.
     fn give_up(&mut self) {
-        self.written_batches = 0;
+        (self.written_batches, self.written_bytes) = (0, 0);
         self.is_homeless = true;
         let Some(active) = self.active.take() else { return };
         let Active { file, number, first, end, synced_end, index, .. } = active;

@@ -121,6 +121,7 @@ impl<D: Directory> Log<D> {
             unsynced: VecDeque::new(),
             unsynced_bytes: 0,
             written_batches: 0,
+            written_bytes: 0,
             written: first,
             synced: first,
             next: first,

@@ -418,7 +418,7 @@ mod tests {
     fn in_the_last_segment_what_was_never_surely_on_the_disk_is_torn() {
         // 70 bytes for each record.
         Segment::new().records(4).damage(1).check(Bound::Last, &[10], &[], Tail::Torn(3 * 70));
-        let seal = Own::Seal { count: 0, sum: RunningChecksum(0) };
+        let seal = Own::Seal { count: 1, sum: RunningChecksum(u32::MAX) };
         Segment::new().records(2).damage(1).own(seal).zeros().check(Bound::Last, &[10], &[], Tail::Torn(98));
         let mut cut = Segment::new().records(2);
         cut.bytes.truncate(cut.bytes.len() - 1);
@@ -434,7 +434,7 @@ mod tests {
         // With the mark in the midst of what is damaged, a later one proves the same.
         let mut later = Segment::new().records(3).own(Own::Mark).records(1).own(Own::Mark).records(1);
         let place = later.ends[1] + 60;
-        later.bytes[place..place + 40].fill(0xFF);
+        later.bytes[place..place + 25].fill(0xFF);
         later.check(Bound::Last, &[10, 11, 13, 14], &[(12, 13)], Tail::Open);
     }
 

@@ -18,6 +18,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("broker", &["mqtt", "clock"]),
     ("auth", &["mqtt", "broker", "files"]),
     ("telemetry", &["broker"]),
+    ("storage", &["broker"]),
     ("actor", &["mqtt", "clock", "broker", "connection", "auth", "transport", "telemetry"]),
     ("config", &["mqtt", "broker", "connection", "auth", "transport", "telemetry", "server"]),
     ("server", &["mqtt", "clock", "broker", "connection", "auth", "transport", "telemetry", "actor"]),

@@ -1,0 +1,7 @@
+//! The log on disk: under simulated faults, and in the formats that were ever written.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod simulation;
+#[path = "../../src/mqtt/codec/splitmix.rs"]
+mod splitmix;

@@ -68,12 +68,13 @@ fn serve(Config { runtime, log, auth, own_auth, server, notes }: Config, inherit
         Err(error) => {
             error!("{error}");
             match error {
-                ServeError::Tls(_) => WRONG_CONFIGURATION.into(),
+                ServeError::Tls(_) | ServeError::Data(_) => WRONG_CONFIGURATION.into(),
                 ServeError::NoListener
                 | ServeError::NoPolicy(_)
                 | ServeError::Bind { .. }
                 | ServeError::PortsFile { .. }
                 | ServeError::Signals(_)
+                | ServeError::StorageThread(_)
                 | ServeError::BrokerFailed => FAILED.into(),
             }
         }

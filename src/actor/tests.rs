@@ -40,11 +40,12 @@ impl World {
         let auth = Authenticator::open(AuthSettings::Everybody { unless: None }).unwrap();
         let (clock, config) = (Clock::start(), BrokerConfig::default());
         let outbound_window = config.limits.outbound_window;
-        let (broker, task) = BrokerTask::new(Broker::new(config, auth.policy(), 0), clock);
+        let (broker, task) = BrokerTask::new(Broker::new(config, auth.policy(), 0), clock, None);
         let around = Arc::new(Surroundings {
             broker,
             auth: Arc::new(auth),
             policy: PolicyName::default(),
+            durability: None,
             unfinished: Arc::new(UnfinishedPackets::with_room_for(limits.unfinished_bytes_total)),
             limits: Arc::new(limits),
             outbound_window,

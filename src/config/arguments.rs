@@ -14,7 +14,8 @@ use clap::{ArgAction, Args, Parser, value_parser};
 use super::accounts::{group, mode, user};
 use super::auth_command::Command;
 use super::choices::{
-    CertIdentity, ClientCert, Delivery, Level, Overlapping, Policy, Proxied, RateLimit, Strategy,
+    CertIdentity, ClientCert, Delivery, Durable, DurableTopics, Level, Overlapping, Policy, Proxied,
+    RateLimit, Strategy,
 };
 use super::own_listener::OwnListener;
 use super::units::{
@@ -65,6 +66,8 @@ pub(super) struct Arguments {
     pub(super) connections: ConnectionArguments,
     #[command(flatten)]
     pub(super) sessions: SessionArguments,
+    #[command(flatten)]
+    pub(super) durability: DurabilityArguments,
     #[command(flatten)]
     pub(super) shutdown: ShutdownArguments,
 }
@@ -442,6 +445,25 @@ pub(super) struct SessionArguments {
     #[arg(long, value_name = "SIZE", value_parser = size::<0, { usize::MAX }>,
           default_value_t = ByteSize(BrokerLimits::default().retained_bytes))]
     pub(super) max_retained_bytes: ByteSize,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Durability")]
+pub(super) struct DurabilityArguments {
+    /// Keep sessions, queued and retained messages in this directory, so that they survive the end of the broker
+    /// [default: they are in memory, and end with it]
+    #[arg(long, value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// Acknowledge what has to be kept once this is true of it
+    #[arg(long, value_name = "LEVEL", default_value = "fsync", requires = "data_dir")]
+    pub(super) durability: Durable,
+    /// Acknowledge messages whose topic matches a filter once something else is true of them, such as
+    /// `telemetry/#=memory`; may be given several times, and the first that matches decides
+    #[arg(long, value_name = "FILTER=LEVEL", action = ArgAction::Append, requires = "data_dir", value_parser = DurableTopics::from_str)]
+    pub(super) durability_for: Vec<DurableTopics>,
+    /// Use at most this much of the disk for the data directory: 1MiB or more [default: all there is]
+    #[arg(long, value_name = "SIZE", requires = "data_dir", value_parser = size::<{ 1 << 20 }, { usize::MAX }>)]
+    pub(super) disk_max: Option<ByteSize>,
 }
 
 #[derive(Debug, Args)]

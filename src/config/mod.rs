@@ -30,7 +30,7 @@ pub use runtime::RuntimeSettings;
 
 use arguments::{Arguments, AuthenticationArguments, MqttArguments, RuntimeArguments};
 use auth_command::Command;
-use choices::Delivery;
+use choices::{Delivery, DurableTopics};
 use listeners::{Ipv6, Listening};
 use own_listener::{OwnListener, OwnTerms};
 use units::{ByteSize, TimeSpan};
@@ -40,7 +40,7 @@ use crate::auth::command::AuthCommand;
 use crate::broker::{BrokerConfig, BrokerLimits, DurabilityRules, Features, PolicyName};
 use crate::connection::ConnectionLimits;
 use crate::mqtt::QoS;
-use crate::server::{AcceptLimits, ListenerGroup, ServerConfig, Terms};
+use crate::server::{AcceptLimits, DataDirectory, ListenerGroup, ServerConfig, Terms};
 use crate::telemetry::LogSettings;
 use crate::transport::Transport;
 use crate::transport::proxy::ProxySettings;
@@ -119,7 +119,15 @@ impl Config {
         let mut groups = Vec::new();
         for OwnListener { place, terms } in &arguments.listeners.listener {
             let policy = own_policy(terms, &mut auth, &mut own_auth).map_err(wrong)?;
-            let own = Terms { connection: terms.connection(&connection), accept: terms.accept(), policy };
+            if terms.durability.is_some() && arguments.durability.data_dir.is_none() {
+                return Err(wrong("durability of a --listener has no meaning without --data-dir".to_owned()));
+            }
+            let own = Terms {
+                connection: terms.connection(&connection),
+                accept: terms.accept(),
+                policy,
+                durability: terms.durability.map(Into::into),
+            };
             let listeners = listening.at(place, terms.unix_access, own.connection.maximum_packet_size);
             groups.push(ListenerGroup { listeners: listeners.map_err(wrong)?, terms: own });
         }
@@ -146,6 +154,13 @@ impl Config {
                 groups,
                 tls,
                 broker: broker_config(&arguments),
+                data: arguments.durability.data_dir.map(|path| DataDirectory {
+                    path,
+                    disk_max: arguments
+                        .durability
+                        .disk_max
+                        .map(|ByteSize(bytes)| u64::try_from(bytes).unwrap_or(u64::MAX)),
+                }),
                 connection,
                 accept: AcceptLimits {
                     connections: arguments.connections.max_connections,
@@ -229,7 +244,7 @@ fn own_policy(
 }
 
 fn broker_config(arguments: &Arguments) -> BrokerConfig {
-    let Arguments { mqtt, sessions, connections, .. } = arguments;
+    let Arguments { mqtt, sessions, connections, durability, .. } = arguments;
     BrokerConfig {
         features: features(mqtt),
         limits: BrokerLimits {
@@ -253,7 +268,14 @@ fn broker_config(arguments: &Arguments) -> BrokerConfig {
         overlapping: mqtt.overlapping_subscriptions.into(),
         shared_strategy: mqtt.shared_subscription_strategy.into(),
         queue_policy: mqtt.queue_policy.into(),
-        durability: DurabilityRules::default(),
+        durability: DurabilityRules {
+            default: durability.durability.into(),
+            by_topic: durability
+                .durability_for
+                .iter()
+                .map(|DurableTopics { filter, durability }| (filter.clone(), (*durability).into()))
+                .collect(),
+        },
     }
 }
 

@@ -373,6 +373,7 @@ fn a_listener_may_be_on_terms_of_its_own() {
         connection: ConnectionLimits::default(),
         accept: AcceptLimits { connections: 100, ..AcceptLimits::NONE },
         policy: PolicyName::new("file:guests.json"),
+        durability: None,
     };
     let (auth, own_auth, listeners, groups) =
         own("--tcp-port 1 --listener tcp:1884,auth-file=guests.json,max-connections=100");

@@ -165,9 +165,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         self.intake = Intake::new(&self.around.limits, now);
         self.standing = Standing::of(&connect, &identity, lifetime, now);
         self.mailbox.batch_sent();
-        let policy = self.around.policy.clone();
-        let attach =
-            Box::new(Attach { connection: self.id, connect, identity, grants, policy, durability: None });
+        let (policy, durability) = (self.around.policy.clone(), self.around.durability);
+        let attach = Box::new(Attach { connection: self.id, connect, identity, grants, policy, durability });
         self.outbox.send(Letter::Attach(attach, Arc::clone(&self.mailbox)), &self.around.broker);
         let mut packets = Vec::new();
         self.connection.conclude(data);

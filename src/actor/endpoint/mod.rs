@@ -29,7 +29,7 @@ use super::outbox::Outbox;
 use super::unfinished::{TooMuch, UnfinishedPackets};
 use super::{Clock, ShellCounters, scratch};
 use crate::auth::Authenticator;
-use crate::broker::{Closure, ConnectionId, Input, PolicyName};
+use crate::broker::{Closure, ConnectionId, Durability, Input, PolicyName};
 use crate::clock::Instant;
 use crate::connection::{Connection, ConnectionLimits, Expired, Phase, ProtocolError, Transmit};
 use crate::mqtt::{Packet, ReasonCode};
@@ -50,6 +50,8 @@ pub struct Surroundings {
     pub auth: Arc<Authenticator>,
     /// Under which policy clients come.
     pub policy: PolicyName,
+    /// What has to hold before clients are told that something is kept; `None`: what the broker's settings say.
+    pub durability: Option<Durability>,
     /// The bounds on each connection.
     pub limits: Arc<ConnectionLimits>,
     /// The broker's bound on what it hands over and is not told is written, in bytes.

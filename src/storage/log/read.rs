@@ -51,6 +51,11 @@ impl Slice {
         Frames::new(&self.bytes)
     }
 
+    /// The records with their headers, for who takes them elsewhere.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// Bytes of the records with their headers.
     pub const fn len(&self) -> usize {
         self.bytes.len()

@@ -194,17 +194,15 @@ impl<D: Directory> Worker<D> {
         self.log.write_out()?;
         self.counters().bytes_written.add(length(unwritten));
         self.counters().records_written.add(self.log.written().since(first));
-        if self.group.awaits_written {
-            self.group.awaits_written = false;
-            self.tell_horizons();
-        }
-        if self.log.unsynced_bytes() > 0 && self.sync_at.is_none() {
-            self.sync_at = Some(now + self.settings.sync_interval);
-        }
         let is_due = self.sync_at.is_some_and(|at| at <= now)
             || self.group.awaits_synced
             || self.waits_for_sync()
             || self.log.unsynced_bytes() > self.settings.unsynced_max;
+        // Who goes on when a batch is written has to know, if it is not known with the sync soon.
+        if self.group.awaits_written || !is_due {
+            self.group.awaits_written = false;
+            self.tell_horizons();
+        }
         if is_due {
             self.sync()?;
         }

@@ -157,18 +157,15 @@ mod tests {
             let parent = u32::try_from(state >> 54).unwrap();
             // Few hashes, so that many ways cross and pass the end of the table.
             let edge = Edge(edges.edge(parent, b"level").0 | 0xFFFF_FF00);
-            match model.remove(&parent) {
-                Some(child) => {
-                    assert_eq!(edges.find(edge, |there| there == child), Some(child));
-                    edges.redirect(edge, child, child + 1);
-                    assert_eq!(edges.find(edge, |there| there == child), None);
-                    edges.remove(edge, child + 1);
-                    assert_eq!(edges.find(edge, |there| there == child + 1), None);
-                }
-                None => {
-                    edges.insert(edge, 2 * step);
-                    model.insert(parent, 2 * step);
-                }
+            if let Some(child) = model.remove(&parent) {
+                assert_eq!(edges.find(edge, |there| there == child), Some(child));
+                edges.redirect(edge, child, child + 1);
+                assert_eq!(edges.find(edge, |there| there == child), None);
+                edges.remove(edge, child + 1);
+                assert_eq!(edges.find(edge, |there| there == child + 1), None);
+            } else {
+                edges.insert(edge, 2 * step);
+                model.insert(parent, 2 * step);
             }
             assert_eq!(edges.len, model.len());
             if step % 500 == 0 {

@@ -13,6 +13,9 @@ use mqtt_broker::telemetry::Logging;
 use mqtt_broker::transport::Inherited;
 use tracing::{error, info};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// It could not run, or not go on.
 const FAILED: u8 = 1;
 /// The command line contradicts what is there.

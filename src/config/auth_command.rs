@@ -34,9 +34,12 @@ pub(super) enum AuthArguments {
 pub(super) struct ExplainArguments {
     /// The auth file
     file: PathBuf,
-    /// The name of the user
-    #[arg(long, value_name = "NAME")]
-    user: String,
+    /// The name of the user; with --token it is the token's
+    #[arg(long, value_name = "NAME", required_unless_present = "token")]
+    user: Option<String>,
+    /// Ask for the bearer of the token in this file, or on the standard input if it is -
+    #[arg(long, value_name = "FILE")]
+    token: Option<PathBuf>,
     /// The client identifier, for rules that name it with %c
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
@@ -84,6 +87,7 @@ impl From<AuthArguments> for AuthCommand {
             AuthArguments::Explain(ExplainArguments {
                 file,
                 user,
+                token,
                 client_id,
                 publish,
                 subscribe,
@@ -94,7 +98,7 @@ impl From<AuthArguments> for AuthCommand {
                     .map(Question::Publish)
                     .or_else(|| subscribe.map(Question::Subscribe))
                     .unwrap_or_else(|| Question::Receive(receive.unwrap_or_default()));
-                Self::Explain(Explain { file, user, client_id, question })
+                Self::Explain(Explain { file, user, token, client_id, question })
             }
             AuthArguments::Hash(HashArguments { user, method, iterations }) => {
                 let method = match method {

@@ -588,9 +588,17 @@ fn each_bound_is_an_option() {
 fn commands_are_told_from_options() {
     check_command("auth check f", AuthCommand::Check("f".into()));
     let explain = |client_id: Option<&str>, question| {
-        let (file, user, client_id) = ("f".into(), "u".to_owned(), client_id.map(str::to_owned));
-        AuthCommand::Explain(Explain { file, user, client_id, question })
+        let (file, user, client_id) = ("f".into(), Some("u".to_owned()), client_id.map(str::to_owned));
+        AuthCommand::Explain(Explain { file, user, token: None, client_id, question })
     };
+    let bearer = Explain {
+        file: "f".into(),
+        user: None,
+        token: Some("t".into()),
+        client_id: None,
+        question: Question::Publish("a/b".to_owned()),
+    };
+    check_command("auth explain f --token t --publish a/b", AuthCommand::Explain(bearer));
     let topic = || "a/b".to_owned();
     check_command("auth explain f --user u --publish a/b", explain(None, Question::Publish(topic())));
     check_command("auth explain f --user u --receive a/b", explain(None, Question::Receive(topic())));

@@ -52,8 +52,8 @@ impl Arrival {
         let origin = origin(peer);
         let properties = &connect.properties;
         self.authentication = Some(if let Some(method) = properties.authentication_method.clone() {
-            let opening = Opening { origin, method, data: properties.authentication_data.clone() };
-            begin(auth, opening)
+            let (certificate, data) = (peer.certificate.clone(), properties.authentication_data.clone());
+            begin(auth, Opening { origin, certificate, method, data })
         } else {
             let attempt = Attempt {
                 origin,
@@ -98,7 +98,7 @@ pub(super) fn go_on(
     exchange: Box<Exchange>,
     answer: Option<Bytes>,
 ) -> Authentication {
-    Box::pin(async move { auth.go_on(*exchange, answer) })
+    Box::pin(async move { auth.go_on(*exchange, answer).await })
 }
 
 impl fmt::Debug for Arrival {

@@ -55,16 +55,13 @@ impl Survey {
         let names = directory.list().map_err(StorageError::Unreadable)?;
         let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
         numbers.sort_unstable();
-        let format = match names.iter().any(|name| name == FORMAT_FILE) {
-            true => header_of(directory, FORMAT_FILE)?,
-            false => None,
-        };
+        let format = header_of(directory, FORMAT_FILE)?;
         let mut parts = Vec::with_capacity(numbers.len());
         let mut salt = format.map(|header| header.salt);
         for number in numbers {
             let name = file_name(number);
             let header = header_of(directory, &name)?;
-            salt = salt.or(header.map(|header| header.salt));
+            salt = salt.or_else(|| header.map(|header| header.salt));
             let first = header.map(|header| header.first);
             parts.push(Part { number, name, first, has_header: header.is_some() });
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{mem, thread};
 
 use super::reclaim::Reclaim;
 use super::{Command, Event, Room, Shared, StorageSettings};
@@ -194,8 +194,7 @@ impl<D: Directory> Worker<D> {
         self.log.write_out()?;
         self.counters().bytes_written.add(length(unwritten));
         self.counters().records_written.add(self.log.written().since(first));
-        if self.group.awaits_written {
-            self.group.awaits_written = false;
+        if mem::take(&mut self.group.awaits_written) {
             self.tell_horizons();
         }
         if self.log.unsynced_bytes() > 0 && self.sync_at.is_none() {
@@ -291,6 +290,8 @@ impl<D: Directory> Worker<D> {
     }
 
     fn tell_horizons(&mut self) {
+        let unwritten = length(self.log.unwritten_bytes());
+        self.shared.written.store(self.taken.saturating_sub(unwritten), Ordering::Relaxed);
         let (written, synced) = (self.log.written(), self.log.synced());
         if self.told != (written, synced) {
             self.told = (written, synced);
@@ -303,8 +304,6 @@ impl<D: Directory> Worker<D> {
     }
 
     fn account(&self) {
-        let written = self.taken.saturating_sub(length(self.log.unwritten_bytes()));
-        self.shared.written.store(written, Ordering::Relaxed);
         let counters = self.counters();
         counters.segments.set(length(self.log.segments()));
         counters.disk_bytes.set(self.log.bytes());

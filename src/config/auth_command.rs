@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::store_command::StoreArguments;
 use crate::auth::command::{AuthCommand, Explain, Hash, HashMethod, Question};
 
 #[derive(Debug, Subcommand)]
@@ -14,6 +15,9 @@ pub(super) enum Command {
     /// Check an auth file, ask which of its rules decides, make entries for it
     #[command(subcommand, disable_help_subcommand = true)]
     Auth(AuthArguments),
+    /// Look into a data directory on which no broker runs
+    #[command(subcommand, disable_help_subcommand = true)]
+    Store(StoreArguments),
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,8 +3,8 @@
 //! What comes out of here is valid: each setting has its type, its range was checked, and what contradicts itself
 //! was refused with a sentence. There are no other sources of settings: neither the environment nor files.
 //!
-//! `arguments` has the options and their help, `auth_command` those of `mqtt-broker auth`; [`Invocation`] is what they
-//! become.
+//! `arguments` has the options and their help, `auth_command` and `store_command` those of `mqtt-broker auth` and
+//! `mqtt-broker store`; [`Invocation`] is what they become.
 
 mod accounts;
 mod arguments;
@@ -13,6 +13,7 @@ mod choices;
 mod listeners;
 mod own_listener;
 mod runtime;
+mod store_command;
 mod tls;
 mod units;
 
@@ -41,6 +42,7 @@ use crate::broker::{BrokerConfig, BrokerLimits, DurabilityRules, Features, Polic
 use crate::connection::ConnectionLimits;
 use crate::mqtt::QoS;
 use crate::server::{AcceptLimits, DataDirectory, ListenerGroup, ServerConfig, Terms};
+use crate::storage::command::StoreCommand;
 use crate::telemetry::LogSettings;
 use crate::transport::Transport;
 use crate::transport::proxy::ProxySettings;
@@ -73,6 +75,8 @@ pub enum Invocation {
     Serve(Config),
     /// To do something with an auth file.
     Auth(AuthCommand),
+    /// To do something with a data directory.
+    Store(StoreCommand),
 }
 
 impl Invocation {
@@ -96,6 +100,7 @@ impl Invocation {
         let mut arguments = Arguments::try_parse_from(arguments)?;
         match arguments.command.take() {
             Some(Command::Auth(command)) => Ok(Self::Auth(command.into())),
+            Some(Command::Store(command)) => Ok(Self::Store(command.into())),
             None => Config::read(arguments, ipv6(), inherited).map(Self::Serve),
         }
     }

@@ -22,6 +22,7 @@ fn parse_with(ipv6: Ipv6, inherited: &[Transport], line: &str) -> Result<Config,
     match Invocation::on_host(arguments, || ipv6, inherited)? {
         Invocation::Serve(config) => Ok(config),
         Invocation::Auth(command) => panic!("{line}: {command:?}"),
+        Invocation::Store(command) => panic!("{line}: {command:?}"),
     }
 }
 

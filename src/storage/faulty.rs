@@ -13,7 +13,11 @@ use self::splitmix::SplitMix;
 use super::directory::{Access, Directory, File, length};
 
 #[path = "../mqtt/codec/splitmix.rs"]
-#[expect(dead_code, reason = "not all of it is used here")]
+#[allow(
+    dead_code,
+    clippy::duplicate_mod,
+    reason = "tests elsewhere use the rest, and none of it outside of tests"
+)]
 mod splitmix;
 
 /// Bytes that a disk writes whole or, in a bad case, half.
@@ -178,8 +182,8 @@ fn changes(names: &BTreeMap<String, u64>, durable: &BTreeMap<String, u64>) -> Ve
     };
     let (now, before) = (by_id(names), by_id(durable));
     let ids: BTreeSet<u64> = now.keys().chain(before.keys()).copied().collect();
-    let named = |names: &BTreeMap<u64, String>, id: u64| Some((names.get(&id)?.clone(), id));
-    ids.into_iter().map(|id| (named(&now, id), named(&before, id))).collect()
+    let of = |names: &BTreeMap<u64, String>, id: u64| Some((names.get(&id)?.clone(), id));
+    ids.into_iter().map(|id| (of(&now, id), of(&before, id))).collect()
 }
 
 /// The name of a file, and the file.
@@ -250,7 +254,7 @@ impl Content {
         self.resized = true;
         self.dirty.retain(|sector| sector * SECTOR < len);
         // What is cut off a sector is cut off on the disk, once that is written.
-        if len % SECTOR != 0 {
+        if !len.is_multiple_of(SECTOR) {
             self.dirty.insert(len / SECTOR);
         }
     }

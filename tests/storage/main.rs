@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod commands;
 mod simulation;
 #[path = "../../src/mqtt/codec/splitmix.rs"]
 mod splitmix;
+#[path = "../../src/storage/testing.rs"]
+mod testing;

@@ -13,6 +13,7 @@
 //! its end can be read still counts. From then on the first record of the new segment says where the old one ends.
 
 mod closed;
+pub(super) mod inspect;
 mod quarantine;
 mod read;
 mod recovery;

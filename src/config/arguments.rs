@@ -191,7 +191,7 @@ pub(super) struct QuicArguments {
     #[arg(long, value_name = "TIME", value_parser = time_for_quic,
           default_value_t = TimeSpan(QuicSettings::default().idle_timeout))]
     pub(super) quic_idle_timeout: TimeSpan,
-    /// Send messages to clients
+    /// Send messages to clients, but for subscriptions that they made on data streams: these have their messages there
     #[arg(long, value_name = "STREAMS", default_value = "control-only")]
     pub(super) quic_delivery: Delivery,
     /// Let a client have at most so many streams open in each direction beside its first: 0 to 1000

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use super::arguments::{ListenerArguments, QuicArguments, SocketArguments};
+use super::arguments::{ListenerArguments, MqttArguments, QuicArguments, SocketArguments};
 use super::units::ByteSize;
 use crate::transport::quic::QuicSettings;
 use crate::transport::{ListenerConfig, SocketOptions, Transport, UnixAccess, WebSocketOptions};
@@ -31,13 +31,11 @@ impl Ipv6 {
 /// The listeners, or a sentence about what is wrong.
 pub(super) fn listeners(
     arguments: &ListenerArguments,
-    quic: &QuicArguments,
-    largest_packet: Option<ByteSize>,
+    quic: &QuicSettings,
     socket: &SocketOptions,
     ipv6: Ipv6,
     inherited: &[Transport],
 ) -> Result<Vec<ListenerConfig>, String> {
-    let largest_packet = largest_packet.map(|ByteSize(bytes)| bytes);
     let access = unix_access(arguments);
     let unix = arguments.unix_socket.iter().map(|path| ListenerConfig::Unix { path: path.clone(), access });
     #[cfg(not(unix))]
@@ -78,7 +76,7 @@ pub(super) fn listeners(
     listeners.extend(on(quic_port, &|address| ListenerConfig::Quic {
         address,
         socket: socket(),
-        settings: quic_settings(quic, largest_packet),
+        settings: quic.clone(),
     }));
     listeners.extend(unix);
     listeners.extend(inherited.iter().enumerate().map(|(index, transport)| ListenerConfig::Inherited {
@@ -122,12 +120,15 @@ fn websocket_options(
     Ok(options)
 }
 
-fn quic_settings(arguments: &QuicArguments, largest_packet: Option<usize>) -> QuicSettings {
+/// How QUIC is spoken.
+pub(super) fn quic_settings(arguments: &QuicArguments, mqtt: &MqttArguments) -> QuicSettings {
+    let largest_packet = mqtt.mqtt_maximum_packet_size.map(|ByteSize(bytes)| bytes);
     QuicSettings {
         idle_timeout: arguments.quic_idle_timeout.0,
         early_data: arguments.quic_early_data,
         data_streams: arguments.quic_max_streams,
         delivery: arguments.quic_delivery.into(),
+        follow_subscriptions: !mqtt.mqtt_auto_map_topic_alias,
         stream_timeout: arguments.quic_stream_timeout.0,
         read_budget: largest_packet.unwrap_or_else(|| QuicSettings::default().read_budget),
     }

@@ -103,8 +103,7 @@ impl Config {
         let socket = listeners::socket_options(&arguments.sockets);
         let listeners = listeners::listeners(
             &arguments.listeners,
-            &arguments.quic,
-            arguments.mqtt.mqtt_maximum_packet_size,
+            &listeners::quic_settings(&arguments.quic, &arguments.mqtt),
             &socket,
             ipv6,
             inherited,

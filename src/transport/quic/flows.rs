@@ -16,10 +16,13 @@ use tokio::time::{self, Instant, Sleep};
 use tracing::debug;
 
 use super::delivery::{Deliveries, LastPacket, QuicDelivery};
-use super::flow::{End, Flow, Progress, Question, answer_id};
+use super::flow::{End, Flow, Origin, Progress, Question, Sent, answer_in, message_in, question_in};
 use super::header::{FlowError, FlowHeader, FlowKind};
 use super::stream::close_code;
-use crate::mqtt::codec::frame_header;
+use super::subscriptions::{Home, Subscriptions};
+use super::walk::Kept;
+use crate::mqtt::ProtocolVersion;
+use crate::mqtt::codec::{FrameHeader, frame_header};
 
 /// What the data streams of one connection may cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub(super) struct FlowLimits {
     pub(super) stall: Duration,
     /// On which streams messages go to the client.
     pub(super) delivery: QuicDelivery,
+    /// Whether they go where they were subscribed to.
+    pub(super) follow_subscriptions: bool,
 }
 
 /// How many flows are known of one connection, open or remembered.
@@ -43,6 +48,11 @@ pub(super) struct Flows {
     arriving: Option<Arriving>,
     open: Streams,
     deliveries: Deliveries,
+    version: ProtocolVersion,
+    /// Which subscriptions were made on which of them.
+    subscriptions: Subscriptions,
+    /// The flows of ours for the messages of flows on whose streams only the client can send.
+    beside: HashMap<u64, Key>,
     /// On which stream a question came to which there are answers to come.
     questions: HashMap<u16, Key>,
     /// What is known of flows with a number.
@@ -61,7 +71,8 @@ pub(super) struct Key(u64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
-    Open,
+    /// On this stream.
+    Open(Key),
     /// Its stream broke: it can be resumed until then.
     Until(Instant),
 }
@@ -88,7 +99,7 @@ impl Streams {
 
     /// How many of them we opened.
     pub(super) fn ours(&self) -> usize {
-        self.flows.iter().filter(|(_, flow)| flow.is_ours).count()
+        self.flows.iter().filter(|(_, flow)| flow.origin == Origin::Server).count()
     }
 }
 
@@ -109,12 +120,15 @@ async fn arrival(connection: Connection) -> Result<Arrival, ConnectionError> {
 }
 
 impl Flows {
-    pub(super) fn new(connection: Connection, limits: Arc<FlowLimits>) -> Self {
+    pub(super) fn new(connection: Connection, limits: Arc<FlowLimits>, version: ProtocolVersion) -> Self {
         Self {
             arriving: Some(Box::pin(arrival(connection.clone()))),
             connection,
             open: Streams::default(),
             deliveries: Deliveries::new(limits.delivery),
+            version,
+            subscriptions: Subscriptions::default(),
+            beside: HashMap::new(),
             questions: HashMap::new(),
             known: HashMap::new(),
             lacked_state: false,
@@ -151,23 +165,73 @@ impl Flows {
 
     /// Whether a packet of ours may be for another stream than the control stream.
     pub(super) fn has_choice(&self) -> bool {
-        !self.questions.is_empty() || self.deliveries.has_choice()
+        !self.questions.is_empty() || self.has_subscriptions() || self.deliveries.has_choice()
+    }
+
+    /// Whether there are subscriptions that were made on these streams: what the client says about them elsewhere is to
+    /// be told.
+    pub(super) fn has_subscriptions(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
+    /// A SUBSCRIBE or UNSUBSCRIBE has come on the control stream.
+    pub(super) fn hear_control(&mut self, packet: Kept<'_>) {
+        match packet {
+            Kept::Whole(header, body) => self.subscriptions.hear(header, body, self.version, None),
+            Kept::TooLong => self.subscriptions.forget_all(),
+        }
     }
 
     /// The stream for the packet of ours that begins here, if it is not the control stream. To be asked once for each
     /// packet.
     pub(super) fn route(&mut self, cx: &mut Context<'_>, packet: &[u8]) -> Option<(Key, LastPacket)> {
-        let Some((packet_id, is_last)) = answer_id(packet) else {
-            return self.deliveries.stream_for(cx, packet, &self.connection, &mut self.open);
-        };
-        let Entry::Occupied(question) = self.questions.entry(packet_id) else { return None };
+        let Some(answer) = answer_in(packet) else { return self.route_message(cx, packet) };
+        if let Some(suback) = answer.suback {
+            self.subscriptions.answered(answer.packet_id, suback);
+        }
+        let Entry::Occupied(question) = self.questions.entry(answer.packet_id) else { return None };
         let key = *question.get();
-        if is_last {
+        if answer.is_last {
             question.remove();
         }
         let flow = self.open.find(key)?;
-        flow.unanswered -= usize::from(is_last);
+        flow.unanswered -= usize::from(answer.is_last);
         flow.takes_answers().then_some((key, LastPacket::No))
+    }
+
+    fn route_message(&mut self, cx: &mut Context<'_>, packet: &[u8]) -> Option<(Key, LastPacket)> {
+        let message = match message_in(packet)? {
+            Sent::Release { packet_id } => {
+                return self.deliveries.stream_for_release(packet_id, &mut self.open);
+            }
+            Sent::Publish(message) => message,
+        };
+        let home = self.subscriptions.home_of(message.topic);
+        if let Some(key) = home.and_then(|home| self.stream_at(cx, home)) {
+            self.deliveries.remember(&message, key, LastPacket::No);
+            return Some((key, LastPacket::No));
+        }
+        self.deliveries.stream_for(cx, &message, &self.connection, &mut self.open)
+    }
+
+    /// The stream for messages to those who subscribed there, opened if need be.
+    fn stream_at(&mut self, cx: &mut Context<'_>, home: Home) -> Option<Key> {
+        let key = match home {
+            Home::Stream(key) => key,
+            Home::Flow(number) => {
+                let Some(Known::Open(key)) = self.known.get(&number) else { return None };
+                if self.open.find(*key)?.origin != Origin::ClientOneWay {
+                    *key
+                } else if let Some(beside) = self.beside.get(&number) {
+                    *beside
+                } else {
+                    let beside = self.deliveries.open_flow(cx, &self.connection, &mut self.open)?;
+                    self.beside.insert(number, beside);
+                    beside
+                }
+            }
+        };
+        self.open.find(key)?.takes_answers().then_some(key)
     }
 
     /// Takes a part of a packet of ours, and tells how long that was. Pending: the client does not take what was
@@ -259,31 +323,29 @@ impl Flows {
     /// Reads once from a stream. Tells whether that brought anything, but no end.
     fn poll_flow(&mut self, cx: &mut Context<'_>, index: usize) -> bool {
         let Some((key, flow)) = self.open.flows.get_mut(index) else { return false };
-        let (key, questions, packets) = (*key, &mut self.questions, &mut self.packets);
-        let (largest, takes_answers) = (self.limits.partial, flow.takes_answers());
-        let (mut asked, mut displaced) = (0, Vec::new());
-        let mut ask = |question: Question| match questions.entry(question.packet_id) {
-            Entry::Occupied(_) if question.continues => {}
-            Entry::Occupied(other) if !takes_answers => displaced.push(other.remove()),
-            Entry::Occupied(mut other) => {
-                displaced.push(other.insert(key));
-                asked += 1;
-            }
-            Entry::Vacant(free) if takes_answers => {
-                free.insert(key);
-                asked += 1;
-            }
-            Entry::Vacant(_) => {}
+        let (key, packets, largest) = (*key, &mut self.packets, self.limits.partial);
+        let mut ear = Ear {
+            questions: &mut self.questions,
+            subscriptions: self.limits.follow_subscriptions.then_some(&mut self.subscriptions),
+            version: self.version,
+            stream: key,
+            home: home_on(key, flow),
+            takes_answers: flow.takes_answers(),
+            asked: 0,
+            displaced: Vec::new(),
         };
-        let mut progress = flow.poll_read(cx, packets, largest, &mut ask);
+        let mut progress = flow.poll_read(cx, packets, largest, |header, packet| ear.hear(header, packet));
         if let Ok(Progress::Header(header)) = progress {
-            progress = match judge(header, &mut self.known, &mut self.lacked_state) {
-                Ok(()) => flow.begin(packets, largest, &mut ask),
+            progress = match judge(header, key, &mut self.known, &mut self.lacked_state) {
+                Ok(was) => {
+                    ear.begin(home_on(key, flow), was);
+                    flow.begin(packets, largest, |header, packet| ear.hear(header, packet))
+                }
                 Err(error) => Err(error),
             };
         }
-        flow.unanswered += asked;
-        for key in displaced {
+        flow.unanswered += ear.asked;
+        for key in ear.displaced {
             if let Some(flow) = self.open.find(key) {
                 flow.unanswered -= 1;
             }
@@ -304,17 +366,22 @@ impl Flows {
 
     /// Nothing more comes on this stream.
     fn end(&mut self, key: Key, end: End) {
+        self.subscriptions.forget(Home::Stream(key));
         let Some(flow) = self.open.find(key) else { return };
         let Some(FlowHeader { kind: FlowKind::ClientData { flow: number, expires }, .. }) = flow.header()
         else {
             return;
         };
+        if let Some(beside) = self.beside.remove(&number).and_then(|beside| self.open.find(beside)) {
+            beside.end();
+        }
         match (end, Instant::now().checked_add(Duration::from_secs(expires))) {
             (End::Broken, Some(until)) if expires > 0 => {
                 self.known.insert(number, Known::Until(until));
             }
             (End::Broken | End::Finished, _) => {
                 self.known.remove(&number);
+                self.subscriptions.forget(Home::Flow(number));
             }
         }
     }
@@ -358,27 +425,107 @@ impl Flows {
     }
 }
 
-/// Whether a flow may begin as this header wants.
+/// Where subscriptions belong that are made on this stream.
+fn home_on(key: Key, flow: &Flow) -> Option<Home> {
+    match flow.header() {
+        Some(FlowHeader { kind: FlowKind::ClientData { flow, .. }, .. }) => Some(Home::Flow(flow)),
+        Some(FlowHeader { kind: FlowKind::Control, .. }) | None => {
+            (flow.origin != Origin::ClientOneWay).then_some(Home::Stream(key))
+        }
+    }
+}
+
+/// Takes note of what comes on a stream.
+struct Ear<'a> {
+    questions: &'a mut HashMap<u16, Key>,
+    subscriptions: Option<&'a mut Subscriptions>,
+    version: ProtocolVersion,
+    stream: Key,
+    home: Option<Home>,
+    takes_answers: bool,
+    /// How many questions have come.
+    asked: usize,
+    /// Streams where questions had come with the same identifiers.
+    displaced: Vec<Key>,
+}
+
+impl Ear<'_> {
+    /// The header has come.
+    fn begin(&mut self, home: Option<Home>, was: Was) {
+        self.home = home;
+        if let (Some(home), Some(subscriptions), Was::Unknown) = (home, &mut self.subscriptions, was) {
+            subscriptions.forget(home);
+        }
+    }
+
+    fn hear(&mut self, header: FrameHeader, packet: &[u8]) {
+        if let Some(subscriptions) =
+            self.subscriptions.as_mut().filter(|_| is_about_subscriptions(header.first))
+        {
+            let body = packet.get(header.header_len..).unwrap_or_default();
+            subscriptions.hear(header, body, self.version, self.home);
+        }
+        if let Some(question) = question_in(header, packet) {
+            self.ask(question);
+        }
+    }
+
+    fn ask(&mut self, question: Question) {
+        match self.questions.entry(question.packet_id) {
+            Entry::Occupied(_) if question.continues => {}
+            Entry::Occupied(other) if !self.takes_answers => self.displaced.push(other.remove()),
+            Entry::Occupied(mut other) => {
+                self.displaced.push(other.insert(self.stream));
+                self.asked += 1;
+            }
+            Entry::Vacant(free) if self.takes_answers => {
+                free.insert(self.stream);
+                self.asked += 1;
+            }
+            Entry::Vacant(_) => {}
+        }
+    }
+}
+
+/// Whether a packet that begins so is SUBSCRIBE or UNSUBSCRIBE.
+pub(super) fn is_about_subscriptions(first: u8) -> bool {
+    const SUBSCRIBE: u8 = 8;
+    const UNSUBSCRIBE: u8 = 10;
+    matches!(first >> 4, SUBSCRIBE | UNSUBSCRIBE)
+}
+
+/// What is known of a flow that begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Was {
+    Unknown,
+    Broken,
+}
+
+/// Whether a flow may begin on this stream as the header wants.
 fn judge(
     header: FlowHeader,
+    stream: Key,
     known: &mut HashMap<u64, Known>,
     lacked_state: &mut bool,
-) -> Result<(), FlowError> {
+) -> Result<Was, FlowError> {
     let FlowKind::ClientData { flow, .. } = header.kind else { return Err(FlowError::WrongKind) };
     let now = Instant::now();
     known.retain(|_, known| match known {
-        Known::Open => true,
+        Known::Open(_) => true,
         Known::Until(until) => *until > now,
     });
-    match known.get(&flow) {
-        Some(Known::Open) => return Err(FlowError::NotOwner),
+    let was = match known.get(&flow) {
+        Some(Known::Open(_)) => return Err(FlowError::NotOwner),
         None if header.flags.aborts_without_state() => return Err(FlowError::NoState),
         None if known.len() >= FLOWS => return Err(FlowError::Refused),
-        Some(Known::Until(_)) => *lacked_state = false,
-        None => {}
-    }
-    known.insert(flow, Known::Open);
-    Ok(())
+        Some(Known::Until(_)) => {
+            *lacked_state = false;
+            if header.flags.is_clean() { Was::Unknown } else { Was::Broken }
+        }
+        None => Was::Unknown,
+    };
+    known.insert(flow, Known::Open(stream));
+    Ok(was)
 }
 
 /// Whether a datagram is what it may be: one whole PUBLISH of QoS 0.

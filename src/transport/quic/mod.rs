@@ -9,6 +9,7 @@ mod flow;
 mod flows;
 pub mod header;
 mod stream;
+mod subscriptions;
 mod walk;
 
 use std::io;
@@ -51,6 +52,9 @@ pub struct QuicSettings {
     pub read_budget: usize,
     /// On which streams messages go to clients.
     pub delivery: QuicDelivery,
+    /// Whether messages to subscriptions that were made on a data stream go there. Topic aliases must not be assigned
+    /// then: they would be overtaken.
+    pub follow_subscriptions: bool,
 }
 
 impl Default for QuicSettings {
@@ -64,6 +68,7 @@ impl Default for QuicSettings {
             stream_timeout: Duration::from_secs(30),
             read_budget: LARGEST_PACKET,
             delivery: QuicDelivery::ControlOnly,
+            follow_subscriptions: true,
         }
     }
 }
@@ -105,6 +110,7 @@ impl QuicListener {
                 partial: settings.read_budget,
                 stall: settings.stream_timeout,
                 delivery: settings.delivery,
+                follow_subscriptions: settings.follow_subscriptions,
             }),
         };
         Ok(Self { endpoint, layer })

@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
 
 use super::delivery::LastPacket;
-use super::flows::{FlowLimits, Flows, Key};
+use super::flows::{FlowLimits, Flows, Key, is_about_subscriptions};
 use super::walk::Walk;
+use crate::mqtt::ProtocolVersion;
 use crate::mqtt::codec::frame_header;
 
 /// With which codes connections are closed.
@@ -33,7 +34,9 @@ pub(super) mod close_code {
 /// The packets of all streams of a connection, in one sequence; and the connection, which ends with it.
 ///
 /// The control stream is the first bidirectional one. What is written goes there, but for answers to what came on
-/// another bidirectional stream, and for messages where each topic or each message has a stream of its own. Packets of other streams are read, whole, when the client has been accepted.
+/// another bidirectional stream, for messages to subscriptions that were made on another stream, and for messages where
+/// each topic or each message has a stream of its own. Packets of other streams are read, whole, when the client has
+/// been accepted.
 pub struct QuicStream {
     connection: Connection,
     send: SendStream,
@@ -105,7 +108,13 @@ impl QuicStream {
         } else {
             ready!(Pin::new(&mut self.receive).poll_read(cx, buffer))?;
         }
-        self.inbound.pass(buffer.filled().get(before..).unwrap_or_default());
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        match &mut self.flows {
+            Some(flows) if flows.has_subscriptions() => {
+                self.inbound.pass_and_tell(read, is_about_subscriptions, |packet| flows.hear_control(packet));
+            }
+            Some(_) | None => self.inbound.pass(read),
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -167,9 +176,12 @@ impl QuicStream {
             return;
         }
         let header = frame_header(bytes).ok().flatten().filter(|header| header.first == CONNACK);
+        let Some(header) = header else { return };
         // Behind the flags stands the reason code.
-        if header.and_then(|header| bytes.get(header.header_len + 1)) == Some(&0) {
-            let flows = Flows::new(self.connection.clone(), Arc::clone(&self.flow_limits));
+        if bytes.get(header.header_len + 1) == Some(&0) {
+            // MQTT 5.0 has properties behind it, if only to say that there are none.
+            let version = if header.body_len > 2 { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 };
+            let flows = Flows::new(self.connection.clone(), Arc::clone(&self.flow_limits), version);
             self.flows = Some(Box::new(flows));
         }
     }

@@ -359,7 +359,8 @@ pub(super) struct ConnectionArguments {
     /// Take at most so many user properties in a packet
     #[arg(long, value_name = "PROPERTIES", default_value_t = ConnectionLimits::default().user_properties)]
     pub(super) max_user_properties: usize,
-    /// Keep at most so many bytes of packets that have begun and not ended, of all connections
+    /// Keep at most so many bytes of packets that have begun and not ended, and of what comes before them, of all
+    /// connections
     #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
           default_value_t = ByteSize(ConnectionLimits::default().unfinished_bytes_total))]
     pub(super) max_unfinished_bytes_total: ByteSize,

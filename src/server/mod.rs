@@ -29,13 +29,13 @@ use tracing::{error, info, warn};
 
 pub use signals::Signals;
 
-use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings, UnfinishedPackets};
+use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings};
 use crate::auth::{AuthError, Authenticator, ReloadReport};
 use crate::broker::{Broker, BrokerConfig};
 use crate::connection::ConnectionLimits;
 use crate::transport::proxy::ProxySettings;
 use crate::transport::tls::{Report, Tls, TlsError, TlsSettings};
-use crate::transport::{BoundAddress, Inherited, Listener, ListenerConfig};
+use crate::transport::{BoundAddress, Inherited, Listener, ListenerConfig, UnfinishedPackets};
 use admission::Admission;
 use reception::Reception;
 
@@ -178,7 +178,8 @@ impl Server {
         inherited: Inherited,
     ) -> Result<Self, ServeError> {
         let tls = config.tls.map(Tls::open).transpose()?.map(Arc::new);
-        let (listeners, addresses) = listen(&config.listeners, tls.as_ref(), inherited)?;
+        let unfinished = UnfinishedPackets::with_room_for(config.connection.unfinished_bytes_total);
+        let (listeners, addresses) = listen(&config.listeners, tls.as_ref(), inherited, &unfinished)?;
         if let Some(path) = config.ports_file {
             ports_file::write(&path, &addresses).map_err(|source| ServeError::PortsFile { path, source })?;
         }
@@ -196,7 +197,7 @@ impl Server {
         let around = Surroundings {
             broker: handle,
             auth,
-            unfinished: UnfinishedPackets::with_room_for(config.connection.unfinished_bytes_total),
+            unfinished,
             limits: Arc::new(config.connection),
             outbound_window,
             counters,
@@ -332,12 +333,13 @@ fn listen(
     configs: &[ListenerConfig],
     tls: Option<&Arc<Tls>>,
     mut inherited: Inherited,
+    unfinished: &Arc<UnfinishedPackets>,
 ) -> Result<(Vec<Listener>, Vec<BoundAddress>), ServeError> {
     if configs.is_empty() {
         return Err(ServeError::NoListener);
     }
     let bound = configs.iter().map(|config| {
-        let listener = Listener::bind(config, tls, &mut inherited)?;
+        let listener = Listener::bind(config, tls, &mut inherited, unfinished)?;
         let address = listener.address()?;
         Ok((listener, address))
     });

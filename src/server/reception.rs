@@ -98,8 +98,9 @@ impl Reception {
     {
         if matches!(account, Account::Proxied(_)) {
             let (admission, around) = (Arc::clone(&self.admission), Arc::clone(&self.around));
+            let proxy = ProxyLayer::new(Arc::clone(&around.unfinished));
             let attribution = Attribution { admission, account, around };
-            self.visit(stream, peer, Then(ProxyLayer, Then(attribution, handshake)), places);
+            self.visit(stream, peer, Then(proxy, Then(attribution, handshake)), places);
         } else {
             self.visit(stream, peer, handshake, places);
         }

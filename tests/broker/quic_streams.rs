@@ -235,6 +235,25 @@ fn the_streams_share_what_may_wait() {
 }
 
 #[test]
+fn half_packets_on_streams_and_on_other_connections_have_one_bound() {
+    let broker = start(&["--max-unfinished-bytes-total=100000"]);
+    let half = &publish("a").payload(vec![b'x'; 50_000]).frame(Version::V5).bytes()[..40_000];
+    let mut other = Client::connect(&broker, connect());
+    let received = broker.counter("bytes_received");
+    other.send_raw(half);
+    while broker.counter("bytes_received") < received + 40_000 {}
+    let (connection, mut control) = connected(&broker);
+    let _halves = [connection.open_bi().begin(half), connection.open_uni().begin(half)];
+    control.expect_disconnect(0x97);
+    control.expect_closed();
+    assert_eq!(broker.counter("refused_unfinished"), 1);
+    // What they held is free again.
+    let (connection, mut control) = connected(&broker);
+    let _half = connection.open_bi().begin(half);
+    control.expect_nothing();
+}
+
+#[test]
 fn large_messages_on_several_streams_come_through_whole() {
     let broker = start(&[]);
     let (connection, mut control) = connected(&broker);

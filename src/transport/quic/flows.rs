@@ -23,9 +23,10 @@ use super::subscriptions::{Home, Subscriptions};
 use super::walk::Kept;
 use crate::mqtt::ProtocolVersion;
 use crate::mqtt::codec::{FrameHeader, frame_header};
+use crate::transport::{UnfinishedPackets, UnfinishedPart};
 
 /// What the data streams of one connection may cost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct FlowLimits {
     /// Bytes that may wait, on all of them, for the rest of their packets. The packet that has waited longest may
     /// go beyond.
@@ -36,6 +37,8 @@ pub(super) struct FlowLimits {
     pub(super) delivery: QuicDelivery,
     /// Whether they go where they were subscribed to.
     pub(super) follow_subscriptions: bool,
+    /// What waits on all connections for the rest of its packets.
+    pub(super) unfinished: Arc<UnfinishedPackets>,
 }
 
 /// How many flows are known of one connection, open or remembered.
@@ -62,6 +65,8 @@ pub(super) struct Flows {
     /// Whole packets that have not been read.
     packets: Vec<u8>,
     read: usize,
+    /// The room for what waits for the rest of its packets, and for what is whole and has not been read.
+    unfinished: UnfinishedPart,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -134,15 +139,25 @@ impl Flows {
             lacked_state: false,
             packets: Vec::new(),
             read: 0,
+            unfinished: limits.unfinished.part(),
             timer: None,
             limits,
         }
     }
 
-    /// Reads packets into the buffer: the next part of those that are whole. Ready only if there are some.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<()> {
+    /// Reads packets into the buffer: the next part of those that are whole. Ready only if there are some, or there is
+    /// no room for more.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.packets.is_empty() {
             self.advance(cx);
+            if let Err(error) = self.unfinished.set(self.waiting() + self.packets.len()) {
+                self.let_go();
+                return Poll::Ready(Err(error.into()));
+            }
         }
         let left = self.packets.get(self.read..).unwrap_or_default();
         if left.is_empty() {
@@ -155,7 +170,24 @@ impl Flows {
             self.read = 0;
             self.packets = Vec::new();
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
+    }
+
+    /// Refuses what has no room, and holds nothing more of it.
+    fn let_go(&mut self) {
+        for (_, flow) in &mut self.open.flows {
+            if flow.waiting() > 0 {
+                flow.refuse(FlowError::Refused.code());
+            }
+        }
+        self.open.flows.retain(|(_, flow)| !flow.is_over());
+        self.packets = Vec::new();
+        let _ = self.unfinished.set(0);
+    }
+
+    /// Bytes that wait for the rest of their packets.
+    fn waiting(&self) -> usize {
+        self.open.flows.iter().map(|(_, flow)| flow.waiting()).sum()
     }
 
     /// Whether a packet that was begun to be read has not been read to its end.
@@ -270,7 +302,7 @@ impl Flows {
     fn advance(&mut self, cx: &mut Context<'_>) {
         self.accept(cx);
         let now = Instant::now();
-        let waiting: usize = self.open.flows.iter().map(|(_, flow)| flow.waiting()).sum();
+        let waiting = self.waiting();
         // Where too much waits, only what has waited longest gets on.
         let oldest = self.open.flows.iter().filter(|(_, flow)| flow.waiting() > 0);
         let oldest = oldest.min_by_key(|(_, flow)| flow.stuck_since()).map(|(key, _)| *key);

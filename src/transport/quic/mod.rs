@@ -32,7 +32,7 @@ pub use stream::QuicStream;
 use stream::close_code;
 
 use super::tls::Tls;
-use super::{Handshake, HandshakeError, Peer, SocketOptions};
+use super::{Handshake, HandshakeError, Peer, SocketOptions, UnfinishedPackets};
 
 /// How QUIC is spoken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,7 @@ impl QuicListener {
         socket: &SocketOptions,
         settings: &QuicSettings,
         tls: &Arc<Tls>,
+        unfinished: &Arc<UnfinishedPackets>,
     ) -> io::Result<Self> {
         /// What may have come from a client before its handshake begins, in bytes, and from all of them.
         const EARLY: (u64, u64) = (64 << 10, 64 << 20);
@@ -111,6 +112,7 @@ impl QuicListener {
                 stall: settings.stream_timeout,
                 delivery: settings.delivery,
                 follow_subscriptions: settings.follow_subscriptions,
+                unfinished: Arc::clone(unfinished),
             }),
         };
         Ok(Self { endpoint, layer })

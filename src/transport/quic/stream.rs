@@ -119,7 +119,7 @@ impl QuicStream {
     }
 
     /// Reads from the other streams, where no other packet is being read.
-    fn poll_flows(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<()> {
+    fn poll_flows(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.flows {
             Some(flows) if self.inbound.is_between_packets() => flows.poll_read(cx, buffer),
             Some(_) | None => Poll::Pending,
@@ -129,16 +129,20 @@ impl QuicStream {
     /// Reads from all streams, from those first that were last before.
     fn poll_streams(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let flows_only = self.flows.as_ref().is_some_and(|flows| flows.is_within_packets());
-        let flows_first = std::mem::take(&mut self.flows_first) || flows_only;
-        if flows_first && self.poll_flows(cx, buffer).is_ready() || flows_only {
-            return Poll::Ready(Ok(()));
+        if flows_only {
+            return self.poll_flows(cx, buffer);
+        }
+        if std::mem::take(&mut self.flows_first)
+            && let Poll::Ready(read) = self.poll_flows(cx, buffer)
+        {
+            return Poll::Ready(read);
         }
         let control = self.poll_control(cx, buffer);
         if control.is_ready() {
             self.flows_first = true;
             return control;
         }
-        self.poll_flows(cx, buffer).map(Ok)
+        self.poll_flows(cx, buffer)
     }
 
     /// Clients may go from one network to another.

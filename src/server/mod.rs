@@ -5,6 +5,7 @@
 
 mod admission;
 mod attribution;
+mod following;
 mod pace;
 mod ports_file;
 mod reception;

@@ -236,6 +236,26 @@ fn a_client_may_move() {
 }
 
 #[test]
+fn a_client_that_moves_is_counted_where_it_is() {
+    let broker = start(&["--max-connections-per-address=1", "--log-level=debug"]);
+    let (here, there) = ([127, 0, 0, 1], [127, 0, 0, 2]);
+    let is_full = |address: [u8; 4]| {
+        let mut client = Client::open_from(address.into(), &broker);
+        let _ = client.try_send_raw(&connect().frame(Version::V5).bytes());
+        client.try_receive().is_none()
+    };
+    let quic = Quic::new();
+    let mut client = quic.connect(quic_address(&broker));
+    client.attach(connect());
+    assert!(is_full(here));
+    quic.migrate_to(there.into());
+    client.expect_nothing();
+    until(|| !is_full(here));
+    assert!(is_full(there));
+    client.expect_nothing();
+}
+
+#[test]
 fn a_client_that_is_there_need_not_say_anything() {
     let broker = start(&["--quic-idle-timeout=1"]);
     let mut client = Quic::new().connect(quic_address(&broker));

@@ -1,7 +1,7 @@
 //! QUIC for the test client, with blocking calls.
 
 use std::io::{Error, ErrorKind, IoSliceMut, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
@@ -99,8 +99,13 @@ impl Quic {
 
     /// Goes to another port of this machine, with all connections.
     pub(crate) fn migrate(&self) {
+        self.migrate_to(Ipv4Addr::LOCALHOST);
+    }
+
+    /// Goes to another address of this machine, with all connections.
+    pub(crate) fn migrate_to(&self, address: Ipv4Addr) {
         let _context = RUNTIME.enter();
-        self.endpoint.rebind(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        self.endpoint.rebind(UdpSocket::bind((address, 0)).unwrap()).unwrap();
     }
 }
 

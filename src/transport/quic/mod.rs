@@ -11,6 +11,7 @@ pub mod header;
 mod stream;
 mod subscriptions;
 mod walk;
+mod whereabouts;
 
 use std::io;
 use std::net::SocketAddr;

@@ -9,11 +9,11 @@ use std::task::{Context, Poll, ready};
 
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tracing::debug;
 
 use super::delivery::LastPacket;
 use super::flows::{FlowLimits, Flows, Key, is_about_subscriptions};
 use super::walk::Walk;
+use super::whereabouts::Whereabouts;
 use crate::mqtt::ProtocolVersion;
 use crate::mqtt::codec::frame_header;
 
@@ -55,8 +55,7 @@ pub struct QuicStream {
     /// Whether the other streams are heard first the next time.
     flows_first: bool,
     finish: Finish,
-    /// Where the client was last.
-    address: SocketAddr,
+    whereabouts: Whereabouts,
 }
 
 /// Where a packet goes.
@@ -85,7 +84,7 @@ impl QuicStream {
         flow_limits: Arc<FlowLimits>,
     ) -> Self {
         Self {
-            address: connection.remote_address(),
+            whereabouts: Whereabouts::new(connection.remote_address()),
             connection,
             send,
             receive,
@@ -98,6 +97,13 @@ impl QuicStream {
             flows_first: false,
             finish: Finish::Open,
         }
+    }
+
+    /// With something to be told where the client is each time that it has moved and stays there.
+    #[must_use]
+    pub fn when_moved(mut self, tell: impl Fn(SocketAddr) + Send + 'static) -> Self {
+        self.whereabouts.when_moved(Box::new(tell));
+        self
     }
 
     /// Reads from the control stream.
@@ -145,15 +151,6 @@ impl QuicStream {
         self.poll_flows(cx, buffer)
     }
 
-    /// Clients may go from one network to another.
-    fn notice_migration(&mut self) {
-        let address = self.connection.remote_address();
-        if address != self.address {
-            debug!(from = %self.address, to = %address, "a QUIC client has moved");
-            self.address = address;
-        }
-    }
-
     /// Where these bytes go, and which of them go there in one piece.
     fn route<'a>(&mut self, cx: &mut Context<'_>, bytes: &'a [u8]) -> (Target, &'a [u8]) {
         let Some(flows) = self.flows.as_mut().filter(|flows| self.target.is_some() || flows.has_choice())
@@ -197,11 +194,15 @@ impl AsyncRead for QuicStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
         let before = buffer.filled().len();
-        let read = ready!(self.poll_streams(cx, buffer));
+        this.whereabouts.poll(cx, || this.connection.remote_address());
+        let read = ready!(this.poll_streams(cx, buffer));
         if buffer.filled().len() > before {
-            self.notice_migration();
-        } else if matches!(self.finish, Finish::Awaited(_)) && self.connection.close_reason().is_none() {
+            this.whereabouts.notice(this.connection.remote_address());
+            // So that the timer wakes who reads.
+            this.whereabouts.poll(cx, || this.connection.remote_address());
+        } else if matches!(this.finish, Finish::Awaited(_)) && this.connection.close_reason().is_none() {
             // The client has said all that it had to say, but not heard all: who hears of the end now would close, and
             // what is on its way would be lost. Whoever awaits the finish is woken by that.
             return Poll::Pending;

@@ -198,7 +198,8 @@ pub(super) struct QuicArguments {
     #[arg(long, value_name = "STREAMS", value_parser = value_parser!(u16).range(0..=1_000),
           default_value_t = QuicSettings::default().data_streams)]
     pub(super) quic_max_streams: u16,
-    /// Close a stream on which a packet was begun and does not get on for this time
+    /// Close a stream on which a packet was begun and does not get on for this time, and a connection of which one stream
+    /// is not read for this time while much waits on it
     #[arg(long, value_name = "TIME", value_parser = time_above_zero,
           default_value_t = TimeSpan(QuicSettings::default().stream_timeout))]
     pub(super) quic_stream_timeout: TimeSpan,

@@ -350,6 +350,25 @@ fn all_answers_come_before_the_end() {
 }
 
 #[test]
+fn answers_that_are_not_read_hold_up_only_their_stream() {
+    let broker = start(&[]);
+    let connection = Quic::narrow(1_000).open(broker.addresses()[1]).unwrap();
+    let mut control = connection.client();
+    control.attach(connect());
+    let mut unread = connection.open_bi().client();
+    let packets: Vec<u8> =
+        (1..=30_000).flat_map(|id| publish("a").qos(1).id(id).frame(Version::V5).bytes()).collect();
+    unread.send_raw(&packets);
+    control.expect_nothing();
+    let mut other = connection.open_bi().client();
+    assert_eq!(other.publish(publish("a").qos(1).id(40_000)), 0x10);
+    assert_eq!(control.publish(publish("a").qos(1).id(40_001)), 0x10);
+    for id in 1..=30_000 {
+        unread.expect(puback(id).reason(0x10));
+    }
+}
+
+#[test]
 fn other_streams_are_served_while_one_sends_much() {
     let broker = start(&[]);
     let (connection, mut control) = connected(&broker);

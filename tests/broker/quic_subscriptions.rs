@@ -193,6 +193,43 @@ fn a_stream_without_a_way_back_and_without_a_number_has_its_messages_on_the_cont
 }
 
 #[test]
+fn a_stream_that_is_not_read_holds_up_no_answers_elsewhere() {
+    let broker = start(&[]);
+    let connection = Quic::narrow(1_000).open(broker.addresses()[1]).unwrap();
+    let mut control = connection.client();
+    control.attach(connect());
+    let mut unread = connection.open_bi().client();
+    unread.subscribe("a", 0);
+    let mut publisher = Client::connect(&broker, connect());
+    let payloads: Vec<_> = (0..40).map(|number| number.to_string().repeat(10_000)).collect();
+    for payload in &payloads {
+        publisher.publish(publish("a").qos(1).payload(payload));
+    }
+    control.expect_nothing();
+    let mut other = connection.open_bi().client();
+    assert_eq!(other.publish(publish("b").qos(1).id(1)), 0x10);
+    assert_eq!(control.publish(publish("b").qos(2).id(2)), 0x10);
+    for payload in &payloads {
+        unread.expect(publish("a").payload(payload));
+    }
+}
+
+#[test]
+fn a_stream_that_is_never_read_ends_the_connection() {
+    let broker = start(&["--quic-stream-timeout=1"]);
+    let connection = Quic::narrow(1_000).open(broker.addresses()[1]).unwrap();
+    let mut control = connection.client();
+    control.attach(connect());
+    let mut unread = connection.open_bi().client();
+    unread.subscribe("a", 0);
+    let mut publisher = Client::connect(&broker, connect());
+    for _ in 0..40 {
+        publisher.publish(publish("a").payload("x".repeat(10_000)));
+    }
+    assert_eq!(connection.close_code(), 0);
+}
+
+#[test]
 fn messages_with_topic_aliases_stay_in_order() {
     let broker = start(&["--mqtt-auto-map-topic-alias"]);
     let connection = Quic::new().open(broker.addresses()[1]).unwrap();

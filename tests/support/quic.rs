@@ -62,6 +62,15 @@ impl Quic {
         quic
     }
 
+    /// Has room for so many bytes on each stream that are not read.
+    pub(crate) fn narrow(bytes: u32) -> Self {
+        let mut quic = Self::new();
+        let mut transport = quinn::TransportConfig::default();
+        transport.stream_receive_window(VarInt::from_u32(bytes));
+        quic.config.transport_config(Arc::new(transport));
+        quic
+    }
+
     /// Opens a connection; it fails where the server, or the client, breaks the handshake off.
     pub(crate) fn open(&self, address: SocketAddr) -> Result<QuicConnection, ConnectionError> {
         let connecting = self.begin(address);

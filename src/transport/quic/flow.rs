@@ -22,8 +22,10 @@ pub(super) struct Flow {
     partial: Vec<u8>,
     /// Since when that does not get on.
     stuck_since: Option<Instant>,
-    /// Answers that the client has not taken yet.
+    /// What the client has not taken yet.
     unsent: Vec<u8>,
+    /// Since when it has taken nothing of too much.
+    untaken_since: Option<Instant>,
     /// Answers that are still to come.
     pub(super) unanswered: usize,
     pub(super) origin: Origin,
@@ -83,8 +85,8 @@ pub(super) struct Question {
 }
 
 impl Flow {
-    /// What may wait for a client to take it, beyond one part of a packet that is as long.
-    pub(super) const UNSENT: usize = 64 << 10;
+    /// What may wait for a client to take it: beyond that it is too much.
+    const UNSENT: usize = 64 << 10;
 
     /// One that the client has opened.
     pub(super) fn new(receive: RecvStream, send: Option<SendStream>) -> Self {
@@ -101,6 +103,7 @@ impl Flow {
             partial: Vec::new(),
             stuck_since: None,
             unsent: Vec::new(),
+            untaken_since: None,
             unanswered: 0,
             origin: Origin::Server,
             is_lasting: false,
@@ -119,6 +122,16 @@ impl Flow {
     /// How many bytes wait here for the rest of their packet.
     pub(super) fn waiting(&self) -> usize {
         self.partial.len()
+    }
+
+    /// How many bytes its client has not taken.
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
+    /// Since when its client has taken nothing, although there is too much.
+    pub(super) fn untaken_since(&self) -> Option<Instant> {
+        self.untaken_since
     }
 
     /// Since when its client has left a packet, or the header, unfinished.
@@ -208,7 +221,7 @@ impl Flow {
         Ok(Progress::Read)
     }
 
-    /// Adds a part of a packet of ours behind those that the client has not taken. The caller has made room before.
+    /// Adds a part of a packet of ours behind those that the client has not taken.
     pub(super) fn append(&mut self, bytes: &[u8]) {
         if self.send.is_some() {
             self.unsent.extend_from_slice(bytes);
@@ -223,6 +236,7 @@ impl Flow {
 
     /// Sends what waits, as far as the client takes it. Pending: more waits than should.
     pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let before = self.unsent.len();
         while let (Some(send), false) = (&mut self.send, self.unsent.is_empty()) {
             match AsyncWrite::poll_write(Pin::new(send), cx, &self.unsent) {
                 Poll::Ready(Ok(sent)) => drop(self.unsent.drain(..sent)),
@@ -238,7 +252,14 @@ impl Flow {
             // That finishes it.
             self.send = None;
         }
-        if self.unsent.len() < Self::UNSENT { Poll::Ready(()) } else { Poll::Pending }
+        if self.unsent.len() < Self::UNSENT {
+            self.untaken_since = None;
+            return Poll::Ready(());
+        }
+        if self.unsent.len() < before || self.untaken_since.is_none() {
+            self.untaken_since = Some(Instant::now());
+        }
+        Poll::Pending
     }
 
     /// Sends what waits, all of it.

@@ -267,16 +267,42 @@ impl Flows {
     }
 
     /// Takes a part of a packet of ours, and tells how long that was. Pending: the client does not take what was
-    /// before.
+    /// before, and that is so much that all other streams have to wait for it.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, key: Key, bytes: &[u8]) -> Poll<usize> {
-        let part = bytes.get(..Flow::UNSENT).unwrap_or(bytes);
+        /// Taken at a time.
+        const PART: usize = 64 << 10;
+        /// More than is handed over before the client has taken some of it, but for messages that are as large.
+        const HELD: usize = 1 << 20;
+        let part = bytes.get(..PART).unwrap_or(bytes);
+        let held = self.open.flows.iter().map(|(_, flow)| flow.unsent()).sum::<usize>();
         // What belongs to a stream that has ended in the meantime is nobody's.
         if let Some(flow) = self.open.find(key) {
-            ready!(flow.poll_room(cx));
+            if flow.poll_room(cx).is_pending() && held >= HELD {
+                return Poll::Pending;
+            }
             flow.append(part);
             let _ = flow.poll_room(cx);
         }
         Poll::Ready(part.len())
+    }
+
+    /// Pending: on some stream more waits for the client than should. An error: it takes nothing of that.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut flushed = Poll::Ready(Ok(()));
+        let now = Instant::now();
+        for (_, flow) in &mut self.open.flows {
+            if flow.poll_room(cx).is_pending() {
+                if flow.untaken_since().is_some_and(|since| since + self.limits.stall <= now) {
+                    let error = "the client takes nothing of what is written to one of its streams";
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));
+                }
+                flushed = Poll::Pending;
+            }
+        }
+        if flushed.is_pending() {
+            self.arm(cx);
+        }
+        flushed
     }
 
     /// Nothing more is to be sent on this stream.
@@ -311,8 +337,9 @@ impl Flows {
         while self.packets.is_empty() && index < self.open.flows.len() {
             let Some((key, flow)) = self.open.flows.get_mut(index) else { return };
             let key = *key;
-            let _ = flow.poll_room(cx);
-            if only.is_none_or(|only| only == key) {
+            // Who does not take the answers is not asked what else there is.
+            let takes_answers = flow.poll_room(cx).is_ready();
+            if takes_answers && only.is_none_or(|only| only == key) {
                 while self.packets.is_empty() && self.poll_flow(cx, index) {}
                 // Not before it had the chance to get on.
                 self.refuse_if_stuck(key, now);
@@ -440,9 +467,10 @@ impl Flows {
         }
     }
 
-    /// Sees to it that it is noticed when a packet does not get on.
+    /// Sees to it that it is noticed when a packet does not get on, in either direction.
     fn arm(&mut self, cx: &mut Context<'_>) {
-        let Some(since) = self.open.flows.iter().filter_map(|(_, flow)| flow.stuck_since()).min() else {
+        let waits = |flow: &Flow| flow.untaken_since().or_else(|| flow.stuck_since());
+        let Some(since) = self.open.flows.iter().filter_map(|(_, flow)| waits(flow)).min() else {
             self.timer = None;
             return;
         };

@@ -46,7 +46,8 @@ pub struct QuicSettings {
     pub early_data: bool,
     /// How many streams of each direction a client may have open beside its control stream.
     pub data_streams: u16,
-    /// How long a packet on such a stream may take without getting on.
+    /// How long a packet on such a stream may take without getting on, and a client without taking anything of too much
+    /// that waits for it on a stream.
     pub stream_timeout: Duration,
     /// How many bytes may wait on all such streams of a connection for the rest of their packets, and so how large a
     /// packet may be there.

@@ -232,8 +232,12 @@ impl AsyncWrite for QuicStream {
         Poll::Ready(Ok(written))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Ready when on no stream much waits for the client to take it. Other streams can be written to while it is not.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.flows {
+            Some(flows) => flows.poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     /// Ready when the client has acknowledged all that was written.

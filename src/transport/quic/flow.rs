@@ -167,6 +167,7 @@ impl Flow {
             Poll::Pending => return Ok(Progress::Pending),
             Poll::Ready(Err(_)) => {
                 self.receive = None;
+                self.let_go();
                 return Ok(Progress::Ended(End::Broken));
             }
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
@@ -281,6 +282,12 @@ impl Flow {
         // It may have ended already.
         let _ = self.receive.take().map(|mut receive| receive.stop(code));
         let _ = self.send.take().map(|mut send| send.reset(code));
+        self.let_go();
+    }
+
+    /// The rest of what waits for it will not come.
+    fn let_go(&mut self) {
+        self.partial = Vec::new();
         self.stuck_since = None;
     }
 }

@@ -352,6 +352,22 @@ fn handshakes_and_connections_without_a_stream_are_ended_in_time() {
 }
 
 #[test]
+fn clients_that_leave_during_their_handshakes_leave_nothing() {
+    let broker = start(&["--connect-timeout=120"]);
+    let quic = Quic::new();
+    for _ in 0..10 {
+        drop(quic.begin(quic_address(&broker)));
+        quic.open(quic_address(&broker)).unwrap().close();
+        let connection = quic.open(quic_address(&broker)).unwrap();
+        connection.client().send_raw(&[0x10]);
+        connection.close();
+    }
+    until(|| broker.counter("connections_accepted") == broker.counter("connections_ended"));
+    assert!(broker.counter("connections_accepted") >= 20);
+    exchange(&mut quic.connect(quic_address(&broker)), Version::V5);
+}
+
+#[test]
 fn who_comes_when_many_are_waited_for_shows_its_address_first() {
     let broker = start(&["--max-handshakes-per-address=16", "--connect-timeout=120"]);
     let trap = Trap::new(quic_address(&broker));

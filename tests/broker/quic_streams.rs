@@ -297,6 +297,59 @@ fn data_waits_until_its_client_is_accepted() {
 }
 
 #[test]
+fn little_can_wait_until_its_client_is_accepted() {
+    const MUCH: usize = 250 << 10;
+    let broker = start(&[]);
+    let connection = Quic::new().open(broker.addresses()[1]).unwrap();
+    assert_eq!(connection.open_bi().room_for(MUCH), 64 << 10);
+    let (connection, mut control) = connected(&broker);
+    control.expect_nothing();
+    assert_eq!(connection.open_bi().room_for(MUCH), MUCH);
+}
+
+#[test]
+fn large_packets_may_come_before_their_client_is_accepted() {
+    let broker = start(&[]);
+    let mut control = Quic::new().connect(broker.addresses()[1]);
+    let large = "x".repeat(60_000);
+    let connect =
+        (0..10).fold(connect(), |connect, _| connect.property(Property::User("name".into(), large.clone())));
+    control.attach(connect);
+}
+
+#[test]
+fn a_stream_that_breaks_within_a_packet_leaves_nothing() {
+    let broker = start(&["--mqtt-maximum-packet-size=1000"]);
+    let (connection, mut control) = connected(&broker);
+    let packet = publish("a").qos(1).id(2).payload(vec![b'x'; 900]).frame(Version::V5).bytes();
+    let question = publish("a").qos(2).id(1).frame(Version::V5).bytes();
+    // It would still be told that its message has been released.
+    let mut first = connection.open_bi().begin(&question).begin(&packet[..900]);
+    first.wait_until_heard();
+    first.reset();
+    let mut other = connection.open_bi().begin(&packet[..500]);
+    other.wait_until_heard();
+    other.begin(&packet[500..]).client().expect(puback(2).reason(0x10));
+    control.expect_nothing();
+}
+
+#[test]
+fn streams_that_are_opened_and_not_used_harm_nobody() {
+    let broker = start(&["--quic-max-streams=200", "--quic-stream-timeout=1"]);
+    let (connection, mut control) = connected(&broker);
+    let empty: Vec<_> = (0..100).map(|_| connection.open_bi()).collect();
+    let mut one_byte: Vec<_> = (0..100).map(|_| connection.open_uni().begin(&[0x30])).collect();
+    let mut data = connection.open_bi().client();
+    assert_eq!(data.publish(publish("a").qos(1)), 0x10);
+    for stream in &mut one_byte {
+        assert_eq!(stream.refusal(), 0xBA);
+    }
+    drop(empty);
+    assert_eq!(data.publish(publish("a").qos(1)), 0x10);
+    control.expect_nothing();
+}
+
+#[test]
 fn the_control_stream_may_have_a_header() {
     let broker = start(&[]);
     let open = || Quic::new().open(broker.addresses()[1]).unwrap();
@@ -327,6 +380,27 @@ fn a_datagram_carries_one_message_of_qos_0() {
     connection.send_datagram(&datagram(publish("a").payload("x")));
     control.expect(publish("a").payload("x"));
     control.expect_nothing();
+}
+
+#[test]
+fn a_datagram_waits_until_its_client_is_accepted() {
+    let broker = start(&[]);
+    let mut watcher = Client::connect(&broker, connect());
+    watcher.subscribe("a", 0);
+    let datagram = publish("a").payload("early").frame(Version::V5).bytes();
+    let connection = Quic::new().open(broker.addresses()[1]).unwrap();
+    connection.send_datagram(&datagram);
+    // This client has no identifier and wants a session: it is refused.
+    let mut refused = connection.client();
+    refused.send_raw(b"\x10\x0C\x00\x04MQTT\x04\x00\x00\x00\x00\x00");
+    refused.receive_raw();
+    refused.expect_closed();
+    watcher.expect_nothing();
+    let connection = Quic::new().open(broker.addresses()[1]).unwrap();
+    connection.send_datagram(&datagram);
+    connection.client().attach(connect());
+    watcher.expect(publish("a").payload("early"));
+    watcher.expect_nothing();
 }
 
 #[test]

@@ -268,6 +268,11 @@ impl QuicStream {
         self
     }
 
+    /// How many of so many bytes can be sent at once.
+    pub(crate) fn room_for(&mut self, bytes: usize) -> usize {
+        wait(self.send.as_mut().unwrap().write(&vec![0; bytes])).expect("there is no room").unwrap()
+    }
+
     /// Breaks the stream off.
     pub(crate) fn reset(mut self) {
         self.send.as_mut().unwrap().reset(VarInt::from_u32(0)).unwrap();

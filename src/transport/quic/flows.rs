@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::io::ReadBuf;
 use tokio::time::{self, Instant, Sleep};
 use tracing::debug;
@@ -126,6 +126,9 @@ async fn arrival(connection: Connection) -> Result<Arrival, ConnectionError> {
 
 impl Flows {
     pub(super) fn new(connection: Connection, limits: Arc<FlowLimits>, version: ProtocolVersion) -> Self {
+        /// What may be under way to us on all streams of a connection.
+        const TO_US: u32 = 1 << 20;
+        connection.set_receive_window(VarInt::from_u32(TO_US));
         Self {
             arriving: Some(Box::pin(arrival(connection.clone()))),
             connection,

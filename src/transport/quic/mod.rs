@@ -169,8 +169,11 @@ fn bind(address: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
 
 /// What holds for each connection.
 fn transport(settings: &QuicSettings) -> io::Result<TransportConfig> {
-    /// What may be under way to us on a stream, and on all streams of a connection.
-    const TO_US: (u32, u32) = (256 << 10, 1 << 20);
+    /// What may be under way to us on a stream.
+    const TO_US: u32 = 256 << 10;
+    /// What may be under way to us on all streams of a connection whose client has not been let in, and that is not
+    /// read, as only CONNECT is.
+    const BEFORE_CONNECTED: u32 = 64 << 10;
     /// What may be under way from us on a connection: all of it is kept until it is acknowledged.
     const FROM_US: u64 = 1 << 20;
     /// Datagrams that may wait to be read; the oldest give way.
@@ -184,8 +187,8 @@ fn transport(settings: &QuicSettings) -> io::Result<TransportConfig> {
         .max_concurrent_bidi_streams(VarInt::from_u32(1 + u32::from(settings.data_streams)))
         .max_concurrent_uni_streams(VarInt::from(settings.data_streams))
         .datagram_receive_buffer_size(Some(DATAGRAMS))
-        .stream_receive_window(VarInt::from_u32(TO_US.0))
-        .receive_window(VarInt::from_u32(TO_US.1))
+        .stream_receive_window(VarInt::from_u32(TO_US))
+        .receive_window(VarInt::from_u32(BEFORE_CONNECTED))
         .send_window(FROM_US);
     Ok(transport)
 }

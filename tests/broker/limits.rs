@@ -182,6 +182,7 @@ fn requests_and_headers_before_mqtt_have_the_same_room_as_packets() {
     let (mut proxy, mut browser) = open();
     proxy.expect_closed();
     assert!(browser.receive_rest().is_empty());
+    while broker.counter("connections_ended") < 2 {}
     assert_eq!(broker.counter("refused_unfinished"), 2);
     drop(client);
     while broker.counter("connections_ended") < 3 {}

@@ -4,19 +4,6 @@ use std::io::Read;
 
 use crate::support::*;
 
-fn start(options: &[&str]) -> Broker {
-    let [certificate, key] = server_certificate("server");
-    Setup::new().options(&["--quic-port=0", &certificate, &key]).options(options).start()
-}
-
-/// A connection whose control stream is the client's.
-fn connected(broker: &Broker) -> (QuicConnection, Client) {
-    let connection = Quic::new().open(broker.addresses()[1]).unwrap();
-    let mut control = connection.client();
-    control.attach(connect());
-    (connection, control)
-}
-
 /// The header of a client's flow that is remembered for a minute.
 fn header(flow: u8) -> [u8; 4] {
     [0x12, flow, 60, 0]
@@ -48,8 +35,8 @@ fn expect_each_qos(publisher: &mut Client, topic: &str, there: &mut Client) {
 #[test]
 fn messages_come_on_the_stream_of_their_subscription_however_others_come() {
     for how in ["control-only", "per-topic", "per-publish"] {
-        let broker = start(&["--quic-delivery", how]);
-        let (connection, mut control) = connected(&broker);
+        let broker = start_with_quic(&["--quic-delivery", how]);
+        let (connection, mut control) = Quic::new().connected(&broker);
         let mut publisher = Client::connect(&broker, connect());
         let mut plain = connection.open_bi().client();
         let mut flow = connection.open_bi().begin(&header(2)).client();
@@ -68,7 +55,7 @@ fn messages_come_on_the_stream_of_their_subscription_however_others_come() {
 
 #[test]
 fn the_older_versions_have_streams_too() {
-    let broker = start(&[]);
+    let broker = start_with_quic(&[]);
     for version in [Version::V31, Version::V311] {
         let connection = Quic::new().open(broker.addresses()[1]).unwrap();
         let mut control = connection.client();
@@ -84,9 +71,9 @@ fn the_older_versions_have_streams_too() {
 
 #[test]
 fn retained_messages_come_there() {
-    let broker = start(&[]);
+    let broker = start_with_quic(&[]);
     Client::connect(&broker, connect()).publish(publish("a").qos(1).retain().payload("x"));
-    let (connection, mut control) = connected(&broker);
+    let (connection, mut control) = Quic::new().connected(&broker);
     let mut data = connection.open_bi().client();
     data.subscribe("a", 0);
     data.expect(publish("a").retain().payload("x"));
@@ -95,8 +82,8 @@ fn retained_messages_come_there() {
 
 #[test]
 fn a_subscription_is_where_it_was_made_last() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     let mut publisher = Client::connect(&broker, connect());
     let mut streams = [connection.open_bi().client(), connection.open_bi().client()];
     for stream in &mut streams {
@@ -117,8 +104,8 @@ fn a_subscription_is_where_it_was_made_last() {
 
 #[test]
 fn a_subscription_that_is_refused_is_nowhere() {
-    let broker = start(&["--mqtt-shared-sub-support=false"]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&["--mqtt-shared-sub-support=false"]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     control.subscribe("#", 0);
     let mut data = connection.open_bi().client();
     data.send(subscribe("$share/g/a", 0).id(1));
@@ -129,8 +116,8 @@ fn a_subscription_that_is_refused_is_nowhere() {
 
 #[test]
 fn a_subscription_outlives_its_stream() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     let mut publisher = Client::connect(&broker, connect());
     let mut plain = connection.open_bi().client();
     let mut flow = connection.open_bi().begin(&header(2)).client();
@@ -150,8 +137,8 @@ fn a_subscription_outlives_its_stream() {
 
 #[test]
 fn a_flow_that_is_resumed_has_its_subscriptions() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     let mut publisher = Client::connect(&broker, connect());
     let packet = subscribe("a", 0).id(1).frame(Version::V5).bytes();
     let mut first = connection.open_bi().begin(&header(2)).begin(&packet);
@@ -166,8 +153,8 @@ fn a_flow_that_is_resumed_has_its_subscriptions() {
 
 #[test]
 fn a_flow_without_a_way_back_has_a_stream_of_the_broker_beside_it() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     let mut publisher = Client::connect(&broker, connect());
     let mut flow = connection.open_uni().begin(&header(2)).client();
     flow.send(subscribe("a", 2).id(1));
@@ -184,8 +171,8 @@ fn a_flow_without_a_way_back_has_a_stream_of_the_broker_beside_it() {
 
 #[test]
 fn a_stream_without_a_way_back_and_without_a_number_has_its_messages_on_the_control_stream() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     connection.open_uni().client().send(subscribe("a", 0).id(1));
     control.expect(suback(1, &[0]));
     Client::connect(&broker, connect()).publish(publish("a"));
@@ -194,10 +181,8 @@ fn a_stream_without_a_way_back_and_without_a_number_has_its_messages_on_the_cont
 
 #[test]
 fn a_stream_that_is_not_read_holds_up_no_answers_elsewhere() {
-    let broker = start(&[]);
-    let connection = Quic::narrow(1_000).open(broker.addresses()[1]).unwrap();
-    let mut control = connection.client();
-    control.attach(connect());
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::narrow(1_000).connected(&broker);
     let mut unread = connection.open_bi().client();
     unread.subscribe("a", 0);
     let mut publisher = Client::connect(&broker, connect());
@@ -216,10 +201,8 @@ fn a_stream_that_is_not_read_holds_up_no_answers_elsewhere() {
 
 #[test]
 fn a_stream_that_is_never_read_ends_the_connection() {
-    let broker = start(&["--quic-stream-timeout=1"]);
-    let connection = Quic::narrow(1_000).open(broker.addresses()[1]).unwrap();
-    let mut control = connection.client();
-    control.attach(connect());
+    let broker = start_with_quic(&["--quic-stream-timeout=1"]);
+    let (connection, _control) = Quic::narrow(1_000).connected(&broker);
     let mut unread = connection.open_bi().client();
     unread.subscribe("a", 0);
     let mut publisher = Client::connect(&broker, connect());
@@ -231,7 +214,7 @@ fn a_stream_that_is_never_read_ends_the_connection() {
 
 #[test]
 fn messages_with_topic_aliases_stay_in_order() {
-    let broker = start(&["--mqtt-auto-map-topic-alias"]);
+    let broker = start_with_quic(&["--mqtt-auto-map-topic-alias"]);
     let connection = Quic::new().open(broker.addresses()[1]).unwrap();
     let mut control = connection.client();
     control.attach(connect().property(Property::TopicAliasMaximum(1)));

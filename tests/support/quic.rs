@@ -16,13 +16,25 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::client::{Client, Layered};
-use super::server::PATIENCE;
-use super::tls::Tls;
+use super::connect::connect;
+use super::server::{Broker, PATIENCE, Setup};
+use super::tls::{Tls, server_certificate};
 
 /// Drives the connections of all tests of a process.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 });
+
+/// A broker with QUIC, beside the TCP listener that all have.
+pub(crate) fn setup_with_quic(options: &[&str]) -> Setup {
+    let [certificate, key] = server_certificate("server");
+    Setup::new().options(&["--quic-port=0", &certificate, &key]).options(options)
+}
+
+/// The same, started: QUIC is at the second of its addresses.
+pub(crate) fn start_with_quic(options: &[&str]) -> Broker {
+    setup_with_quic(options).start()
+}
 
 /// How a client speaks QUIC. Connections that are made with the same one can resume each other's sessions.
 #[derive(Debug, Clone)]
@@ -93,6 +105,15 @@ impl Quic {
     ) -> Option<(QuicConnection, impl FnOnce() -> bool + use<>)> {
         let (connection, accepted) = self.begin(address).into_0rtt().ok()?;
         Some((QuicConnection { connection }, || wait(accepted).expect("the handshake takes too long")))
+    }
+
+    /// Opens a connection to the QUIC listener of a broker that was [started](start_with_quic) here, and is let in on
+    /// its control stream.
+    pub(crate) fn connected(&self, broker: &Broker) -> (QuicConnection, Client) {
+        let connection = self.open(broker.addresses()[1]).unwrap();
+        let mut control = connection.client();
+        control.attach(connect());
+        (connection, control)
     }
 
     /// Opens a connection, which must come to be, and its first stream.

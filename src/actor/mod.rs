@@ -18,11 +18,9 @@ mod outbox;
 mod scratch;
 #[cfg(test)]
 mod tests;
-pub mod unfinished;
 
 pub use broker_task::BrokerTask;
 pub use clock::Clock;
 pub use counters::ShellCounters;
 pub use endpoint::{Endpoint, Newcomer, Surroundings};
 pub use handle::BrokerHandle;
-pub use unfinished::UnfinishedPackets;

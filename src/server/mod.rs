@@ -5,6 +5,7 @@
 
 mod admission;
 mod attribution;
+mod following;
 mod pace;
 mod ports_file;
 mod reception;
@@ -30,13 +31,13 @@ use tracing::{error, info, warn};
 pub use signals::Signals;
 pub use terms::{AcceptLimits, ListenerGroup, Terms};
 
-use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings, UnfinishedPackets};
+use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings};
 use crate::auth::{AuthError, Authenticator, Authenticators, ReloadReport};
 use crate::broker::{Broker, BrokerConfig, Input, PolicyName};
 use crate::connection::ConnectionLimits;
 use crate::transport::proxy::ProxySettings;
 use crate::transport::tls::{Report, Tls, TlsError, TlsSettings};
-use crate::transport::{BoundAddress, Inherited, Listener, ListenerConfig};
+use crate::transport::{BoundAddress, Inherited, Listener, ListenerConfig, UnfinishedPackets};
 use admission::Admission;
 use reception::Reception;
 
@@ -166,9 +167,9 @@ impl Server {
             broker: handle,
             auth: common,
             policy: PolicyName::default(),
+            unfinished,
             limits: Arc::new(config.connection),
             outbound_window,
-            unfinished: Arc::new(unfinished),
             counters: Arc::default(),
             clock,
             shutdown: CancellationToken::new(),
@@ -331,7 +332,7 @@ fn listen(
     reception: &Arc<Reception>,
 ) -> Result<Vec<(BoundAddress, Served)>, ServeError> {
     let mut bind = |config| {
-        let listener = Listener::bind(config, tls, inherited)?;
+        let listener = Listener::bind(config, tls, inherited, &reception.around.unfinished)?;
         Ok((listener.address()?, (listener, Arc::clone(reception))))
     };
     let bound = configs.iter().map(|config| {

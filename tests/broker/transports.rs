@@ -185,7 +185,7 @@ mod unix {
         let broker = setup.socket("tls", tcp).socket("quic", udp).start();
         assert_eq!(broker.addresses(), [tls, quic]);
         let mut client = Quic::new().connect(quic);
-        client.exchange();
+        client.exchange(connect());
         Tls::new().connect(tls).attach(connect());
         client.send(puback(1));
         broker.signal("TERM");

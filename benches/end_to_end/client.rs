@@ -180,6 +180,10 @@ impl Client {
             5 => self.acknowledge(AcknowledgementKind::PubRel, id(0)),
             6 => self.acknowledge(AcknowledgementKind::PubComp, id(0)),
             4 | 7 => arrived(Arrival::Done),
+            9 => {
+                assert!(!body[2..].contains(&0x80), "a subscription is refused");
+                arrived(Arrival::Answer);
+            }
             _ => arrived(Arrival::Answer),
         }
     }

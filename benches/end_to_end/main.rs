@@ -60,7 +60,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("latency-20k-qos0", Scenario::Latency(20_000, QoS::AtMostOnce)),
     ("latency-20k-qos1", Scenario::Latency(20_000, QoS::AtLeastOnce)),
     ("connections-10k", Scenario::Connections(10_000)),
-    ("subscriptions-30", Scenario::Subscriptions(30)),
+    ("subscriptions-100", Scenario::Subscriptions(100)),
     ("subscriptions-100k", Scenario::Subscriptions(100_000)),
     ("retained-100k", Scenario::Retained(100_000)),
     (FIRST_OF_THE_LARGE, Scenario::Subscriptions(1_000_000)),

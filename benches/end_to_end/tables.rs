@@ -190,14 +190,14 @@ pub(crate) fn retained(runtime: &Runtime, broker: &Broker, count: u32) -> Figure
 }
 
 fn filter(number: u32) -> String {
-    let (site, device) = (number / 1_000, number % 1_000);
+    let site = number / 1_000;
     match number % 3 {
         0 => topic(number),
-        1 => format!("site/{site}/+/{device}/state"),
-        _ => format!("site/{site}/device/{device}/#"),
+        1 => format!("site/+/{number}/state"),
+        _ => format!("site/{site}/{number}/#"),
     }
 }
 
 fn topic(number: u32) -> String {
-    format!("site/{}/device/{}/state", number / 1_000, number % 1_000)
+    format!("site/{}/{number}/state", number / 1_000)
 }

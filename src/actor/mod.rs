@@ -19,7 +19,6 @@ mod outbox;
 mod scratch;
 #[cfg(test)]
 mod tests;
-pub mod unfinished;
 
 pub use broker_task::BrokerTask;
 pub use clock::Clock;
@@ -27,4 +26,3 @@ pub use counters::ShellCounters;
 pub use endpoint::{Endpoint, Newcomer, Surroundings};
 pub use handle::BrokerHandle;
 pub use keeper::Keeper;
-pub use unfinished::UnfinishedPackets;

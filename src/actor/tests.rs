@@ -12,13 +12,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::handle::Letter;
-use super::{
-    BrokerHandle, BrokerTask, Clock, Endpoint, Newcomer, ShellCounters, Surroundings, UnfinishedPackets,
-};
+use super::{BrokerHandle, BrokerTask, Clock, Endpoint, Newcomer, ShellCounters, Surroundings};
 use crate::auth::{AuthSettings, Authenticator};
 use crate::broker::{Broker, BrokerConfig, ConnectionId, Input, PolicyName};
 use crate::connection::{ConnectionLimits, RateLimitPolicy};
-use crate::transport::{Peer, Transport};
+use crate::transport::{Peer, Transport, UnfinishedPackets};
 
 const PEER: Peer = Peer::new(Transport::Unix, None);
 
@@ -46,7 +44,7 @@ impl World {
             auth: Arc::new(auth),
             policy: PolicyName::default(),
             durability: None,
-            unfinished: Arc::new(UnfinishedPackets::with_room_for(limits.unfinished_bytes_total)),
+            unfinished: UnfinishedPackets::with_room_for(limits.unfinished_bytes_total),
             limits: Arc::new(limits),
             outbound_window,
             counters: Arc::new(ShellCounters::default()),

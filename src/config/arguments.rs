@@ -203,14 +203,15 @@ pub(super) struct QuicArguments {
     #[arg(long, value_name = "TIME", value_parser = time_for_quic,
           default_value_t = TimeSpan(QuicSettings::default().idle_timeout))]
     pub(super) quic_idle_timeout: TimeSpan,
-    /// Send messages to clients
+    /// Send messages to clients, but for subscriptions that they made on data streams: these have their messages there
     #[arg(long, value_name = "STREAMS", default_value = "control-only")]
     pub(super) quic_delivery: Delivery,
     /// Let a client have at most so many streams open in each direction beside its first: 0 to 1000
     #[arg(long, value_name = "STREAMS", value_parser = value_parser!(u16).range(0..=1_000),
           default_value_t = QuicSettings::default().data_streams)]
     pub(super) quic_max_streams: u16,
-    /// Close a stream on which a packet was begun and does not get on for this time
+    /// Close a stream on which a packet was begun and does not get on for this time, and a connection of which one stream
+    /// is not read for this time while much waits on it
     #[arg(long, value_name = "TIME", value_parser = time_above_zero,
           default_value_t = TimeSpan(QuicSettings::default().stream_timeout))]
     pub(super) quic_stream_timeout: TimeSpan,
@@ -363,7 +364,8 @@ pub(super) struct ConnectionArguments {
     /// Take at most so many user properties in a packet
     #[arg(long, value_name = "PROPERTIES", default_value_t = ConnectionLimits::default().user_properties)]
     pub(super) max_user_properties: usize,
-    /// Keep at most so many bytes of packets that have begun and not ended, of all connections
+    /// Keep at most so many bytes of packets that have begun and not ended, and of what comes before them, of all
+    /// connections
     #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
           default_value_t = ByteSize(ConnectionLimits::default().unfinished_bytes_total))]
     pub(super) max_unfinished_bytes_total: ByteSize,

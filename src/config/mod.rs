@@ -114,6 +114,7 @@ impl Config {
         let listening = Listening {
             arguments: &arguments.listeners,
             quic: &arguments.quic,
+            mqtt: &arguments.mqtt,
             socket: listeners::socket_options(&arguments.sockets),
             ipv6,
             inherited,

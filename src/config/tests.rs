@@ -292,12 +292,15 @@ fn quic_listeners_have_certificates_and_settings() {
         data_streams: 7,
         stream_timeout: Duration::from_secs(5),
         delivery: QuicDelivery::PerTopic,
+        follow_subscriptions: true,
         read_budget: 1_000,
     };
     let options = "--quic-idle-timeout 1m30s --quic-early-data --quic-max-streams 7 --quic-stream-timeout 5 \
                    --quic-delivery per-topic \
                    --mqtt-maximum-packet-size 1000";
     assert_eq!(listeners(options), [quic("[::1]:1", settings)]);
+    let settings = QuicSettings { follow_subscriptions: false, ..QuicSettings::default() };
+    assert_eq!(listeners("--mqtt-auto-map-topic-alias"), [quic("[::1]:1", settings)]);
     check_refused(&format!("{one} --quic-max-streams 1001"), &["1001 is not in 0..=1000"]);
     check_refused("--quic-port 1", &["--quic-port", "expected --server-crt and --server-key"]);
     for time in ["0", "1d1s"] {

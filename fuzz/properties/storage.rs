@@ -11,17 +11,21 @@ use mqtt_broker::storage::log::LogOptions;
 
 const OPTIONS: LogOptions = LogOptions { segment_bytes: 1_200, disk_max: None, seed: 3 };
 
+/// Records by their numbers, with their kinds and bodies.
 type Records = BTreeMap<u64, (u8, Vec<u8>)>;
+
+/// Records as they come.
+type Found = Vec<(u64, u8, Vec<u8>)>;
 
 pub(crate) fn check(bytes: &[u8]) {
     let (directory, written) = write();
-    let lost = damage(&directory, bytes);
+    damage(&directory, bytes);
 
     let (mut log, found) = open(&directory);
-    let mut last = None;
+    let mut before = None;
     for (number, kind, body) in &found {
-        assert!(last.is_none_or(|last| last < *number), "{number} comes behind {last:?}");
-        last = Some(*number);
+        assert!(before < Some(*number), "{number} comes behind {before:?}");
+        before = Some(*number);
         assert_eq!(written.get(number), Some(&(*kind, body.clone())), "record {number} was not written so");
         let read = log.read(Sequence::new(*number)).map(|record| (record.kind, record.body));
         assert_eq!(read.ok(), Some((*kind, body.clone())), "record {number} was there a moment ago");
@@ -29,27 +33,27 @@ pub(crate) fn check(bytes: &[u8]) {
     if bytes.len() < INSTRUCTION {
         assert_eq!(found.len(), written.len(), "nothing was damaged");
     }
-    assert!(lost || last.is_none_or(|last| last < log.next_sequence().number()));
+    assert!(before < Some(log.next_sequence().number()), "no number is used twice");
 
     // It goes on, and what was there stays there.
     let mut batch = Batch::new(log.next_sequence());
     batch.append(9, |body| body.extend_from_slice(b"new"));
     let new = batch.first().number();
     log.push(batch);
-    log.rest().expect("all goes well");
+    log.rest().unwrap();
     drop(log);
     let (mut log, again) = open(&directory);
     let expected = found.iter().map(|(number, ..)| *number).chain([new]);
     assert!(again.iter().map(|(number, ..)| *number).eq(expected), "it was there before");
 
     // All of it can be looked through, and removed.
-    while let Some(slice) = log.next_slice(300).expect("all goes well") {
+    while let Some(slice) = log.next_slice(300).unwrap() {
         for frame in slice.frames() {
             let was = again.iter().find(|(number, ..)| *number == frame.sequence.number());
             assert!(was.is_some_and(|(_, kind, body)| *kind == frame.kind && body == frame.body));
         }
         if slice.ends_segment() {
-            log.remove_before(slice.up_to()).expect("all goes well");
+            log.remove_before(slice.up_to()).unwrap();
         }
     }
     assert!(log.segments() <= 1);
@@ -73,29 +77,29 @@ fn write() -> (FaultyDirectory, Records) {
             assert!(log.write_out().and_then(|()| log.sync()).is_err());
             directory.set_faults(Faults::NONE);
         }
-        log.write_out().expect("all goes well");
+        log.write_out().unwrap();
         if round % 3 == 0 {
-            log.sync().expect("all goes well");
+            log.sync().unwrap();
         }
     }
     (directory, written)
 }
 
-fn open(directory: &FaultyDirectory) -> (Log<FaultyDirectory>, Vec<(u64, u8, Vec<u8>)>) {
+fn open(directory: &FaultyDirectory) -> (Log<FaultyDirectory>, Found) {
     let mut found = Vec::new();
     let (log, _) = Log::open(directory.clone(), OPTIONS, &mut |frame| {
         found.push((frame.sequence.number(), frame.kind, frame.body.to_vec()));
     })
-    .expect("it opens");
+    .unwrap();
     (log, found)
 }
 
 /// Bytes that say what is damaged: how, in which file, where (two), how much.
 const INSTRUCTION: usize = 5;
 
-/// Does what the bytes say, and says whether that may have taken away the end.
-fn damage(directory: &FaultyDirectory, bytes: &[u8]) -> bool {
-    let mut names = directory.list().expect("it is in memory");
+/// Does what the bytes say.
+fn damage(directory: &FaultyDirectory, bytes: &[u8]) {
+    let mut names = directory.list().unwrap();
     names.sort();
     for instruction in bytes.chunks_exact(INSTRUCTION).take(16) {
         let &[how, which, low, high, amount] = instruction else { continue };
@@ -117,5 +121,4 @@ fn damage(directory: &FaultyDirectory, bytes: &[u8]) -> bool {
             }
         });
     }
-    bytes.len() >= INSTRUCTION
 }

@@ -62,7 +62,10 @@ fn newest(path: &Path) -> PathBuf {
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max().unwrap()
 }
 
-fn open(path: &Path) -> (Log<DiskDirectory>, Recovery, Vec<(u64, u8, Vec<u8>)>) {
+/// Records: their numbers, kinds and bodies.
+type Found = Vec<(u64, u8, Vec<u8>)>;
+
+fn open(path: &Path) -> (Log<DiskDirectory>, Recovery, Found) {
     let mut found = Vec::new();
     let directory = DiskDirectory::take(path).unwrap();
     let (log, recovery) = Log::open(directory, OPTIONS, &mut |frame| {

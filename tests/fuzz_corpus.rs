@@ -12,6 +12,8 @@ mod jwt;
 mod proxy;
 #[path = "../fuzz/properties/quic_header.rs"]
 mod quic_header;
+#[path = "../fuzz/properties/storage.rs"]
+mod storage;
 #[path = "../fuzz/properties/websocket.rs"]
 mod websocket;
 
@@ -56,4 +58,9 @@ fn quic_headers() {
 #[test]
 fn websocket_inputs() {
     replay("websocket", websocket::check);
+}
+
+#[test]
+fn damaged_logs() {
+    replay("storage", storage::check);
 }

@@ -81,6 +81,8 @@ struct Content {
     disk: Vec<u8>,
     /// Sectors of the cache that the next sync writes.
     dirty: BTreeSet<usize>,
+    /// Sectors that can no longer be read, until they are written again.
+    bad: BTreeSet<usize>,
     /// Whether the next sync writes the length.
     resized: bool,
 }
@@ -160,6 +162,14 @@ impl FaultyDirectory {
             change(&mut content.cache);
             content.disk.clone_from(&content.cache);
             content.dirty.clear();
+        }
+    }
+
+    /// The sector with this byte of a file can no longer be read.
+    pub fn spoil(&self, name: &str, at: usize) {
+        let mut world = self.world();
+        if let Some(content) = world.names.get(name).copied().and_then(|id| world.files.get_mut(&id)) {
+            content.bad.insert(at / SECTOR);
         }
     }
 
@@ -246,6 +256,7 @@ impl Content {
         }
         if !bytes.is_empty() {
             self.dirty.extend(offset / SECTOR..=(end - 1) / SECTOR);
+            self.bad.retain(|sector| !(offset / SECTOR..=(end - 1) / SECTOR).contains(sector));
         }
     }
 
@@ -306,7 +317,7 @@ impl Content {
                 self.reach_disk(*sector, &mut disk, random);
             }
         }
-        Self { cache: disk.clone(), disk, dirty: BTreeSet::new(), resized: false }
+        Self { cache: disk.clone(), disk, dirty: BTreeSet::new(), bad: self.bad.clone(), resized: false }
     }
 
     fn reach_disk(&self, sector: usize, disk: &mut [u8], random: &mut SplitMix) {
@@ -386,12 +397,17 @@ impl File for FaultyFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut world = lock(&self.world);
-        let cache = &world.content(self.id)?.cache;
-        let there = usize::try_from(offset).ok().and_then(|offset| cache.get(offset..)).unwrap_or_default();
+        let content = world.content(self.id)?;
+        let there =
+            usize::try_from(offset).ok().and_then(|offset| content.cache.get(offset..)).unwrap_or_default();
         let mut count = 0;
         for (to, from) in buffer.iter_mut().zip(there) {
             *to = *from;
             count += 1;
+        }
+        let read = usize::try_from(offset).map_or(0..0, |offset| offset..offset.saturating_add(count));
+        if content.bad.iter().any(|sector| sector * SECTOR < read.end && read.start < (sector + 1) * SECTOR) {
+            return Err(failure());
         }
         Ok(count)
     }

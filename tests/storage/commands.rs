@@ -68,7 +68,7 @@ fn a_sound_directory_is_found_to_be_sound_and_stays_as_it_is() {
     check(&store(&["stats"], path), 0, "of kind 3       30 with 3000 bytes");
     let dump = store(&["dump"], path);
     check(&dump, 0, r#"{"file":"0000000000000001.log","offset":32,"sequence":1,"kind":3,"length":100}"#);
-    assert_eq!(dump.stdout.iter().filter(|byte| **byte == b'\n').count(), 30);
+    assert_eq!(String::from_utf8(dump.stdout).unwrap().lines().count(), 30);
     assert_eq!(contents(path), before);
 }
 

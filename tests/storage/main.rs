@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod commands;
+mod damage;
+mod fixtures;
 mod simulation;
 #[path = "../../src/mqtt/codec/splitmix.rs"]
 mod splitmix;

@@ -65,6 +65,12 @@ impl LogOptions {
         let bounded = disk_max.map_or(SEGMENT_BYTES, |max| max / SEGMENTS_AT_LEAST);
         Self { segment_bytes: bounded.clamp(SMALLEST_SEGMENT, SEGMENT_BYTES), disk_max, seed }
     }
+
+    /// Bytes that a batch may have, where the disk space is bounded. A larger one might wait for ever, and everything
+    /// behind it.
+    pub fn largest_batch(&self) -> Option<u64> {
+        self.disk_max.map(|max| max / 4)
+    }
 }
 
 /// Records on disk.

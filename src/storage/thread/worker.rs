@@ -125,9 +125,10 @@ impl<D: Directory> Worker<D> {
 
     /// Waits for something to do.
     fn wait(&self) -> Wake {
-        let room = (self.room != Room::Enough).then(|| self.room_at + ROOM_INTERVAL);
         let retry = self.retry.map(|(at, _)| at);
-        let sync = self.sync_at.filter(|_| retry.is_none());
+        // Before that nothing else can be done either.
+        let room = (self.room != Room::Enough).then(|| self.room_at + ROOM_INTERVAL);
+        let [room, sync] = [room, self.sync_at].map(|at| at.filter(|_| retry.is_none()));
         let Some(until) = [room, retry, sync, self.reclaim_at].into_iter().flatten().min() else {
             return self.commands.recv().map_or(Wake::End, Wake::Command);
         };

@@ -73,11 +73,23 @@ impl Account {
         let clients: BTreeSet<&String> =
             [self, before, after].iter().flat_map(|account| account.sessions.keys()).collect();
         for client in clients {
-            let told = self.sessions.get(client);
-            let (one, other) = (before.sessions.get(client), after.sessions.get(client));
-            let (of_one, of_other) = (differ(told, one, is_between), differ(told, other, is_between));
-            for what in of_one.intersection(&of_other) {
-                found.push(format!("{what} of {client}: {told:?} is neither {one:?} nor {other:?}"));
+            let of_client = [self, before, after].map(|account| account.sessions.get(client));
+            let filters: BTreeSet<&String> =
+                of_client.iter().flatten().flat_map(|session| session.subscriptions.keys()).collect();
+            let [told, one, other] = of_client.map(|session| parts(session, &filters));
+            let has_left = presence_differs(of_client[0], of_client[1], is_between, now)
+                && presence_differs(of_client[0], of_client[2], is_between, now);
+            if has_left {
+                found.push(format!(
+                    "presence of {client}: {:?} is neither {:?} nor {:?}",
+                    of_client[0], of_client[1], of_client[2]
+                ));
+            }
+            for (name, told) in &told {
+                let (one, other) = (&one[name], &other[name]);
+                if told != one && told != other {
+                    found.push(format!("{name} of {client}: {told} is neither {one} nor {other}"));
+                }
             }
         }
         let topics: BTreeSet<&String> =
@@ -95,34 +107,48 @@ impl Account {
     }
 }
 
-/// In what two sessions differ, `told` being what records tell. If it `is_between` two known ones, its connection may
-/// have ended on the way from one to the other.
-fn differ(
+/// The parts of a session that may change one without the other, by name.
+fn parts(session: Option<&SessionAccount>, filters: &BTreeSet<&String>) -> BTreeMap<String, String> {
+    let described = |part: Option<String>| part.unwrap_or_else(|| "nothing".to_owned());
+    let mut parts = BTreeMap::from([
+        ("identity".to_owned(), described(session.map(|session| format!("{:?}", session.identity)))),
+        ("expiry".to_owned(), described(session.map(|session| session.expiry.to_string()))),
+        ("will".to_owned(), described(session.map(|session| format!("{:?}", session.will)))),
+        ("received".to_owned(), described(session.map(|session| format!("{:?}", session.received)))),
+    ]);
+    for filter in filters {
+        let subscription = session.and_then(|session| session.subscriptions.get(*filter));
+        let subscription = described(subscription.map(|subscription| format!("{subscription:?}")));
+        parts.insert(format!("subscription to {filter}"), subscription);
+    }
+    parts
+}
+
+/// Whether one session has a connection, or has had it, where the other has not. If what is `told` lies between two
+/// known states, the connection may have ended on the way from one to the other.
+fn presence_differs(
     told: Option<&SessionAccount>,
     known: Option<&SessionAccount>,
     is_between: bool,
-) -> BTreeSet<&'static str> {
-    let everything = ["presence", "identity", "expiry", "will", "subscriptions", "received"];
+    now: Instant,
+) -> bool {
     let (told, known) = match (told, known) {
-        (None, None) => return BTreeSet::new(),
+        (None, None) => return false,
         (Some(told), Some(known)) => (told, known),
-        (None, Some(_)) | (Some(_), None) => return BTreeSet::from(everything),
+        (None, Some(_)) | (Some(_), None) => return true,
     };
-    let same_times = told.ends == known.ends && (told.will.is_none() || told.will_at == known.will_at);
-    let presence = match known.presence {
-        Presence::Connected => told.presence == Presence::Connected || is_between,
-        Presence::Away => told.presence == Presence::Away && same_times,
-        Presence::CutOff => same_times,
+    // What is overdue is due now.
+    let same = |one: Option<Instant>, other: Option<Instant>| {
+        one.map(|at| at.max(now)) == other.map(|at| at.max(now))
     };
-    let same = [
-        presence,
-        told.identity == known.identity,
-        told.expiry == known.expiry,
-        told.will == known.will,
-        told.subscriptions == known.subscriptions,
-        told.received == known.received,
-    ];
-    everything.into_iter().zip(same).filter(|(_, same)| !same).map(|(what, _)| what).collect()
+    let same_times =
+        same(told.ends, known.ends) && (told.will.is_none() || same(told.will_at, known.will_at));
+    match known.presence {
+        Presence::Connected => told.presence != Presence::Connected && !is_between,
+        Presence::Away => told.presence != Presence::Away || !same_times,
+        // Where nothing is known of when the broker was running last, it is taken to have been until the next start.
+        Presence::CutOff => !same_times && told.ends <= known.ends,
+    }
 }
 
 #[derive(Debug, Default)]

@@ -1,10 +1,9 @@
 //! A broker comes to its end, and another one takes over from what is left on the disk.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mqtt_broker::broker::record::{Frame, Record, Sequence, SessionId};
+use mqtt_broker::broker::record::{Frame, Published, Record, Sequence};
 use mqtt_broker::broker::{Durability, Input, Recovery};
 use mqtt_broker::clock::{Epoch, Instant};
 
@@ -74,7 +73,7 @@ impl World<'_> {
             .map(|(sequence, kind, body)| Frame { sequence: *sequence, kind: *kind, body })
             .collect();
         if let Some(moment) = partly {
-            check_wills(before_account, &told, moment, keeping.disk.between(start, left));
+            check_wills(&told, moment, &lost);
         }
         let inputs = if left == all { self.reference.input } else { before.map_or(0, |moment| moment.input) };
         let outlived = Outlived { inputs, partly: partly.map(|moment| moment.input) };
@@ -83,10 +82,13 @@ impl World<'_> {
             Crash::PowerLost => Durability::Fsync,
         };
         for due in keeping.promises.iter().filter(|due| due.durability >= certain) {
-            check_promise(due, outlived, &lost, partly.map(|moment| moment.next));
+            // What was promised may have led to nothing that would be kept.
+            if let Some(moment) = keeping.moments.iter().find(|moment| moment.input == due.input) {
+                check_promise(due, outlived, &lost, moment.next);
+            }
         }
         keeping.is_lossy |= keeping.scenario.least < certain;
-        self.reference.recover(&told, outlived, now);
+        self.reference.recover(&told, outlived);
         self.watch.restarted();
         left
     }
@@ -120,7 +122,6 @@ impl World<'_> {
             input: self.reference.input,
             next,
             account: self.reference.account(),
-            willed: Vec::new(),
             reads: false,
         });
         self.reference.input += 1;
@@ -147,35 +148,26 @@ fn check(told: &Account, before: &Account, after: Option<&Account>, reads: bool,
     );
 }
 
-/// A will that is not there any more has been published, if it was to be.
-fn check_wills<'a>(
-    before: &Account,
-    told: &Account,
-    moment: &Moment,
-    records: impl Iterator<Item = Frame<'a>>,
-) {
-    let mut published = BTreeSet::new();
-    for frame in records {
-        if let Ok(Record::Published(record)) = Record::decode(frame.kind, frame.body) {
-            published.extend(record.will_of);
+/// A will that is not there any more has been published, if that was written down at all.
+fn check_wills(told: &Account, moment: &Moment, lost: &[Frame<'_>]) {
+    for frame in lost.iter().filter(|frame| frame.sequence < moment.next) {
+        if let Ok(Record::Published(Published { will_of: Some(id), .. })) =
+            Record::decode(frame.kind, frame.body)
+        {
+            let mut sessions = told.sessions.values().filter(|session| session.id == Some(id));
+            let is_there = sessions.any(|session| session.will.is_some());
+            assert!(is_there, "the will of {id:?} is neither there nor published");
         }
-    }
-    let has_will = |account: &Account, id: SessionId| {
-        account.sessions.values().any(|session| session.id == Some(id) && session.will.is_some())
-    };
-    for id in &moment.willed {
-        let is_forgotten = has_will(before, *id) && !has_will(told, *id) && !published.contains(id);
-        assert!(!is_forgotten, "the will of {id:?} is neither there nor published");
     }
 }
 
 /// What a client was told has outlived the broker.
-fn check_promise(due: &Due, outlived: Outlived, lost: &[Frame<'_>], end_of_partly: Option<Sequence>) {
+fn check_promise(due: &Due, outlived: Outlived, lost: &[Frame<'_>], end: Sequence) {
     assert!(outlived.includes(due.input), "{due:?} was promised, and is lost");
     if outlived.partly != Some(due.input) {
         return;
     }
-    for frame in lost.iter().filter(|frame| end_of_partly.is_some_and(|end| frame.sequence < end)) {
+    for frame in lost.iter().filter(|frame| frame.sequence < end) {
         let record = Record::decode(frame.kind, frame.body).unwrap();
         let breaks = match (&due.answer, &record) {
             (Answer::ConnAck { .. }, Record::Session(_) | Record::Ended { .. })

@@ -82,11 +82,6 @@ impl Disk {
         records.flat_map(|(_, bytes)| Frames::new(bytes))
     }
 
-    /// The records from `first` on, before `end`.
-    pub(crate) fn between(&self, first: Sequence, end: Sequence) -> impl Iterator<Item = Frame<'_>> {
-        self.records(end).filter(move |frame| frame.sequence >= first)
-    }
-
     pub(crate) fn read(&self, sequence: Sequence) -> Option<(u8, Vec<u8>)> {
         assert!(sequence < self.written, "what is not written is in memory");
         let frame = self.records(self.written).find(|frame| frame.sequence == sequence)?;

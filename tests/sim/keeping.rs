@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use mqtt_broker::broker::record::{Number, Record, Sequence, SessionId};
+use mqtt_broker::broker::record::{Number, Record, Sequence};
 use mqtt_broker::broker::{Durability, Input, Room};
 use mqtt_broker::clock::{Epoch, Instant, WallTime};
 
@@ -43,8 +43,6 @@ pub(crate) struct Moment {
     /// The number of the record after the last that came of it.
     pub(crate) next: Sequence,
     pub(crate) account: Account,
-    /// Sessions whose wills were published because of it.
-    pub(crate) willed: Vec<SessionId>,
     /// Whether something was being read: the end of a session may wait for that.
     pub(crate) reads: bool,
 }
@@ -128,7 +126,6 @@ impl World<'_> {
                 input: self.reference.input,
                 next: batch.next(),
                 account: self.reference.account(),
-                willed: self.reference.willed_ids(),
                 reads: !keeping.wanted.is_empty(),
             };
             keeping.moments.push_back(moment);

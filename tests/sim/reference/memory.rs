@@ -51,25 +51,23 @@ impl Reference {
         self.tally_before = self.tally.clone();
     }
 
-    /// The broker has given this number to a session.
+    /// The broker has given this number to a session, and perhaps also its name.
     pub(crate) fn learn(&mut self, id: SessionId, client_id: &str) {
         if self.sessions.iter().any(|session| session.id == Some(id)) {
             return;
         }
-        let unknown = |session: &&mut Session| {
-            session.is_kept && session.id.is_none() && *session.client_id == *client_id
+        let is_it = |session: &&mut Session| {
+            let is_named = client_id.starts_with("auto-") && session.client_id.starts_with("auto ");
+            session.is_kept && session.id.is_none() && (is_named || *session.client_id == *client_id)
         };
-        let session = self.sessions.iter_mut().rev().find(unknown);
-        session.unwrap_or_else(|| panic!("{client_id} is kept as {id:?}, and need not be")).id = Some(id);
+        let session = self.sessions.iter_mut().rev().find(is_it);
+        let session = session.unwrap_or_else(|| panic!("{client_id} is kept as {id:?}, and need not be"));
+        session.id = Some(id);
+        session.client_id = client_id.into();
     }
 
-    /// The numbers of the sessions whose wills were published because of what was told last.
-    pub(crate) fn willed_ids(&self) -> Vec<SessionId> {
-        self.willed.iter().filter_map(|session| self.sessions[*session].id).collect()
-    }
-
-    /// Another broker has taken over `now`, and knows what is `told`.
-    pub(crate) fn recover(&mut self, told: &Account, outlived: Outlived, now: Instant) {
+    /// Another broker has taken over, and knows what is `told`.
+    pub(crate) fn recover(&mut self, told: &Account, outlived: Outlived) {
         self.answers.clear();
         self.due.clear();
         self.room = Room::Enough;
@@ -92,7 +90,6 @@ impl Reference {
             assert!(is_known, "nobody knows the session {:?} of {client}", session.id);
         }
         self.retained = told.retained.iter().map(|(topic, retained)| self.once(topic, retained)).collect();
-        self.retained.retain(|retained| !retained.message.has_expired(now));
         self.shared.retain_mut(|shared| shared.outlive(outlived, &gone));
     }
 

@@ -40,8 +40,6 @@ pub(crate) struct Reference {
     shared: Vec<SharedClaim>,
     /// Wills whose time has come, in order, with their session.
     due: Vec<(usize, Will)>,
-    /// Sessions whose wills were published because of what was told last.
-    pub(crate) willed: Vec<usize>,
     /// The answers that clients have not seen yet.
     pub(crate) answers: BTreeMap<ConnectionId, VecDeque<Due>>,
     /// Counts what is accepted, so that order can be told.
@@ -124,7 +122,6 @@ impl Reference {
             once_retained: Vec::new(),
             shared: Vec::new(),
             due: Vec::new(),
-            willed: Vec::new(),
             answers: BTreeMap::new(),
             accepted: 0,
             tally: Tally::default(),
@@ -138,7 +135,6 @@ impl Reference {
 
     pub(crate) fn handle(&mut self, input: &Input, now: Instant) {
         self.input += 1;
-        self.willed.clear();
         self.durability = self.config.durability.default;
         for session in &mut self.sessions {
             session.claims.input = self.input;
@@ -545,7 +541,6 @@ impl Reference {
                 continue;
             }
             self.tally.wills += 1;
-            self.willed.push(session);
             self.accepted += 1;
             let lives = will.properties.message_expiry_interval;
             let message = Rc::new(Message {

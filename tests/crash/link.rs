@@ -24,11 +24,6 @@ impl Link {
         Some(Self { stream, version, received: Vec::new(), unsent: Vec::new(), is_broken: false })
     }
 
-    /// Whether it speaks MQTT 5.0.
-    pub(crate) fn is_v5(&self) -> bool {
-        self.version.is_v5()
-    }
-
     /// Whether no more can come.
     pub(crate) fn is_broken(&self) -> bool {
         self.is_broken

@@ -311,16 +311,13 @@ fn subscribers(model: &mut Model, choices: &mut Choices<'_>) -> Vec<Subscriber> 
         ("member-b2", Presence::Rare, Interest::Fixed("$share/b/s/b/#", 2), Fidelity::Stays),
     ];
     let subscriber = |(name, presence, interest, fidelity): (&str, _, _, _)| {
-        let habits = Habits {
-            presence,
-            interest,
-            fidelity,
-            is_prompt: choices.chance(1, 3),
-            version: choices.among(&[Version::V5, Version::V311]),
-            receive_maximum: choices.among(&[None, Some(1), Some(3), Some(10)]),
-        };
-        let is_v5 = habits.version == Version::V5;
-        let habits = Habits { receive_maximum: habits.receive_maximum.filter(|_| is_v5), ..habits };
+        let version = choices.among(&[Version::V5, Version::V311]);
+        // With MQTT 3.1.1 a session is clean or stays, and never one after the other.
+        let version = if fidelity == Fidelity::Ends { Version::V5 } else { version };
+        let receive_maximum = choices.among(&[None, Some(1), Some(3), Some(10)]);
+        let receive_maximum = receive_maximum.filter(|_| version.is_v5());
+        let is_prompt = choices.chance(1, 3);
+        let habits = Habits { presence, interest, fidelity, is_prompt, version, receive_maximum };
         Subscriber::new(name.to_owned(), habits, model)
     };
     kinds.into_iter().map(subscriber).collect()

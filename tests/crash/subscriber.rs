@@ -355,8 +355,7 @@ impl Subscriber {
         if !goes || !self.is_ready() {
             return;
         }
-        let is_v5 = self.link.as_ref().is_some_and(Link::is_v5);
-        if self.habits.fidelity == Fidelity::Ends && is_v5 && choices.chance(1, 2) {
+        if self.habits.fidelity == Fidelity::Ends && choices.chance(1, 2) {
             self.end(model);
             self.send(disconnect().property(Property::SessionExpiry(0)));
         } else if choices.chance(1, 2) {

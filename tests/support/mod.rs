@@ -40,4 +40,4 @@ pub(crate) use tls::{Tls, TlsStream, certificate, certs, install_certificate, se
 pub(crate) use websocket::{
     BINARY, CLOSE, PING, PONG, REQUEST, TEXT, WebSocket, WebSocketFrame, websocket_frame,
 };
-pub(crate) use wire::{Encode, Frame, Version, frame};
+pub(crate) use wire::{Encode, Frame, Version, frame, split};

@@ -339,10 +339,7 @@ impl Model {
                 continue;
             }
             for book in owed.iter().filter(|book| !has_it(book)) {
-                missing.push(format!(
-                    "{} did not get message {number} {message:?}",
-                    self.books[*book].name
-                ));
+                missing.push(format!("{} did not get message {number} {message:?}", self.books[*book].name));
             }
         }
         missing
@@ -385,9 +382,8 @@ impl Model {
         let last_kept =
             of_topic().filter(|(_, message)| matches!(message.fate, Fate::Acknowledged(_))).map(|(at, _)| at);
         let last_kept = last_kept.max();
-        let may_hold = |number: Number, message: &Message| {
-            Some(number) == last_kept || message.fate == Fate::Unknown
-        };
+        let may_hold =
+            |number: Number, message: &Message| Some(number) == last_kept || message.fate == Fate::Unknown;
         let may_be_empty = last_kept.is_none()
             || of_topic().any(|(number, message)| message.length == 0 && may_hold(number, message));
         match found {

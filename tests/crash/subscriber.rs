@@ -282,9 +282,8 @@ impl Subscriber {
             _ => {
                 self.owed.push_back(pubrec(publish.id));
                 let before = self.received.get(&publish.id);
-                let is_same = |before: &Publish| {
-                    (&before.topic, &before.payload) == (&publish.topic, &publish.payload)
-                };
+                let is_same =
+                    |before: &Publish| (&before.topic, &before.payload) == (&publish.topic, &publish.payload);
                 match before {
                     // It has it already [MQTT-4.3.3-10].
                     Some(before) if is_same(before) => {

@@ -113,7 +113,7 @@ fn parts(session: Option<&SessionAccount>, filters: &BTreeSet<&String>) -> BTree
     let mut parts = BTreeMap::from([
         ("identity".to_owned(), described(session.map(|session| format!("{:?}", session.identity)))),
         ("expiry".to_owned(), described(session.map(|session| session.expiry.to_string()))),
-        ("will".to_owned(), described(session.map(|session| format!("{:?}", session.will)))),
+        ("will".to_owned(), format!("{:?}", session.and_then(|session| session.will.as_ref()))),
         ("received".to_owned(), described(session.map(|session| format!("{:?}", session.received)))),
     ]);
     for filter in filters {
@@ -149,6 +149,11 @@ fn presence_differs(
         // Where nothing is known of when the broker was running last, it is taken to have been until the next start.
         Presence::CutOff => !same_times && told.ends <= known.ends,
     }
+}
+
+/// The name of a publisher. Those that the broker has named are not told apart.
+pub(crate) fn publisher_name(client_id: &str) -> String {
+    if client_id.starts_with("auto") { "auto" } else { client_id }.to_owned()
 }
 
 #[derive(Debug, Default)]
@@ -215,7 +220,7 @@ impl Reader {
             let publication = Publication::decode(published.publication).unwrap();
             let retained = RetainedAccount {
                 payload: publication.payload,
-                publisher: published.publisher.to_owned(),
+                publisher: publisher_name(published.publisher),
                 expires_at: published.expires_at.map(|at| epoch.to_instant(at)),
             };
             self.retained.insert(publication.topic.as_str().to_owned(), retained);

@@ -111,6 +111,7 @@ impl Broker {
         self.queued_bytes -= queued - session.queue.bytes();
         let expiry = session.expiry;
         let delay = session.will.as_ref().map(|will| will.delay_interval);
+        let will_is_due = fate != WillFate::Discard && delay == Some(0);
         match (fate, delay) {
             (WillFate::Discard, _) => self.set_will(key, None), // [MQTT-3.1.2-10]
             (_, None) => {}
@@ -139,7 +140,10 @@ impl Broker {
             }
             Expiry::Never => {}
         }
-        self.write_session(key, now);
+        // A will that is published now is not forgotten before it is: its publication is written down first.
+        if !will_is_due {
+            self.write_session(key, now);
+        }
     }
 
     /// Forgets a session that has no connection.

@@ -195,6 +195,11 @@ impl Broker {
             Input::ShutDown => self.shut_down(now),
             Input::Tick => self.tick(now),
         }
+        self.draw_consequences(now);
+    }
+
+    /// Handles what follows from what has just been handled.
+    fn draw_consequences(&mut self, now: Instant) {
         while let Some(consequence) = self.consequences.pop_front() {
             match consequence {
                 Consequence::Close { connection, reason, detail } => {

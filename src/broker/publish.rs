@@ -86,7 +86,7 @@ impl Broker {
             self.counters.publish_unmatched += 1;
             ReasonCode::NoMatchingSubscribers
         };
-        self.finish_routing(&message, &client_id, Source::Client(received), now);
+        self.finish_routing(&message, &client_id, Source::Client(received));
         self.settle(header, reason)
     }
 

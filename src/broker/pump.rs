@@ -231,7 +231,7 @@ impl Broker {
                 broker.check_and_hand_over(key, offer, Arc::clone(&message), Novelty::New);
             });
             // It is written down now if it was not yet.
-            self.finish_routing(&message, &publisher, Source::Client(None), now);
+            self.finish_routing(&message, &publisher, Source::Client(None));
         }
         if let Some(session) = self.sessions.get_mut(key)
             && !session.is_searching

@@ -147,7 +147,7 @@ impl Watch {
         match under_way.get(&packet_id.get()) {
             // It may have been about to be handed over when its connection or its broker ended.
             None => {
-                let may_have_been = delivery.qos == QoS::ExactlyOnce && self.waits || self.has_restarted;
+                let may_have_been = self.waits;
                 assert!(
                     !delivery.dup || may_have_been,
                     "DUP on a message that was never sent before: {delivery:?}"

@@ -249,7 +249,6 @@ impl Broker {
         message: &Arc<Message>,
         publisher: &ClientId,
         source: Source,
-        now: Instant,
     ) {
         let (received, will_of) = match source {
             Source::Client(received) => (received, None),
@@ -258,9 +257,6 @@ impl Broker {
         let Some(number) = self.routing.message.take() else {
             if let Some((session, packet_id)) = received {
                 self.journal.append(&Record::Received { session, packet_id });
-            }
-            if let Some(key) = will_of.and_then(|id| self.sessions.of_id(id)) {
-                self.write_session(key, now);
             }
             return;
         };

@@ -56,7 +56,7 @@ impl Broker {
             (Content::Here(message), Some(group)) => {
                 self.offer_to_another(group, message, &from.client_id, now);
                 // A member that is kept may have it now.
-                self.finish_routing(message, &from.client_id, Source::Client(None), now);
+                self.finish_routing(message, &from.client_id, Source::Client(None));
             }
             (Content::Kept(place), None) => self.messages.release(place.message),
             (Content::Kept(place), Some(group)) => {

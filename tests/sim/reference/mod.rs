@@ -335,6 +335,7 @@ impl Reference {
             if connect.clean_start {
                 self.end(old);
             }
+            self.publish_wills(now);
         }
         let old = self.live(&client_id);
         let session = old.unwrap_or_else(|| {

@@ -86,6 +86,8 @@ pub struct BrokerLimits {
     pub outbound_window: usize,
     /// The longest that a session outlives its connection; `None`: as long as the client wants.
     pub session_expiry_cap: Option<Duration>,
+    /// Bytes of a message that is kept, where there is a journal: the disk has to have room for it.
+    pub kept_message_bytes: usize,
     /// Bytes of the messages that are in memory although the journal holds them.
     pub cached_bytes: usize,
     /// QoS 2 packet identifiers of one client that wait for their PUBREL, where no Receive Maximum says less.
@@ -109,6 +111,7 @@ impl Default for BrokerLimits {
             retained_bytes: 1 << 30,
             outbound_window: 256 << 10,
             session_expiry_cap: None,
+            kept_message_bytes: usize::MAX,
             cached_bytes: 64 << 20,
             inbound_qos2: 65_535,
         }

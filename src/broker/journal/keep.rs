@@ -133,8 +133,9 @@ impl Broker {
     }
 
     /// The message that is being handed around is retained now. Its number, if that is kept.
-    pub(in crate::broker) fn keep_retained(&mut self) -> Option<Number> {
-        if !self.journal.is_open() || self.journal.room != Room::Enough {
+    pub(in crate::broker) fn keep_retained(&mut self, message: &Message) -> Option<Number> {
+        let is_large = message.footprint() > self.config.limits.kept_message_bytes;
+        if !self.journal.is_open() || self.journal.room != Room::Enough || is_large {
             return None;
         }
         self.routing.is_retained = true;
@@ -336,6 +337,18 @@ impl Broker {
                 Some((ReasonCode::ImplementationSpecificError, "the disk is failing"))
             }
         }
+    }
+
+    /// Why a message that has to be kept is not taken; `None`: it is.
+    pub(in crate::broker) fn has_no_room_for(
+        &mut self,
+        message: &Message,
+    ) -> Option<(ReasonCode, &'static str)> {
+        if self.journal.is_open() && message.footprint() > self.config.limits.kept_message_bytes {
+            self.counters.refused_kept_size += 1;
+            return Some((ReasonCode::QuotaExceeded, "the message is too large to be kept on this disk"));
+        }
+        self.has_no_room()
     }
 
     /// Whether a message of QoS 1 or 2 would be written down: a session that is kept would have it, or it is retained.

@@ -158,6 +158,19 @@ fn what_nobody_keeps_waits_for_nothing_and_answers_stay_in_order() {
 }
 
 #[test]
+fn a_connection_is_closed_whatever_waits_for_it() {
+    let mut kept = Kept::new();
+    let reader = kept.connect(lasting("reader"));
+    kept.rig.say(reader, subscribe("a", 1));
+    let other = kept.connect(lasting("reader"));
+    kept.rig.expect(reader, &["CLOSE 8e"]);
+    let third = kept.rig.try_connect(lasting("reader"), Identity::Anonymous);
+    kept.rig.expect(other, &["CLOSE 8e"]);
+    kept.rig.try_connect(lasting("reader"), Identity::Anonymous);
+    kept.rig.expect(third, &["CLOSE 8e"]);
+}
+
+#[test]
 fn with_other_durability_less_is_waited_for() {
     let mut kept = Kept::with(|config| config.durability.default = Durability::Os);
     let reader = kept.connect(lasting("reader"));

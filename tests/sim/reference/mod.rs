@@ -253,7 +253,13 @@ impl Reference {
     /// Takes the answer that `seen` is from those that a connection waits for. Where answers wait for the disk, PINGRESP
     /// passes them, and DISCONNECT, behind which nothing comes, takes their place.
     pub(crate) fn take_answer(&mut self, connection: ConnectionId, seen: &Answer) -> Option<Due> {
+        let is_over = self.attached(connection).is_none();
         let due = self.answers.get_mut(&connection)?;
+        if self.keeps && is_over && matches!(seen, Answer::ConnAck { reason, .. } if reason.is_error()) {
+            // Its session could not be promised to it before it lost it.
+            due.clear();
+            return Some(Due { answer: seen.clone(), input: self.input, durability: Durability::Memory });
+        }
         let passes = self.keeps && matches!(seen, Answer::PingResp | Answer::Disconnect { .. });
         let kind = std::mem::discriminant(seen);
         let at =

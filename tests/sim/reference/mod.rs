@@ -211,6 +211,7 @@ impl Reference {
         let seen = Seen { publish: publish.clone(), version, accepted_until, at: now };
         let claims = &mut self.sessions[index].claims;
         if claims.came_again(&seen) {
+            self.shared.iter_mut().for_each(|shared| shared.may_have_come(index, &seen));
             return Ok(Arrival::Repeated);
         }
         let must = claims.arrived(&seen, true, now);

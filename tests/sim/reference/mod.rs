@@ -391,6 +391,11 @@ impl Reference {
         }
     }
 
+    /// Whether nothing that has to be kept is taken now.
+    pub(crate) fn is_short_of_room(&self) -> bool {
+        self.no_room().is_some()
+    }
+
     /// Why nothing that has to be kept is taken now.
     fn no_room(&self) -> Option<ReasonCode> {
         match self.room {

@@ -18,10 +18,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("broker", &["mqtt", "clock"]),
     ("auth", &["mqtt", "broker", "files"]),
     ("telemetry", &["broker"]),
+    ("storage", &["broker"]),
     ("actor", &["mqtt", "clock", "broker", "connection", "auth", "transport", "telemetry"]),
-    ("config", &["mqtt", "broker", "connection", "auth", "transport", "telemetry", "server"]),
+    ("config", &["mqtt", "broker", "connection", "auth", "transport", "telemetry", "storage", "server"]),
     ("server", &["mqtt", "clock", "broker", "connection", "auth", "transport", "telemetry", "actor"]),
-    ("main", &["auth", "telemetry", "transport", "config", "server"]),
+    ("main", &["auth", "telemetry", "transport", "storage", "config", "server"]),
     ("lib", &["broker", "connection"]),
 ];
 

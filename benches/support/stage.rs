@@ -80,7 +80,7 @@ impl Stage {
         let mut deliveries = 0;
         loop {
             while let Some(output) = self.broker.poll_output() {
-                let Output::ToClient { connection, items } = output;
+                let Output::ToClient { connection, items } = output else { panic!("there is no journal") };
                 deliveries += self.take(connection, items);
             }
             if self.answers.is_empty() {

@@ -10,8 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Clock;
 use super::handle::{BrokerHandle, Letter};
+use super::keeper::Keeper;
 use super::mailbox::Mailbox;
 use crate::broker::{Broker, ConnectionId, Input, Output};
+use crate::storage::Event;
 
 /// Drives a [`Broker`]: tells it what happens, and does what it says. Waits for nobody but for something to happen.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub struct BrokerTask {
     /// The mailboxes of the batches that are being dealt with.
     answered: Vec<(ConnectionId, Arc<Mailbox>)>,
     clock: Clock,
+    keeper: Option<Keeper>,
     shutting_down: bool,
 }
 
@@ -30,8 +33,8 @@ pub struct BrokerTask {
 const TURN: usize = 128;
 
 impl BrokerTask {
-    /// A task for this broker, whose time is told by `clock`.
-    pub fn new(broker: Broker, clock: Clock) -> (BrokerHandle, Self) {
+    /// A task for this broker, whose time is told by `clock`; if it has a journal, `keeper` keeps that.
+    pub fn new(broker: Broker, clock: Clock, keeper: Option<Keeper>) -> (BrokerHandle, Self) {
         let (handle, letters) = BrokerHandle::channel();
         let task = Self {
             broker,
@@ -39,6 +42,7 @@ impl BrokerTask {
             mailboxes: HashMap::default(),
             answered: Vec::new(),
             clock,
+            keeper,
             shutting_down: false,
         };
         (handle, task)
@@ -55,9 +59,19 @@ impl BrokerTask {
             let due = self.arm(timer.as_mut());
             tokio::select! {
                 biased;
+                // There is little of it, and clients wait for what it says.
+                event = next_event(&mut self.keeper) => {
+                    let now = self.clock.now();
+                    if let (Some(keeper), Some(event)) = (&mut self.keeper, event) {
+                        keeper.tell(event, &mut self.broker, now);
+                    } else {
+                        // The thread has told its fault, and nothing is kept any more.
+                        self.keeper = None;
+                    }
+                }
                 received = self.letters.recv_many(&mut turn, TURN) => {
                     if received == 0 {
-                        return self.count();
+                        break;
                     }
                     for letter in turn.drain(..) {
                         self.open(letter);
@@ -80,6 +94,11 @@ impl BrokerTask {
                 tokio::task::yield_now().await;
             }
         }
+        let counters = self.count();
+        if let Some(keeper) = self.keeper.take() {
+            keeper.finish(&mut self.broker).await;
+        }
+        counters
     }
 
     /// Sets the timer to the broker's deadline. Tells whether there is one.
@@ -124,7 +143,8 @@ impl BrokerTask {
     fn count(&self) -> Vec<(&'static str, u64)> {
         let gauges =
             self.broker.gauges().map(|(name, value)| (name, u64::try_from(value).unwrap_or(u64::MAX)));
-        self.broker.counters().iter().chain(gauges).collect()
+        let storage = self.keeper.iter().flat_map(|keeper| keeper.storage().counters().iter());
+        self.broker.counters().iter().chain(gauges).chain(storage).collect()
     }
 
     fn carry_out(&mut self) {
@@ -135,8 +155,15 @@ impl BrokerTask {
                         mailbox.post(items);
                     }
                 }
-                Output::Fetch(_) => {}
+                Output::Fetch(wanted) => {
+                    if let Some(keeper) = &mut self.keeper {
+                        keeper.fetch(wanted, &mut self.broker);
+                    }
+                }
             }
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.flush(&mut self.broker);
         }
         let broker = &self.broker;
         self.answered.retain(|(connection, mailbox)| {
@@ -146,5 +173,13 @@ impl BrokerTask {
             }
             is_behind
         });
+    }
+}
+
+/// What the storage says next; nothing, ever, if there is none.
+async fn next_event(keeper: &mut Option<Keeper>) -> Option<Event> {
+    match keeper {
+        Some(keeper) => keeper.event().await,
+        None => std::future::pending().await,
     }
 }

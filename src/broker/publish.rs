@@ -139,7 +139,7 @@ impl Broker {
             self.counters.refused_retained_limit += 1;
             return false;
         }
-        let kept = self.keep_retained(message);
+        let kept = self.keep_retained();
         let entry = Retained { message: Arc::clone(message), publisher: publisher.clone(), kept };
         if let Some(old) = self.retained.insert(entry) {
             self.no_longer_retained(&old);

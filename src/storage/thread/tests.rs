@@ -1,0 +1,239 @@
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+
+use super::*;
+use crate::broker::record::frame::Horizon;
+use crate::storage::faulty::{Faults, FaultyDirectory};
+use crate::storage::log::LogOptions;
+
+const SEGMENT: u64 = 64 << 10;
+const ROOMY: u64 = 1 << 30;
+
+/// A storage thread, and somebody who drives it.
+struct Rig {
+    directory: FaultyDirectory,
+    handle: StorageHandle,
+    thread: Storage,
+    events: Receiver<Event>,
+    next: Sequence,
+}
+
+impl Rig {
+    fn new(capacity: u64) -> Self {
+        Self::on(FaultyDirectory::new(1, capacity))
+    }
+
+    fn on(directory: FaultyDirectory) -> Self {
+        let (sender, events) = channel();
+        Self::start(directory, events, move |event| {
+            let _ = sender.send(event);
+        })
+    }
+
+    /// One whose thread waits, after each event, until somebody takes it.
+    fn in_step() -> Self {
+        let (sender, events): (SyncSender<Event>, _) = sync_channel(0);
+        Self::start(FaultyDirectory::new(1, ROOMY), events, move |event| {
+            let _ = sender.send(event);
+        })
+    }
+
+    fn start(
+        directory: FaultyDirectory,
+        events: Receiver<Event>,
+        tell: impl FnMut(Event) + Send + 'static,
+    ) -> Self {
+        let options = LogOptions { segment_bytes: SEGMENT, disk_max: None, seed: 1 };
+        let (log, _) = Log::open(directory.clone(), options, &mut |_| ()).unwrap();
+        let next = log.next_sequence();
+        let settings = StorageSettings {
+            // Nothing in these tests waits for the clock, but for what is tried again.
+            sync_interval: Duration::from_secs(3_600),
+            retry_first: Duration::from_millis(1),
+            ..StorageSettings::default()
+        };
+        let (handle, thread) = Storage::start(log, settings, tell).unwrap();
+        Self { directory, handle, thread, events, next }
+    }
+
+    fn append(&mut self, count: usize, len: usize, horizon: Option<Horizon>) {
+        self.append_alive(count, len, horizon, 0);
+    }
+
+    fn append_alive(&mut self, count: usize, len: usize, horizon: Option<Horizon>, live: u64) {
+        let mut batch = Batch::new(self.next);
+        for _ in 0..count {
+            batch.append(1, |body| body.resize(body.len() + len, 7));
+        }
+        if let Some(horizon) = horizon {
+            batch.wait_for(horizon);
+        }
+        self.next = batch.next();
+        self.handle.append(batch, live);
+    }
+
+    fn event(&self) -> Event {
+        self.events.recv().unwrap()
+    }
+
+    #[track_caller]
+    fn check_horizons(&self, expected: (u64, u64)) {
+        match self.event() {
+            Event::Appended { written, synced } => assert_eq!((written.number(), synced.number()), expected),
+            event @ (Event::Fetched { .. } | Event::Reclaim(_) | Event::Room { .. }) => panic!("{event:?}"),
+        }
+    }
+
+    /// What has come by the time that all is on the disk.
+    fn until_all_is_synced(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        loop {
+            let event = self.event();
+            let done = matches!(event, Event::Appended { synced, .. } if synced == self.next);
+            events.push(event);
+            if done {
+                return events;
+            }
+        }
+    }
+
+    fn end(self) -> FaultyDirectory {
+        drop(self.handle);
+        self.thread.join();
+        self.directory
+    }
+}
+
+fn records_in(directory: FaultyDirectory) -> u64 {
+    let options = LogOptions { segment_bytes: SEGMENT, disk_max: None, seed: 1 };
+    let mut count = 0;
+    Log::open(directory, options, &mut |_| count += 1).unwrap();
+    count
+}
+
+#[test]
+fn who_waits_for_the_disk_is_told_when_it_is_there() {
+    let mut rig = Rig::new(ROOMY);
+    rig.append(3, 10, Some(Horizon::Synced));
+    rig.check_horizons((4, 4));
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.check_horizons((5, 5));
+    assert_eq!(records_in(rig.directory.lose_power()), 4);
+}
+
+#[test]
+fn who_waits_for_the_system_does_not_wait_for_the_disk() {
+    let mut rig = Rig::new(ROOMY);
+    rig.append(1, 10, Some(Horizon::Written));
+    rig.check_horizons((2, 1));
+    // For this nobody waits: it is told with the next.
+    rig.append(1, 10, None);
+    rig.append(1, 10, Some(Horizon::Synced));
+    assert!(matches!(rig.until_all_is_synced().last(), Some(Event::Appended { .. })));
+    assert_eq!(rig.handle.counters().commits.value(), 1);
+}
+
+#[test]
+fn all_that_came_during_a_commit_is_made_durable_by_the_next() {
+    let mut rig = Rig::in_step();
+    rig.append(1, 10, Some(Horizon::Synced));
+    // The thread waits for somebody to take its event by now, or will.
+    for _ in 0..100 {
+        rig.append(1, 10, Some(Horizon::Synced));
+    }
+    rig.until_all_is_synced();
+    let commits = rig.handle.counters().commits.value();
+    assert!((1..=2).contains(&commits), "{commits}");
+    assert!(rig.handle.counters().largest_commit_records.value() >= 100);
+    assert!(rig.handle.counters().commit_times.longest() > Duration::ZERO);
+}
+
+#[test]
+fn records_are_fetched_wherever_they_are() {
+    let mut rig = Rig::new(ROOMY);
+    rig.append(1, 100_000, Some(Horizon::Synced));
+    rig.append(100, 1_000, Some(Horizon::Synced));
+    rig.until_all_is_synced();
+    rig.append(1, 3, None);
+    let asked = [102, 1, 50, 103];
+    rig.handle.fetch(asked.map(Sequence::new).to_vec());
+    for (asked, len) in asked.into_iter().zip([Some(3), Some(100_000), Some(1_000), None]) {
+        let Event::Fetched { sequence, record } = rig.event() else { panic!() };
+        assert_eq!(sequence.number(), asked);
+        assert_eq!(record.ok().map(|record| record.body.len()), len);
+    }
+}
+
+#[test]
+fn what_could_not_be_written_is_written_when_the_disk_is_well_again() {
+    let mut rig = Rig::new(ROOMY);
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.until_all_is_synced();
+    rig.directory.set_faults(Faults { sync: 1_000, ..Faults::NONE });
+    rig.append(10, 10, Some(Horizon::Synced));
+    assert!(
+        matches!(rig.event(), Event::Room { room: Room::Failing, reason } if reason == "input/output error")
+    );
+    rig.append(10, 10, Some(Horizon::Synced));
+    rig.directory.set_faults(Faults::NONE);
+    rig.until_all_is_synced();
+    assert!(matches!(rig.event(), Event::Room { room: Room::Enough, .. }));
+    assert!(rig.handle.counters().write_faults.value() > 0);
+    assert_eq!(rig.handle.backlog_bytes(), 0);
+    assert_eq!(records_in(rig.directory.lose_power()), 21);
+}
+
+#[test]
+fn a_full_disk_is_told_before_and_when_it_is_full_and_when_it_no_longer_is() {
+    let mut rig = Rig::new(4 * SEGMENT);
+    let mut rooms = Vec::new();
+    while rooms.last() != Some(&Room::Full) {
+        rig.append(1, 10_000, Some(Horizon::Synced));
+        if let Event::Room { room, .. } = rig.event() {
+            rooms.push(room);
+        }
+    }
+    assert_eq!(rooms, [Room::Low, Room::Full]);
+    assert!(rig.handle.backlog_bytes() >= 10_000, "it waits in memory");
+    rig.directory.set_capacity(ROOMY);
+    rig.until_all_is_synced();
+    assert!(matches!(rig.event(), Event::Room { room: Room::Enough, .. }));
+}
+
+#[test]
+fn segments_in_which_little_matters_are_looked_through_and_removed() {
+    let mut rig = Rig::new(ROOMY);
+    let mut appended = 0;
+    let mut moved = 0;
+    // Of all that is appended, every twentieth matters.
+    while rig.handle.counters().segments_reclaimed.value() < 10 {
+        rig.append_alive(20, 1_000, Some(Horizon::Synced), 20_000);
+        appended += 20;
+        for event in rig.until_all_is_synced() {
+            let Event::Reclaim(slice) = event else { continue };
+            let mut batch = Batch::new(rig.next);
+            for frame in slice.frames().filter(|frame| frame.sequence.number() % 20 == 0) {
+                batch.append(frame.kind, |body| body.extend_from_slice(frame.body));
+                moved += 1;
+            }
+            let last = (!batch.is_empty()).then(|| Sequence::new(batch.next().number() - 1));
+            rig.next = batch.next();
+            rig.handle.append(batch, 20_000);
+            rig.handle.slice_done(slice.up_to(), last);
+        }
+    }
+    let segments = rig.handle.counters().segments.value();
+    assert!(segments < 12, "{segments} segments");
+    assert!(moved > 0);
+    let there = records_in(rig.end());
+    assert!(there < appended, "{there} of {appended} records are there");
+}
+
+#[test]
+fn in_the_end_all_is_on_the_disk() {
+    let mut rig = Rig::new(ROOMY);
+    for _ in 0..10 {
+        rig.append(10, 100, None);
+    }
+    let directory = rig.end();
+    assert_eq!(records_in(directory.lose_power()), 100);
+}

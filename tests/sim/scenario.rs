@@ -137,7 +137,12 @@ fn draw_keeping(choices: &mut Choices<'_>, broker: &mut BrokerConfig) -> Keeping
     if choices.chance(1, 2) {
         broker.limits.cached_bytes = choices.among(&[0, 1_000]);
     }
-    KeepingScenario { crashes: choices.chance(3, 4), least }
+    let crashes = choices.chance(3, 4);
+    if crashes {
+        // Wills that fell due while nobody ran are published in any order: it must not decide which are retained.
+        broker.limits.retained_messages = BrokerLimits::default().retained_messages;
+    }
+    KeepingScenario { crashes, least }
 }
 
 fn draw_features(choices: &mut Choices<'_>) -> (Features, ConnectionLimits) {

@@ -301,8 +301,9 @@ impl<'a> World<'a> {
                 sent => panic!("{connection}: {packet:?} was never sent: {sent:?}"),
             }
         }
-        if self.keeping.as_ref().is_some_and(|keeping| keeping.scenario.crashes) {
-            // What is there after each is to be known.
+        let crashes = self.keeping.as_ref().is_some_and(|keeping| keeping.scenario.crashes);
+        if crashes || self.reference.is_short_of_room() {
+            // What is there after each is to be known; or one of them may end the connection.
             for packet in packets {
                 self.tell(Input::Received { connection, packets: vec![packet] });
             }

@@ -56,13 +56,15 @@ impl Held {
 }
 
 impl Broker {
-    /// Hands something over to the session's connection, if it has one.
+    /// Hands something over to the session's connection, if it has one; behind what nothing may pass.
     pub(in crate::broker) fn send(&mut self, key: SessionKey, item: ToClient) {
         let Some(attachment) = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut())
         else {
             return;
         };
-        if let Some(held) = attachment.held.as_mut().filter(|held| held.barriers > 0) {
+        // What waits is not said any more once the connection ends.
+        let is_last = matches!(item, ToClient::Close { .. });
+        if let Some(held) = attachment.held.as_mut().filter(|held| held.barriers > 0 && !is_last) {
             return held.push(item, None, Passing::Messages);
         }
         if attachment.outbox.is_empty() {

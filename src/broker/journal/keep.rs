@@ -13,7 +13,7 @@ use crate::broker::session::queue::{Content, Offer, Place};
 use crate::broker::session::{Expiry, Session};
 use crate::broker::subscriptions::SubscriptionKey;
 use crate::broker::{Broker, SessionKey};
-use crate::clock::Instant;
+use crate::clock::{Instant, WallTime};
 use crate::mqtt::{ClientId, Delivery, Message, PacketId, QoS, ReasonCode};
 
 /// What the message that is being handed around has led to.
@@ -311,6 +311,18 @@ impl Broker {
     pub(in crate::broker) fn write_session(&mut self, key: SessionKey, now: Instant) {
         let Some(session) = self.sessions.get(key) else { return };
         let Some(record) = session_record(session, &self.journal, now) else { return };
+        self.write_session_record(key, record);
+    }
+
+    /// Writes down a session whose connection ended with the last broker, then. That says nothing of others, which may
+    /// have been connected as long as that broker was running, and no longer.
+    pub(super) fn write_cut_off(&mut self, key: SessionKey, disconnected_at: WallTime, now: Instant) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let Some(record) = session_record(session, &self.journal, now) else { return };
+        self.write_session_record(key, SessionRecord { disconnected_at: Some(disconnected_at), ..record });
+    }
+
+    fn write_session_record(&mut self, key: SessionKey, record: SessionRecord) {
         let sequence = self.journal.append(&Record::Session(Box::new(record)));
         if let Some(keeping) = self.sessions.get_mut(key).and_then(|session| session.keeping.as_mut()) {
             keeping.record = sequence;

@@ -243,7 +243,7 @@ impl Recovery {
         broker.restore_timers(key, disconnected_at, record.will_at, now);
         if record.disconnected_at.is_none() {
             // Next time it need not be guessed.
-            broker.write_session(key, now);
+            broker.write_cut_off(key, disconnected_at, now);
         }
     }
 }

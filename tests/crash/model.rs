@@ -361,7 +361,22 @@ impl Model {
                 let latest = latest.entry(stream).or_insert(delivery.number);
                 if *latest > delivery.number {
                     let (name, number) = (&subscriber.name, delivery.number);
-                    disorder.push(format!("{name} got message {number} {message:?} after message {latest}"));
+                    disorder.push(format!(
+                        "{name} got message {number} {message:?} after message {latest} with QoS {}",
+                        delivery.qos
+                    ));
+                    if disorder.len() == 1 {
+                        eprintln!(
+                            "{:#?} {:?}",
+                            name,
+                            subscriber
+                                .deliveries
+                                .iter()
+                                .map(|d| (d.number, d.qos, d.connection))
+                                .collect::<Vec<_>>()
+                        );
+                        eprintln!("{:?}", subscriber.spans);
+                    }
                 }
                 *latest = (*latest).max(delivery.number);
             }

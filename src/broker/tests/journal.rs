@@ -172,6 +172,25 @@ fn what_nobody_keeps_waits_for_nothing_and_answers_stay_in_order() {
 }
 
 #[test]
+fn what_had_to_let_an_answer_go_first_is_not_overtaken() {
+    let mut kept = Kept::new();
+    let reader = kept.connect(lasting("reader"));
+    kept.say(reader, subscribe("a", 2));
+    kept.rig.cut(reader);
+    let writer = kept.connect(v5("writer"));
+    let reader = kept.rig.try_connect(lasting("reader"), Identity::Anonymous);
+    let connected = kept.rig.broker.take_batch().unwrap().next();
+    kept.rig.say(writer, publish("a", "1", 2, 1));
+    kept.rig.say(writer, publish("a", "2", 1, 2));
+    kept.rig.expect(reader, &[]);
+    kept.rig.handle(Input::Kept { written: connected, synced: connected });
+    kept.rig.say(writer, publish("a", "3", 1, 3));
+    kept.rig.expect(reader, &["CONNACK 00 present=true", "a 2 q1 #2", "a 3 q1 #3"]);
+    kept.sync();
+    kept.rig.expect(reader, &["a 1 q2 #1"]);
+}
+
+#[test]
 fn a_connection_is_closed_whatever_waits_for_it() {
     let mut kept = Kept::new();
     let reader = kept.connect(lasting("reader"));

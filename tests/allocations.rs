@@ -159,7 +159,7 @@ impl Stage {
     fn send(&mut self) -> u64 {
         let mut deliveries = 0;
         while let Some(output) = self.broker.poll_output() {
-            let Output::ToClient { connection, items } = output;
+            let Output::ToClient { connection, items } = output else { panic!("there is no journal") };
             let mut bytes = 0;
             let mut out = std::mem::take(&mut self.out);
             let protocol = self.connection(connection);

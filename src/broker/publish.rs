@@ -14,7 +14,9 @@ use super::retained::Retained;
 use super::{Broker, SessionKey, ToClient};
 use crate::clock::Instant;
 use crate::mqtt::packet::{Acknowledgement, AcknowledgementKind, Publish};
-use crate::mqtt::{ClientId, Message, PacketId, PayloadFormat, ProtocolVersion, QoS, ReasonCode, TopicName};
+use crate::mqtt::{
+    ClientId, Message, PacketId, PayloadFormat, Places, ProtocolVersion, QoS, ReasonCode, TopicName,
+};
 
 impl Broker {
     pub(super) fn publish(&mut self, key: SessionKey, publish: Publish, now: Instant) -> ControlFlow<()> {
@@ -54,6 +56,7 @@ impl Broker {
             retain: publish.retain,
             expires_at: lives.map(|seconds| now + Duration::from_secs(u64::from(seconds))),
             properties,
+            places: Places::default(),
         };
         if let Err((reason, detail)) = self.vet(&message) {
             return self.turn_away(header, reason, detail, now);

@@ -10,8 +10,8 @@ use crate::broker::record::{Number, Published, Record, Sequence, SessionId, Targ
 use crate::broker::session::queue::Content;
 use crate::broker::{Broker, SessionKey};
 use crate::clock::{Epoch, Instant};
-use crate::mqtt::Message;
 use crate::mqtt::codec::Publication;
+use crate::mqtt::{Message, Places};
 
 /// The message that a record tells of.
 pub(super) fn message_of(published: &Published<'_>, epoch: Epoch) -> Option<Message> {
@@ -23,6 +23,7 @@ pub(super) fn message_of(published: &Published<'_>, epoch: Epoch) -> Option<Mess
         retain: published.retain,
         expires_at: published.expires_at.map(|at| epoch.to_instant(at)),
         properties: publication.properties,
+        places: Places::default(),
     })
 }
 

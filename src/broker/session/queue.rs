@@ -314,7 +314,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::mqtt::TopicName;
+    use crate::mqtt::{Places, TopicName};
 
     fn offer(qos: QoS, payload: &'static str, expires: Option<u64>) -> Offer {
         let message = Message {
@@ -324,6 +324,7 @@ mod tests {
             retain: false,
             expires_at: expires.map(|seconds| Instant::from_start(Duration::from_secs(seconds))),
             properties: None,
+            places: Places::default(),
         };
         Offer {
             content: Content::Here(Arc::new(message)),

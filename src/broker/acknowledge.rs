@@ -39,7 +39,7 @@ impl Broker {
             // [MQTT-4.3.3-3]
             Acknowledged::Release(offer) => {
                 if let Some(offer) = offer {
-                    self.queued_bytes -= offer.footprint();
+                    self.waiting.remove(&offer);
                     self.complete_place(key, &offer, id);
                 }
                 self.acknowledge(key, AcknowledgementKind::PubRel, id, ReasonCode::Success);
@@ -68,7 +68,7 @@ impl Broker {
     /// An exchange with a client has ended.
     fn ended(&mut self, key: SessionKey, offer: Option<&Offer>, number: Option<Number>) {
         if let Some(offer) = offer {
-            self.queued_bytes -= offer.footprint();
+            self.waiting.remove(offer);
             self.settle_place(key, offer);
         } else if let (Some(number), Some(session)) = (number, self.kept_id(key)) {
             self.journal.append(&Record::Settled { session, number });

@@ -106,9 +106,9 @@ impl Broker {
             return;
         };
         self.kept_attached -= usize::from(session.keeping.is_some());
-        let queued = session.queue.bytes();
-        self.counters.dropped_connection_lost += count(session.queue.drop_qos0());
-        self.queued_bytes -= queued - session.queue.bytes();
+        let gone = session.queue.take_qos0();
+        self.counters.dropped_connection_lost += count(gone.len());
+        gone.iter().for_each(|gone| self.waiting.remove(gone));
         let expiry = session.expiry;
         let delay = session.will.as_ref().map(|will| will.delay_interval);
         match (fate, delay) {
@@ -154,7 +154,6 @@ impl Broker {
         self.counters.sessions_ended += 1;
         self.timers.cancel(session.expiry_timer);
         self.timers.cancel(session.will_timer);
-        self.queued_bytes -= session.queue.bytes() + session.inflight.bytes();
         // Its place is free for another session when no subscription points there any more.
         self.leaving.push_back(Leaving { key, subscriptions: std::mem::take(&mut session.subscriptions) });
         if self.leaving.len() == 1 {
@@ -169,12 +168,14 @@ impl Broker {
         let from = Departed { client_id: session.client_id, id: session.keeping.map(|keeping| keeping.id) };
         // Section 4.8.2: what a member of a shared subscription has not received goes to another one.
         for mut offer in session.inflight.into_published() {
+            self.waiting.remove(&offer);
             if offer.qos == QoS::ExactlyOnce {
                 offer.group = None; // It may have been received [MQTT-4.8.2-5].
             }
             self.hand_on(&from, &offer, now);
         }
         for offer in session.queue.into_acknowledged() {
+            self.waiting.remove(&offer);
             self.hand_on(&from, &offer, now);
         }
         self.consequences.extend(from.id.map(Consequence::WriteEnd));

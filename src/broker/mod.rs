@@ -20,6 +20,7 @@ pub mod input;
 mod invariants;
 pub mod journal;
 pub mod limits;
+pub mod memory;
 pub mod output;
 pub mod permissions;
 mod policies;
@@ -48,6 +49,7 @@ pub use journal::{Durability, DurabilityRules, Room};
 pub use limits::{
     BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, QueuePolicy, SharedStrategy,
 };
+pub use memory::Memory;
 pub use output::{Output, ToClient};
 pub use permissions::{Grants, Identity, Permissions, Policy, PolicyName, TokenKey};
 pub use session::SessionKey;
@@ -58,6 +60,7 @@ use self::journal::Journal;
 use self::journal::keep::Routing;
 use self::journal::messages::KeptMessages;
 use self::journal::orphans::Orphans;
+use self::memory::Waiting;
 use self::policies::Policies;
 use self::record::SessionId;
 use self::response::ResponseTopics;
@@ -93,8 +96,14 @@ pub struct Broker {
     response_topics: ResponseTopics,
     random: Random,
     counters: Counters,
-    /// Bytes of the messages that wait in all queues.
-    queued_bytes: usize,
+    /// The messages that wait in all queues, or are under way.
+    waiting: Waiting,
+    /// Bytes that were handed over and not yet written.
+    outstanding: Outstanding,
+    /// Packet identifiers of all clients that wait for their PUBREL.
+    received_ids: usize,
+    /// What is around the broker occupies so many bytes.
+    outside: usize,
     /// Bytes of all wills.
     will_bytes: usize,
     /// Consequences that would be handled in the midst of something else: handled after it.
@@ -117,6 +126,8 @@ pub struct Broker {
     publication: Vec<u8>,
     /// Messages of sessions that have ended, which are to be read before another can have them.
     orphans: Orphans,
+    /// Bytes of all subscriptions.
+    subscription_bytes: usize,
     /// Bytes of the subscriptions of sessions that are kept.
     kept_subscription_bytes: usize,
     /// Sessions that are kept and have a connection.
@@ -157,7 +168,10 @@ impl Broker {
             response_topics: ResponseTopics::new(seed),
             random: Random::new(seed),
             counters: Counters::default(),
-            queued_bytes: 0,
+            waiting: Waiting::default(),
+            outstanding: Outstanding::default(),
+            received_ids: 0,
+            outside: 0,
             will_bytes: 0,
             consequences: VecDeque::new(),
             searching: VecDeque::new(),
@@ -170,6 +184,7 @@ impl Broker {
             routing: Routing::default(),
             publication: Vec::new(),
             orphans: Orphans::default(),
+            subscription_bytes: 0,
             kept_subscription_bytes: 0,
             kept_attached: 0,
         }
@@ -252,7 +267,7 @@ impl Broker {
             ("subscription_nodes", self.subscriptions.nodes()),
             ("retained", self.retained.len()),
             ("retained_bytes", self.retained.bytes()),
-            ("queued_bytes", self.queued_bytes),
+            ("queued_bytes", self.waiting.counted),
             ("kept_sessions", self.sessions.kept()),
             ("kept_messages", self.messages.len()),
             ("cached_bytes", self.messages.cached_bytes()),

@@ -95,7 +95,7 @@ impl Broker {
                 // forget it.
                 self.complete(key, id);
             } else if let Some(offer) = session.inflight.forget(id) {
-                self.queued_bytes -= offer.footprint();
+                self.waiting.remove(&offer);
                 self.settle_place(key, &offer);
             }
         }
@@ -110,7 +110,7 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(key)
             && let Acknowledged::Release(Some(offer)) = session.inflight.pubrec(packet_id, true)
         {
-            self.queued_bytes -= offer.footprint();
+            self.waiting.remove(&offer);
             self.complete_place(key, &offer, packet_id);
         }
         self.release(key, packet_id);
@@ -140,7 +140,7 @@ impl Broker {
             }
             let message = front.message(&self.messages).filter(|_| !has_expired(front)).cloned();
             let Some(offer) = session.queue.pop(leaving) else { return };
-            self.queued_bytes -= offer.footprint();
+            self.waiting.remove(&offer);
             match message {
                 Some(message) => self.check_and_hand_over(key, offer, message, Novelty::Waited),
                 None => {

@@ -189,7 +189,7 @@ impl Broker {
                 None => session.queue.take(|offer| is_lost(&offer.content)),
             };
             let Some(offer) = offer else { return };
-            self.queued_bytes -= offer.footprint();
+            self.waiting.remove(&offer);
             session.dropped += 1;
             self.settle_place(key, &offer);
         }

@@ -300,7 +300,7 @@ impl Broker {
                 identifiers: target.identifiers,
                 group: target.shared.and_then(|filter| self.group_of(key, &filter)),
             };
-            self.queued_bytes += offer.footprint();
+            self.waiting.add(&offer);
             if let Some(packet_id) = target.sent {
                 under_way.insert(number, (packet_id, Some(offer)));
             } else if let Some(session) = self.sessions.get_mut(key) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use mqtt_broker::broker::{Attach, BrokerConfig, ConnectionId, Identity, Input, Permissions, Policy};
 use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::packet::{Connect, Disconnect, Publish, Will};
-use mqtt_broker::mqtt::{ClientId, Message, Packet, ProtocolVersion, ReasonCode};
+use mqtt_broker::mqtt::{ClientId, Message, Packet, Places, ProtocolVersion, ReasonCode};
 
 use crate::answer::Answer;
 use crate::claims::{
@@ -475,6 +475,7 @@ impl Reference {
                 retain: will.retain,
                 expires_at: lives.map(|seconds| now + Duration::from_secs(seconds.into())),
                 properties: Some(Box::new(will.properties)),
+                places: Places::default(),
             });
             let publisher = Rc::clone(&self.sessions[session].client_id);
             if message.retain {

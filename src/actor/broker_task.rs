@@ -135,6 +135,11 @@ impl BrokerTask {
                         mailbox.post(items);
                     }
                 }
+                Output::AskWritten { connection } => {
+                    if let Some(mailbox) = self.mailboxes.get(&connection) {
+                        mailbox.ask();
+                    }
+                }
                 Output::Fetch(_) => {}
             }
         }

@@ -58,6 +58,7 @@ impl Broker {
     fn released(&mut self, key: SessionKey, id: PacketId) {
         // [MQTT-4.3.3-11]: the identifier is free again, and the client is told.
         let known = self.sessions.get_mut(key).is_some_and(|session| session.received.remove(&id));
+        self.received_ids -= usize::from(known);
         let reason = if known { ReasonCode::Success } else { self.unknown_identifier() };
         if let (true, Some(session)) = (known, self.kept_id(key)) {
             self.journal.append(&Record::Released { session, packet_id: id });

@@ -8,6 +8,7 @@ use super::journal::Room;
 use super::journal::hold::Passing;
 use super::session::{Attachment, Expiry, Keeping, Session};
 use super::will::footprint;
+use super::window::SMALL_WINDOW;
 use super::{Attach, Broker, Output, SessionKey, ToClient};
 use crate::clock::Instant;
 use crate::mqtt::packet::{ConnAck, ConnAckProperties, Connect};
@@ -159,6 +160,8 @@ impl Broker {
             inflight_bytes: self.config.limits.queued_bytes,
             maximum_packet_size,
             outstanding: 0,
+            earned_window: SMALL_WINDOW,
+            is_asked: false,
             outbox: Vec::new(),
             held: None,
             durability: durability.unwrap_or(self.config.durability.default),

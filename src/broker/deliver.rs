@@ -10,6 +10,7 @@ use super::response::{Ownership, ResponseTopics};
 use super::session::inflight::Inflight;
 use super::session::queue::{MessageQueue, Offer};
 use super::session::{Attachment, Session, unacknowledged};
+use super::window::Windows;
 use super::{Broker, Consequence, Counters, SessionKey, count};
 use crate::clock::Instant;
 use crate::mqtt::{Message, QoS, ReasonCode, SubscriptionIdentifier, codec};
@@ -17,6 +18,7 @@ use crate::mqtt::{Message, QoS, ReasonCode, SubscriptionIdentifier, codec};
 impl Broker {
     /// Delivers a message to a session, now if it can take it, or later. `message` is what the offer holds.
     pub(super) fn offer(&mut self, key: SessionKey, offer: Offer, message: &Arc<Message>, now: Instant) {
+        let windows = self.windows();
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -36,13 +38,7 @@ impl Broker {
             session.dropped += 1;
             return;
         }
-        let room = has_room(
-            &session.queue,
-            &session.inflight,
-            attachment,
-            offer.qos,
-            self.config.limits.outbound_window,
-        );
+        let room = has_room(&session.queue, &session.inflight, attachment, offer.qos, windows);
         // What is under way counts as what waits does: for QoS 1 and 2 there has to be room in all.
         let fits_in_all = offer.qos == QoS::AtMostOnce
             || self.waiting.counted + will_count(session, &offer) <= self.config.limits.queued_bytes_total;
@@ -50,6 +46,7 @@ impl Broker {
             self.hand_over(key, offer, Arc::clone(message), Novelty::New);
         } else {
             self.enqueue(key, offer, message.expires_at, now);
+            self.ask_what_is_written(key);
         }
     }
 
@@ -145,9 +142,9 @@ pub(super) fn has_room(
     inflight: &Inflight,
     attachment: &Attachment,
     qos: QoS,
-    outbound_window: usize,
+    windows: Windows,
 ) -> bool {
-    attachment.outstanding < outbound_window
+    windows.is_open(attachment)
         && queue.lane_is_empty(qos)
         && (qos == QoS::AtMostOnce || has_quota(inflight, attachment))
 }

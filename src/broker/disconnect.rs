@@ -28,6 +28,8 @@ pub(super) enum WillFate {
 pub(super) struct Leaving {
     pub(super) key: SessionKey,
     pub(super) subscriptions: BTreeSet<SubscriptionKey>,
+    /// What they occupy, by and large.
+    pub(super) bytes: usize,
 }
 
 /// Subscriptions of ended sessions that are ended at a time.
@@ -37,12 +39,12 @@ impl Broker {
     /// The connection is gone, and all it brought is handled.
     pub(super) fn connection_ended(&mut self, connection: ConnectionId, how: Closure, now: Instant) {
         // A connection that was taken over, or that we closed, is nobody's any more.
-        let Some(key) = self.sessions.of_connection(connection) else {
-            return;
-        };
-        tracing::debug!(%connection, ?how, "connection closed");
-        // [MQTT-3.1.2-8]
-        self.detach(key, WillFate::Publish, now);
+        if let Some(key) = self.sessions.of_connection(connection) {
+            tracing::debug!(%connection, ?how, "connection closed");
+            // [MQTT-3.1.2-8]
+            self.detach(key, WillFate::Publish, now);
+        }
+        self.outstanding.ended(connection);
     }
 
     /// The client has said goodbye.
@@ -98,6 +100,8 @@ impl Broker {
             return;
         };
         self.counters.clients_detached += 1;
+        self.outstanding.left(attachment.connection, attachment.outstanding);
+        self.journal.let_go(attachment.held.as_deref());
         if !attachment.outbox.is_empty() {
             let (connection, items) = (attachment.connection, attachment.outbox);
             self.outputs.push_back(Output::ToClient { connection, items });
@@ -155,10 +159,12 @@ impl Broker {
         self.timers.cancel(session.expiry_timer);
         self.timers.cancel(session.will_timer);
         // Its place is free for another session when no subscription points there any more.
-        self.leaving.push_back(Leaving { key, subscriptions: std::mem::take(&mut session.subscriptions) });
+        let subscriptions = std::mem::take(&mut session.subscriptions);
+        self.leaving.push_back(Leaving { key, subscriptions, bytes: session.subscription_bytes });
         if self.leaving.len() == 1 {
             self.take_leave();
         }
+        self.received_ids -= session.received.len();
         if let Some(level) = &session.response_prefix {
             self.response_topics.forget(level);
         }
@@ -190,6 +196,7 @@ impl Broker {
                 self.subscriptions.unsubscribe(subscription, key);
             }
             if first.subscriptions.is_empty() {
+                self.subscription_bytes -= first.bytes;
                 self.leaving.pop_front();
                 self.sessions.release(key);
             }

@@ -84,6 +84,9 @@ pub struct BrokerLimits {
     pub retained_bytes: usize,
     /// Bytes handed to one connection and not yet written: what a slow client can hold outside its queue.
     pub outbound_window: usize,
+    /// Bytes handed to all connections and not yet written, beyond which only connections whose clients read have their
+    /// whole window.
+    pub outbound_total: usize,
     /// The longest that a session outlives its connection; `None`: as long as the client wants.
     pub session_expiry_cap: Option<Duration>,
     /// Bytes of the messages that are in memory although the journal holds them.
@@ -108,6 +111,7 @@ impl Default for BrokerLimits {
             retained_messages: 2_000_000,
             retained_bytes: 1 << 30,
             outbound_window: 256 << 10,
+            outbound_total: 256 << 20,
             session_expiry_cap: None,
             cached_bytes: 64 << 20,
             inbound_qos2: 65_535,

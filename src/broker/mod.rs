@@ -37,6 +37,7 @@ pub mod subscriptions;
 mod tests;
 mod timers;
 mod will;
+mod window;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -69,6 +70,7 @@ use self::session::{Session, Sessions};
 use self::subscriptions::{GroupKey, Subscription, Subscriptions};
 use self::timers::{Timer, TimerQueue};
 use self::will::DueWill;
+use self::window::Outstanding;
 use crate::clock::Instant;
 use crate::mqtt::{Packet, ReasonCode};
 

@@ -15,6 +15,11 @@ pub enum Output {
         /// What for.
         items: Vec<ToClient>,
     },
+    /// [Say](super::Input::Written) what has been written to this client, as soon as something has that was not said.
+    AskWritten {
+        /// Whose connection.
+        connection: ConnectionId,
+    },
     /// Read these records of the journal, and [say](super::Input::Fetched) what is in each: the message with this
     /// number is wanted.
     Fetch(Vec<(Number, Sequence)>),

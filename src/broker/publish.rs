@@ -200,7 +200,7 @@ impl Broker {
             && let Some(session) = self.sessions.get_mut(header.key)
         {
             // Forgotten at PUBREL [MQTT-4.3.3-11]; an error ends the exchange at once.
-            session.received.insert(id);
+            self.received_ids += usize::from(session.received.insert(id));
         }
         self.acknowledge(header.key, kind, id, reason);
         ControlFlow::Continue(())

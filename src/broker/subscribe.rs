@@ -91,6 +91,7 @@ impl Broker {
         let is_new_place = session.subscriptions.insert(place);
         if is_new_place {
             session.subscription_bytes += bytes;
+            self.subscription_bytes += bytes;
         }
         if let Some(keeping) = &session.keeping {
             let text = entry.filter.as_ref();
@@ -164,6 +165,7 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(key) {
             if session.subscriptions.remove(&place) {
                 session.subscription_bytes -= footprint(&filter);
+                self.subscription_bytes -= footprint(&filter);
                 if let Some(keeping) = &session.keeping {
                     self.kept_subscription_bytes -= footprint(&filter);
                     let session = keeping.id;

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::handle::{BrokerHandle, Letter};
-use super::mailbox::{Mailbox, Overflowed};
+use super::mailbox::{Mailbox, Overflowed, Post};
 use super::outbox::Outbox;
 use super::unfinished::{TooMuch, UnfinishedPackets};
 use super::{Clock, ShellCounters, scratch};
@@ -97,6 +97,8 @@ pub struct Endpoint<S> {
     stage: Stage,
     /// What it has of the room for unfinished packets.
     unfinished: usize,
+    /// Whether the broker wants to know what is written, as soon as something is.
+    is_asked: bool,
     /// Whether the broker knows about it, and does not know that it has ended.
     attached: bool,
     /// How it has ended, until the broker has been told so, behind all that came before.
@@ -155,6 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone(), unfinished))),
             attached: false,
             unfinished: 0,
+            is_asked: false,
             ending: None,
             standing: None,
             timer: None,
@@ -189,10 +192,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) {
         /// The part of the window after which the broker is told, so that an idle connection does not say anything.
         const REPORTED_PART: usize = 4;
-        let items = match self.mailbox.take(cx.waker()) {
-            Ok(items) => items,
+        let Post { items, is_asked } = match self.mailbox.take(cx.waker()) {
+            Ok(post) => post,
             Err(Overflowed) => return self.overflow(),
         };
+        self.is_asked |= is_asked;
         match self.stage {
             Stage::Arriving(_) | Stage::Attached | Stage::Dismissed(_) => {}
             Stage::Closing(_) => return self.flush(cx, now),
@@ -212,11 +216,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             debug!(connection = %self.id, peer = %self.peer, ?how, detail, "closing");
             return self.begin_closing(how, now);
         }
+        let reported = if self.is_asked { 1 } else { self.around.outbound_window / REPORTED_PART };
         if self.attached
             && self.ending.is_none()
             && self.outbox.is_empty()
-            && let Some(bytes) = self.outflow.take_unreported(self.around.outbound_window / REPORTED_PART)
+            && let Some(bytes) = self.outflow.take_unreported(reported)
         {
+            self.is_asked = false;
             let written = Input::Written { connection: self.id, bytes };
             self.outbox.send(Letter::Input(written), &self.around.broker);
         }

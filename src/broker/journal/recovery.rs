@@ -221,6 +221,7 @@ impl Recovery {
         let mut session = Session::new(client_id, policy, record.identity, permissions);
         session.grants = record.grants.map(Arc::new);
         session.expiry = Expiry::from_seconds(record.expiry);
+        broker.received_ids += received.len();
         session.received = received;
         let key = broker.sessions.insert(session);
         broker.sessions.keep(key, Keeping { record: at, ..Keeping::new(id) });
@@ -272,6 +273,7 @@ impl Broker {
         if session.subscriptions.insert(place) {
             let bytes = crate::broker::subscribe::footprint(filter);
             session.subscription_bytes += bytes;
+            self.subscription_bytes += bytes;
             self.kept_subscription_bytes += bytes;
         }
     }

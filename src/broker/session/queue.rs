@@ -117,7 +117,7 @@ pub(in crate::broker) struct Loads {
 }
 
 impl Loads {
-    fn of(&mut self, qos: QoS) -> &mut usize {
+    pub(in crate::broker) fn of(&mut self, qos: QoS) -> &mut usize {
         match qos {
             QoS::AtMostOnce => &mut self.unacknowledged,
             QoS::AtLeastOnce | QoS::ExactlyOnce => &mut self.acknowledged,
@@ -192,6 +192,12 @@ impl MessageQueue {
     /// The messages of QoS 1 and 2, in order.
     pub(in crate::broker) fn acknowledged(&self) -> impl Iterator<Item = &Offer> {
         self.0.iter().flat_map(|lanes| &lanes.acknowledged).map(|(_, offer)| offer)
+    }
+
+    /// All messages, those of QoS 0 first.
+    pub(in crate::broker) fn iter(&self) -> impl Iterator<Item = &Offer> {
+        let lanes = self.0.iter().flat_map(|lanes| lanes.unacknowledged.iter().chain(&lanes.acknowledged));
+        lanes.map(|(_, offer)| offer)
     }
 
     /// Takes the first message of QoS 1 or 2 that is meant, out of turn.

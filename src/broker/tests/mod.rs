@@ -32,6 +32,8 @@ pub(super) struct Rig {
     heard: BTreeMap<ConnectionId, Vec<String>>,
     /// Messages that are to be read from the journal.
     pub(super) wanted: Vec<(record::Number, record::Sequence)>,
+    /// Connections that were asked what is written.
+    pub(super) asked: Vec<ConnectionId>,
 }
 
 impl Rig {
@@ -48,6 +50,7 @@ impl Rig {
             next_connection: 0,
             heard: BTreeMap::new(),
             wanted: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -60,6 +63,7 @@ impl Rig {
                     self.heard.entry(connection).or_default().extend(items.iter().map(describe));
                 }
                 Output::Fetch(wanted) => self.wanted.extend(wanted),
+                Output::AskWritten { connection } => self.asked.push(connection),
             }
         }
     }

@@ -10,7 +10,8 @@ use mqtt_broker::mqtt::packet::{
     SubscriptionOptions, Unsubscribe,
 };
 use mqtt_broker::mqtt::{
-    ClientId, Message, PacketId, Places, QoS, ReasonCode, SubscriptionFilter, SubscriptionIdentifier, TopicName,
+    ClientId, Message, PacketId, Places, QoS, ReasonCode, SubscriptionFilter, SubscriptionIdentifier,
+    TopicName,
 };
 
 use super::Reference;

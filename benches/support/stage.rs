@@ -82,7 +82,7 @@ impl Stage {
             while let Some(output) = self.broker.poll_output() {
                 match output {
                     Output::ToClient { connection, items } => deliveries += self.take(connection, items),
-                    Output::Fetch(_) | Output::AskWritten { .. } => {}
+                    Output::Fetch(_) | Output::AskWritten { .. } | Output::Resume { .. } => {}
                 }
             }
             if self.answers.is_empty() {

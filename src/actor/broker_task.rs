@@ -21,6 +21,8 @@ pub struct BrokerTask {
     mailboxes: HashMap<ConnectionId, Arc<Mailbox>, foldhash::fast::FixedState>,
     /// The mailboxes of the batches that are being dealt with.
     answered: Vec<(ConnectionId, Arc<Mailbox>)>,
+    /// Those of batches that are dealt with, and whose endpoints are to read no more for a while.
+    held_back: HashMap<ConnectionId, Vec<Arc<Mailbox>>, foldhash::fast::FixedState>,
     clock: Clock,
     shutting_down: bool,
 }
@@ -38,6 +40,7 @@ impl BrokerTask {
             letters,
             mailboxes: HashMap::default(),
             answered: Vec::new(),
+            held_back: HashMap::default(),
             clock,
             shutting_down: false,
         };
@@ -110,6 +113,7 @@ impl BrokerTask {
             Letter::Input(input) => {
                 if let Input::Closed { connection, .. } = &input {
                     self.mailboxes.remove(connection);
+                    self.held_back.remove(connection);
                 }
                 self.shutting_down |= matches!(input, Input::ShutDown);
                 self.broker.handle(input, now);
@@ -140,16 +144,25 @@ impl BrokerTask {
                         mailbox.ask();
                     }
                 }
+                Output::Resume { connection } => {
+                    for mailbox in self.held_back.remove(&connection).unwrap_or_default() {
+                        mailbox.batch_answered();
+                    }
+                }
                 Output::Fetch(_) => {}
             }
         }
-        let broker = &self.broker;
+        let (broker, held_back) = (&self.broker, &mut self.held_back);
         self.answered.retain(|(connection, mailbox)| {
-            let is_behind = broker.is_behind(*connection);
-            if !is_behind {
+            if broker.is_behind(*connection) {
+                return true;
+            }
+            if broker.is_held_back(*connection) {
+                held_back.entry(*connection).or_default().push(Arc::clone(mailbox));
+            } else {
                 mailbox.batch_answered();
             }
-            is_behind
+            false
         });
     }
 }

@@ -74,18 +74,26 @@ impl Broker {
 
     /// Lets a message wait that has not waited before, if need be in the place of another.
     fn enqueue(&mut self, key: SessionKey, offer: Offer, expires_at: Option<Instant>, now: Instant) {
-        if !self.make_room(key, &offer, now) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let will_count = will_count(session, &offer);
+        if !self.may_wait(key, &offer, will_count) {
             return;
+        }
+        let before = self.waiting.counted;
+        if !self.make_room(key, &offer, now) {
+            return self.queue_changed(key);
         }
         let offer = self.take_in(key, offer);
         let Some(session) = self.sessions.get_mut(key) else { return };
         self.waiting.add(&offer);
+        self.pressure.piling_up += self.waiting.counted.saturating_sub(before);
         if session.keeping.is_none() {
             session.queue.push(offer, expires_at);
         } else {
             session.queue.push(offer.clone(), expires_at);
             self.was_queued(key, &offer);
         }
+        self.queue_changed(key);
     }
 
     /// Makes room for `offer` in the session's queue, as far as that may be. Whether there is.

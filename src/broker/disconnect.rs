@@ -113,6 +113,7 @@ impl Broker {
         let gone = session.queue.take_qos0();
         self.counters.dropped_connection_lost += count(gone.len());
         gone.iter().for_each(|gone| self.waiting.remove(gone));
+        self.pressure.loads.note_if_watching(key, session.queue.loads());
         let expiry = session.expiry;
         let delay = session.will.as_ref().map(|will| will.delay_interval);
         match (fate, delay) {
@@ -156,6 +157,7 @@ impl Broker {
             return;
         };
         self.counters.sessions_ended += 1;
+        self.queue_changed(key);
         self.timers.cancel(session.expiry_timer);
         self.timers.cancel(session.will_timer);
         // Its place is free for another session when no subscription points there any more.

@@ -89,6 +89,9 @@ pub struct BrokerLimits {
     pub outbound_total: usize,
     /// The longest that a session outlives its connection; `None`: as long as the client wants.
     pub session_expiry_cap: Option<Duration>,
+    /// Bytes that all that clients make grow may occupy, as far as it is [accounted for](super::Memory); near to that
+    /// things give way, in an order that `pressure` has. `usize::MAX`: there is no bound.
+    pub memory: usize,
     /// Bytes of the messages that are in memory although the journal holds them.
     pub cached_bytes: usize,
     /// QoS 2 packet identifiers of one client that wait for their PUBREL, where no Receive Maximum says less.
@@ -113,6 +116,7 @@ impl Default for BrokerLimits {
             outbound_window: 256 << 10,
             outbound_total: 256 << 20,
             session_expiry_cap: None,
+            memory: usize::MAX,
             cached_bytes: 64 << 20,
             inbound_qos2: 65_535,
         }

@@ -68,7 +68,7 @@ impl Memory {
     }
 
     /// Names and bytes, in a fixed order.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, usize)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, usize)> + use<> {
         [
             ("memory_sessions", self.sessions),
             ("memory_subscriptions", self.subscriptions),

@@ -20,10 +20,12 @@ pub mod input;
 mod invariants;
 pub mod journal;
 pub mod limits;
+mod loads;
 pub mod memory;
 pub mod output;
 pub mod permissions;
 mod policies;
+mod pressure;
 mod publish;
 mod pump;
 pub mod record;
@@ -63,6 +65,7 @@ use self::journal::messages::KeptMessages;
 use self::journal::orphans::Orphans;
 use self::memory::Waiting;
 use self::policies::Policies;
+use self::pressure::Pressure;
 use self::record::SessionId;
 use self::response::ResponseTopics;
 use self::retained::RetainedStore;
@@ -104,6 +107,7 @@ pub struct Broker {
     outstanding: Outstanding,
     /// Packet identifiers of all clients that wait for their PUBREL.
     received_ids: usize,
+    pressure: Pressure,
     /// What is around the broker occupies so many bytes.
     outside: usize,
     /// Bytes of all wills.
@@ -173,6 +177,7 @@ impl Broker {
             waiting: Waiting::default(),
             outstanding: Outstanding::default(),
             received_ids: 0,
+            pressure: Pressure::default(),
             outside: 0,
             will_bytes: 0,
             consequences: VecDeque::new(),
@@ -212,6 +217,7 @@ impl Broker {
             Input::Fetched { message, record, content } => self.fetched(message, record, content, now),
             Input::Reclaim { frames } => self.reclaim(&frames, now),
             Input::Room(room) => self.journal.room = room,
+            Input::Outside { bytes } => self.outside = bytes,
             Input::ShutDown => self.shut_down(now),
             Input::Tick => self.tick(now),
         }
@@ -226,6 +232,7 @@ impl Broker {
                 Consequence::WriteEnd(session) => self.write_end(session),
             }
         }
+        self.feel_pressure();
     }
 
     /// What is to be done next, until there is nothing.
@@ -253,7 +260,10 @@ impl Broker {
             return Some(Instant::START);
         }
         let alive = self.alive_deadline();
-        [self.timers.deadline(), self.retained.deadline(), alive].into_iter().flatten().min()
+        [self.timers.deadline(), self.retained.deadline(), alive, self.pressure_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What happened how often.
@@ -275,8 +285,11 @@ impl Broker {
             ("cached_bytes", self.messages.cached_bytes()),
             ("will_bytes", self.will_bytes),
             ("timers", self.timers.len()),
+            ("held_back", self.pressure.held_back()),
         ]
         .into_iter()
+        .chain(self.memory().iter())
+        .chain([("memory", self.memory().total())])
     }
 
     /// The clients that lost most messages to the bounds of their queue or packet size: client identifier, messages
@@ -320,6 +333,7 @@ impl Broker {
     }
 
     fn tick(&mut self, now: Instant) {
+        self.relieve(now);
         self.catch_up(now);
         self.take_leave();
         for _ in 0..SEARCHES_AT_A_TIME.min(self.searching.len()) {

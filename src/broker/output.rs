@@ -20,6 +20,11 @@ pub enum Output {
         /// Whose connection.
         connection: ConnectionId,
     },
+    /// Read again from this client: it was [held back](super::Broker::is_held_back).
+    Resume {
+        /// Whose connection.
+        connection: ConnectionId,
+    },
     /// Read these records of the journal, and [say](super::Input::Fetched) what is in each: the message with this
     /// number is wanted.
     Fetch(Vec<(Number, Sequence)>),

@@ -8,6 +8,7 @@ use super::journal::hold::Passing;
 use super::journal::keep::Source;
 use super::journal::{Durability, Room};
 use super::permissions::Permissions;
+use super::pressure::Scarcity;
 use super::record::Record;
 use super::response::Ownership;
 use super::retained::Retained;
@@ -76,6 +77,8 @@ impl Broker {
             return self.turn_away(header, reason, detail, now);
         }
         let message = Arc::new(message);
+        let retained_before = self.retained.bytes();
+        self.pressure.piling_up = 0;
         // A message too many to be retained is refused where that can be said; otherwise it is delivered all the same.
         let can_be_told = header.version.is_v5() && header.qos > QoS::AtMostOnce;
         if message.retain && !self.retain(&message, &client_id) && can_be_told {
@@ -90,6 +93,8 @@ impl Broker {
             ReasonCode::NoMatchingSubscribers
         };
         self.finish_routing(&message, &client_id, Source::Client(received), now);
+        let retained = self.retained.bytes().saturating_sub(retained_before);
+        self.blame(key, self.pressure.piling_up + retained, now);
         self.settle(header, reason)
     }
 
@@ -138,7 +143,11 @@ impl Broker {
         let count = self.retained.len() - usize::from(replaced.is_some());
         let bytes = self.retained.bytes() - replaced.unwrap_or_default();
         let limits = &self.config.limits;
-        if count >= limits.retained_messages || bytes + message.footprint() > limits.retained_bytes {
+        if count >= limits.retained_messages
+            || bytes + message.footprint() > limits.retained_bytes
+            || (self.pressure.scarcity() >= Scarcity::Refuse
+                && message.footprint() > replaced.unwrap_or_default())
+        {
             self.counters.refused_retained_limit += 1;
             return false;
         }

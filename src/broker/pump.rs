@@ -50,6 +50,7 @@ impl Broker {
         if self.sessions.get(key).is_some_and(|session| !session.replays.is_empty()) {
             self.replay_retained(key, now);
         }
+        self.queue_changed(key);
         if self.sessions.get(key).is_some_and(Session::is_waiting) {
             self.ask_what_is_written(key);
         }

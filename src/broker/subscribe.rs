@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::journal::Room;
 use super::journal::hold::Passing;
+use super::pressure::Scarcity;
 use super::record::Record;
 use super::response::Ownership;
 use super::retained::Position;
@@ -129,7 +130,8 @@ impl Broker {
             }
             Ownership::Ordinary => {}
         }
-        let full = session.subscriptions.len() >= self.config.limits.subscriptions_per_client;
+        let is_scarce = self.pressure.scarcity() >= Scarcity::Refuse;
+        let full = is_scarce || session.subscriptions.len() >= self.config.limits.subscriptions_per_client;
         let bytes = session.subscription_bytes + footprint(filter);
         let full = full || bytes > self.config.limits.subscription_bytes_per_client;
         if full && self.subscriptions.find(filter, key).is_none() {

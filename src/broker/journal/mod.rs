@@ -128,6 +128,11 @@ impl Journal {
         self.batch.len() + self.held * HELD
     }
 
+    /// All records before this one are written.
+    pub(super) const fn written(&self) -> Sequence {
+        self.written
+    }
+
     /// The bytes of the records that have not been taken to the disk.
     pub(super) const fn batch_bytes(&self) -> usize {
         self.batch.len()

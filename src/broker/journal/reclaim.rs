@@ -192,6 +192,7 @@ impl Broker {
             self.waiting.remove(&offer);
             session.dropped += 1;
             self.settle_place(key, &offer);
+            self.queue_changed(key);
         }
     }
 }

@@ -16,6 +16,7 @@ use super::journal::hold::Held;
 use super::memory::{ATTACHMENT, SESSION};
 use super::output::ToClient;
 use super::permissions::{Grants, Identity, Permissions, PolicyName};
+use super::pressure::Share;
 use super::record::{Sequence, SessionId};
 use super::retained::Position;
 use super::subscriptions::{NodeKey, SubscriptionKey};
@@ -94,6 +95,8 @@ pub(super) struct Attachment {
     pub(super) outbox: Vec<ToClient>,
     /// What waits for the journal.
     pub(super) held: Option<Box<Held>>,
+    /// What it has made pile up.
+    pub(super) share: Share,
     /// What has to hold for what its client is told, where the topic does not say.
     pub(super) durability: Durability,
 }
@@ -342,6 +345,11 @@ impl Sessions {
         let attachment = self.get_mut(key)?.attachment.take()?;
         self.by_connection.remove(&attachment.connection);
         Some(attachment)
+    }
+
+    /// There is no session whose key is this number or a larger one.
+    pub(super) fn places(&self) -> usize {
+        self.slots.len()
     }
 
     /// The keys of all sessions, in order.

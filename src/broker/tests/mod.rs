@@ -3,6 +3,7 @@
 mod delivery;
 mod journal;
 mod limits;
+mod memory;
 mod retained;
 mod sessions;
 mod shared;
@@ -34,6 +35,8 @@ pub(super) struct Rig {
     pub(super) wanted: Vec<(record::Number, record::Sequence)>,
     /// Connections that were asked what is written.
     pub(super) asked: Vec<ConnectionId>,
+    /// Connections that are read from again.
+    pub(super) resumed: Vec<ConnectionId>,
 }
 
 impl Rig {
@@ -51,6 +54,7 @@ impl Rig {
             heard: BTreeMap::new(),
             wanted: Vec::new(),
             asked: Vec::new(),
+            resumed: Vec::new(),
         }
     }
 
@@ -64,6 +68,7 @@ impl Rig {
                 }
                 Output::Fetch(wanted) => self.wanted.extend(wanted),
                 Output::AskWritten { connection } => self.asked.push(connection),
+                Output::Resume { connection } => self.resumed.push(connection),
             }
         }
     }

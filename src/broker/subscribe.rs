@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::journal::Room;
 use super::journal::hold::Passing;
+use super::memory::SUBSCRIPTION;
 use super::pressure::Scarcity;
 use super::record::Record;
 use super::response::Ownership;
@@ -92,7 +93,7 @@ impl Broker {
         let is_new_place = session.subscriptions.insert(place);
         if is_new_place {
             session.subscription_bytes += bytes;
-            self.subscription_bytes += bytes;
+            self.subscription_bytes += bytes + SUBSCRIPTION;
         }
         if let Some(keeping) = &session.keeping {
             let text = entry.filter.as_ref();
@@ -167,7 +168,7 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(key) {
             if session.subscriptions.remove(&place) {
                 session.subscription_bytes -= footprint(&filter);
-                self.subscription_bytes -= footprint(&filter);
+                self.subscription_bytes -= footprint(&filter) + SUBSCRIPTION;
                 if let Some(keeping) = &session.keeping {
                     self.kept_subscription_bytes -= footprint(&filter);
                     let session = keeping.id;

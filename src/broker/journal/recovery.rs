@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::reclaim::message_of;
+use crate::broker::memory::SUBSCRIPTION;
 use crate::broker::record::{
     Frame, Malformed, Number, Published, Record, Sequence, SessionId, SessionRecord, Target,
 };
@@ -273,7 +274,7 @@ impl Broker {
         if session.subscriptions.insert(place) {
             let bytes = crate::broker::subscribe::footprint(filter);
             session.subscription_bytes += bytes;
-            self.subscription_bytes += bytes;
+            self.subscription_bytes += bytes + SUBSCRIPTION;
             self.kept_subscription_bytes += bytes;
         }
     }

@@ -20,9 +20,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("telemetry", &["broker"]),
     ("storage", &["broker"]),
     ("actor", &["mqtt", "clock", "broker", "connection", "auth", "transport", "telemetry"]),
-    ("config", &["mqtt", "broker", "connection", "auth", "transport", "telemetry", "server"]),
+    ("config", &["mqtt", "broker", "connection", "auth", "transport", "telemetry", "storage", "server"]),
     ("server", &["mqtt", "clock", "broker", "connection", "auth", "transport", "telemetry", "actor"]),
-    ("main", &["auth", "telemetry", "transport", "config", "server"]),
+    ("main", &["auth", "telemetry", "transport", "storage", "config", "server"]),
     ("lib", &["broker", "connection"]),
 ];
 

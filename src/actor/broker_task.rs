@@ -10,8 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Clock;
 use super::handle::{BrokerHandle, Letter};
+use super::keeper::Keeper;
 use super::mailbox::Mailbox;
 use crate::broker::{Broker, ConnectionId, Input, Output};
+use crate::storage::Event;
 
 /// Drives a [`Broker`]: tells it what happens, and does what it says. Waits for nobody but for something to happen.
 #[derive(Debug)]
@@ -24,6 +26,7 @@ pub struct BrokerTask {
     /// Those of batches that are dealt with, and whose endpoints are to read no more for a while.
     held_back: HashMap<ConnectionId, Vec<Arc<Mailbox>>, foldhash::fast::FixedState>,
     clock: Clock,
+    keeper: Option<Keeper>,
     shutting_down: bool,
 }
 
@@ -32,8 +35,8 @@ pub struct BrokerTask {
 const TURN: usize = 128;
 
 impl BrokerTask {
-    /// A task for this broker, whose time is told by `clock`.
-    pub fn new(broker: Broker, clock: Clock) -> (BrokerHandle, Self) {
+    /// A task for this broker, whose time is told by `clock`; if it has a journal, `keeper` keeps that.
+    pub fn new(broker: Broker, clock: Clock, keeper: Option<Keeper>) -> (BrokerHandle, Self) {
         let (handle, letters) = BrokerHandle::channel();
         let task = Self {
             broker,
@@ -42,6 +45,7 @@ impl BrokerTask {
             answered: Vec::new(),
             held_back: HashMap::default(),
             clock,
+            keeper,
             shutting_down: false,
         };
         (handle, task)
@@ -58,9 +62,19 @@ impl BrokerTask {
             let due = self.arm(timer.as_mut());
             tokio::select! {
                 biased;
+                // There is little of it, and clients wait for what it says.
+                event = next_event(&mut self.keeper) => {
+                    let now = self.clock.now();
+                    if let (Some(keeper), Some(event)) = (&mut self.keeper, event) {
+                        keeper.tell(event, &mut self.broker, now);
+                    } else {
+                        // The thread has told its fault, and nothing is kept any more.
+                        self.keeper = None;
+                    }
+                }
                 received = self.letters.recv_many(&mut turn, TURN) => {
                     if received == 0 {
-                        return self.count();
+                        break;
                     }
                     for letter in turn.drain(..) {
                         self.open(letter);
@@ -83,6 +97,11 @@ impl BrokerTask {
                 tokio::task::yield_now().await;
             }
         }
+        let counters = self.count();
+        if let Some(keeper) = self.keeper.take() {
+            keeper.finish(&mut self.broker).await;
+        }
+        counters
     }
 
     /// Sets the timer to the broker's deadline. Tells whether there is one.
@@ -128,7 +147,8 @@ impl BrokerTask {
     fn count(&self) -> Vec<(&'static str, u64)> {
         let gauges =
             self.broker.gauges().map(|(name, value)| (name, u64::try_from(value).unwrap_or(u64::MAX)));
-        self.broker.counters().iter().chain(gauges).collect()
+        let storage = self.keeper.iter().flat_map(|keeper| keeper.storage().counters().iter());
+        self.broker.counters().iter().chain(gauges).chain(storage).collect()
     }
 
     fn carry_out(&mut self) {
@@ -149,8 +169,15 @@ impl BrokerTask {
                         mailbox.batch_answered();
                     }
                 }
-                Output::Fetch(_) => {}
+                Output::Fetch(wanted) => {
+                    if let Some(keeper) = &mut self.keeper {
+                        keeper.fetch(wanted, &mut self.broker);
+                    }
+                }
             }
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.flush(&mut self.broker);
         }
         let (broker, held_back) = (&self.broker, &mut self.held_back);
         self.answered.retain(|(connection, mailbox)| {
@@ -164,5 +191,13 @@ impl BrokerTask {
             }
             false
         });
+    }
+}
+
+/// What the storage says next; nothing, ever, if there is none.
+async fn next_event(keeper: &mut Option<Keeper>) -> Option<Event> {
+    match keeper {
+        Some(keeper) => keeper.event().await,
+        None => std::future::pending().await,
     }
 }

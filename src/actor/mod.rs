@@ -13,16 +13,16 @@ pub mod clock;
 pub mod counters;
 pub mod endpoint;
 pub mod handle;
+pub mod keeper;
 mod mailbox;
 mod outbox;
 mod scratch;
 #[cfg(test)]
 mod tests;
-pub mod unfinished;
 
 pub use broker_task::BrokerTask;
 pub use clock::Clock;
 pub use counters::ShellCounters;
 pub use endpoint::{Endpoint, Newcomer, Surroundings};
 pub use handle::BrokerHandle;
-pub use unfinished::UnfinishedPackets;
+pub use keeper::Keeper;

@@ -128,8 +128,6 @@ pub struct Broker {
     messages: KeptMessages,
     /// What is known of the message that is being handed around.
     routing: Routing,
-    /// Space for a publication that is written down, used again and again.
-    publication: Vec<u8>,
     /// Messages of sessions that have ended, which are to be read before another can have them.
     orphans: Orphans,
     /// Bytes of all subscriptions.
@@ -189,7 +187,6 @@ impl Broker {
             journal: Journal::none(),
             messages: KeptMessages::new(seed),
             routing: Routing::default(),
-            publication: Vec::new(),
             orphans: Orphans::default(),
             subscription_bytes: 0,
             kept_subscription_bytes: 0,

@@ -68,7 +68,7 @@ impl Broker {
         if !self.may_publish(&permissions, &message.topic) {
             self.counters.publish_denied += 1;
             tracing::debug!(%client_id, topic = %message.topic, "publishing is not allowed");
-            return self.settle(header, ReasonCode::NotAuthorized);
+            return self.settle_unrouted(header, ReasonCode::NotAuthorized);
         }
         if self.journal.room != Room::Enough
             && self.would_be_kept(&message)
@@ -151,7 +151,7 @@ impl Broker {
             self.counters.refused_retained_limit += 1;
             return false;
         }
-        let kept = self.keep_retained(message);
+        let kept = self.keep_retained();
         let entry = Retained { message: Arc::clone(message), publisher: publisher.clone(), kept };
         if let Some(old) = self.retained.insert(entry) {
             self.no_longer_retained(&old);
@@ -191,6 +191,17 @@ impl Broker {
         let can_be_told = header.version.is_v5() && header.qos > QoS::AtMostOnce;
         if !can_be_told || reason == ReasonCode::QoSNotSupported {
             return self.refuse(header.key, reason, detail, now);
+        }
+        self.settle(header, reason)
+    }
+
+    /// Answers a PUBLISH that leads to nothing. A client that cannot be told so sends PUBREL for it all the same.
+    fn settle_unrouted(&mut self, header: Header, reason: ReasonCode) -> ControlFlow<()> {
+        if header.qos == QoS::ExactlyOnce
+            && !header.version.is_v5()
+            && let (Some(session), Some(packet_id)) = (self.kept_id(header.key), header.packet_id)
+        {
+            self.journal.append(&Record::Received { session, packet_id });
         }
         self.settle(header, reason)
     }

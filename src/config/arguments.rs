@@ -14,7 +14,8 @@ use clap::{ArgAction, Args, Parser, value_parser};
 use super::accounts::{group, mode, user};
 use super::auth_command::Command;
 use super::choices::{
-    CertIdentity, ClientCert, Delivery, Level, Overlapping, Policy, Proxied, RateLimit, Strategy,
+    CertIdentity, ClientCert, Delivery, Durable, DurableTopics, Level, Overlapping, Policy, Proxied,
+    RateLimit, Strategy,
 };
 use super::own_listener::OwnListener;
 use super::units::{
@@ -65,6 +66,8 @@ pub(super) struct Arguments {
     pub(super) connections: ConnectionArguments,
     #[command(flatten)]
     pub(super) sessions: SessionArguments,
+    #[command(flatten)]
+    pub(super) durability: DurabilityArguments,
     #[command(flatten)]
     pub(super) shutdown: ShutdownArguments,
 }
@@ -200,14 +203,15 @@ pub(super) struct QuicArguments {
     #[arg(long, value_name = "TIME", value_parser = time_for_quic,
           default_value_t = TimeSpan(QuicSettings::default().idle_timeout))]
     pub(super) quic_idle_timeout: TimeSpan,
-    /// Send messages to clients
+    /// Send messages to clients, but for subscriptions that they made on data streams: these have their messages there
     #[arg(long, value_name = "STREAMS", default_value = "control-only")]
     pub(super) quic_delivery: Delivery,
     /// Let a client have at most so many streams open in each direction beside its first: 0 to 1000
     #[arg(long, value_name = "STREAMS", value_parser = value_parser!(u16).range(0..=1_000),
           default_value_t = QuicSettings::default().data_streams)]
     pub(super) quic_max_streams: u16,
-    /// Close a stream on which a packet was begun and does not get on for this time
+    /// Close a stream on which a packet was begun and does not get on for this time, and a connection of which one stream
+    /// is not read for this time while much waits on it
     #[arg(long, value_name = "TIME", value_parser = time_above_zero,
           default_value_t = TimeSpan(QuicSettings::default().stream_timeout))]
     pub(super) quic_stream_timeout: TimeSpan,
@@ -360,7 +364,8 @@ pub(super) struct ConnectionArguments {
     /// Take at most so many user properties in a packet
     #[arg(long, value_name = "PROPERTIES", default_value_t = ConnectionLimits::default().user_properties)]
     pub(super) max_user_properties: usize,
-    /// Keep at most so many bytes of packets that have begun and not ended, of all connections
+    /// Keep at most so many bytes of packets that have begun and not ended, and of what comes before them, of all
+    /// connections
     #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
           default_value_t = ByteSize(ConnectionLimits::default().unfinished_bytes_total))]
     pub(super) max_unfinished_bytes_total: ByteSize,
@@ -442,6 +447,25 @@ pub(super) struct SessionArguments {
     #[arg(long, value_name = "SIZE", value_parser = size::<0, { usize::MAX }>,
           default_value_t = ByteSize(BrokerLimits::default().retained_bytes))]
     pub(super) max_retained_bytes: ByteSize,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Durability")]
+pub(super) struct DurabilityArguments {
+    /// Keep sessions, queued and retained messages in this directory, so that they survive the end of the broker
+    /// [default: they are in memory, and end with it]
+    #[arg(long, value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// Acknowledge what has to be kept once this is true of it
+    #[arg(long, value_name = "LEVEL", default_value = "fsync", requires = "data_dir")]
+    pub(super) durability: Durable,
+    /// Acknowledge messages whose topic matches a filter once something else is true of them, such as
+    /// `telemetry/#=memory`; may be given several times, and the first that matches decides
+    #[arg(long, value_name = "FILTER=LEVEL", action = ArgAction::Append, requires = "data_dir", value_parser = DurableTopics::from_str)]
+    pub(super) durability_for: Vec<DurableTopics>,
+    /// Use at most this much of the disk for the data directory: 1MiB or more [default: all there is]
+    #[arg(long, value_name = "SIZE", requires = "data_dir", value_parser = size::<{ 1 << 20 }, { usize::MAX }>)]
+    pub(super) disk_max: Option<ByteSize>,
 }
 
 #[derive(Debug, Args)]

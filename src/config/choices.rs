@@ -1,9 +1,12 @@
 //! Options that take one of a few words.
 
+use std::str::FromStr;
+
 use clap::ValueEnum;
 
-use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
+use crate::broker::{Durability, OverlappingSubscriptions, QueuePolicy, SharedStrategy};
 use crate::connection::RateLimitPolicy;
+use crate::mqtt::TopicFilter;
 use crate::transport::Transport;
 use crate::transport::quic::QuicDelivery;
 use crate::transport::tls::{ClientCertificate, IdentitySource};
@@ -39,6 +42,18 @@ choices! {
         Debug => tracing::Level::DEBUG,
         /// also each packet
         Trace => tracing::Level::TRACE,
+    }
+}
+
+choices! {
+    /// What has to be true of a message before it is acknowledged.
+    Durable for Durability {
+        /// it is on the disk: it survives the loss of power
+        Fsync => Self::Fsync,
+        /// the operating system has it: it survives the end of the broker
+        Os => Self::Os,
+        /// nothing: it is written soon after
+        Memory => Self::Memory,
     }
 }
 
@@ -141,5 +156,26 @@ choices! {
         SanUri => Self::Uri,
         /// the whole subject, as in CN=device1,O=Example
         Subject => Self::Subject,
+    }
+}
+
+/// Messages with a durability of their own: `telemetry/#=memory`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DurableTopics {
+    pub(super) filter: TopicFilter,
+    pub(super) durability: Durable,
+}
+
+impl FromStr for DurableTopics {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (filter, level) =
+            text.rsplit_once('=').ok_or("expected a topic filter and a level, such as telemetry/#=memory")?;
+        let filter =
+            TopicFilter::parse(filter).map_err(|error| format!("{filter:?} is no topic filter: {error}"))?;
+        let durability = Durable::from_str(level, false)
+            .map_err(|_| format!("{level:?} is no level: expected fsync, os or memory"))?;
+        Ok(Self { filter, durability })
     }
 }

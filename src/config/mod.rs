@@ -3,8 +3,8 @@
 //! What comes out of here is valid: each setting has its type, its range was checked, and what contradicts itself
 //! was refused with a sentence. There are no other sources of settings: neither the environment nor files.
 //!
-//! `arguments` has the options and their help, `auth_command` those of `mqtt-broker auth`; [`Invocation`] is what they
-//! become.
+//! `arguments` has the options and their help, `auth_command` and `store_command` those of `mqtt-broker auth` and
+//! `mqtt-broker store`; [`Invocation`] is what they become.
 
 mod accounts;
 mod arguments;
@@ -13,6 +13,7 @@ mod choices;
 mod listeners;
 mod own_listener;
 mod runtime;
+mod store_command;
 mod tls;
 mod units;
 
@@ -30,7 +31,7 @@ pub use runtime::RuntimeSettings;
 
 use arguments::{Arguments, AuthenticationArguments, MqttArguments, RuntimeArguments};
 use auth_command::Command;
-use choices::Delivery;
+use choices::{Delivery, DurableTopics};
 use listeners::{Ipv6, Listening};
 use own_listener::{OwnListener, OwnTerms};
 use units::{ByteSize, TimeSpan};
@@ -40,7 +41,8 @@ use crate::auth::command::AuthCommand;
 use crate::broker::{BrokerConfig, BrokerLimits, DurabilityRules, Features, PolicyName};
 use crate::connection::ConnectionLimits;
 use crate::mqtt::QoS;
-use crate::server::{AcceptLimits, ListenerGroup, ServerConfig, Terms};
+use crate::server::{AcceptLimits, DataDirectory, ListenerGroup, ServerConfig, Terms};
+use crate::storage::command::StoreCommand;
 use crate::telemetry::LogSettings;
 use crate::transport::Transport;
 use crate::transport::proxy::ProxySettings;
@@ -73,6 +75,8 @@ pub enum Invocation {
     Serve(Config),
     /// To do something with an auth file.
     Auth(AuthCommand),
+    /// To do something with a data directory.
+    Store(StoreCommand),
 }
 
 impl Invocation {
@@ -96,6 +100,7 @@ impl Invocation {
         let mut arguments = Arguments::try_parse_from(arguments)?;
         match arguments.command.take() {
             Some(Command::Auth(command)) => Ok(Self::Auth(command.into())),
+            Some(Command::Store(command)) => Ok(Self::Store(command.into())),
             None => Config::read(arguments, ipv6(), inherited).map(Self::Serve),
         }
     }
@@ -109,6 +114,7 @@ impl Config {
         let listening = Listening {
             arguments: &arguments.listeners,
             quic: &arguments.quic,
+            mqtt: &arguments.mqtt,
             socket: listeners::socket_options(&arguments.sockets),
             ipv6,
             inherited,
@@ -119,7 +125,15 @@ impl Config {
         let mut groups = Vec::new();
         for OwnListener { place, terms } in &arguments.listeners.listener {
             let policy = own_policy(terms, &mut auth, &mut own_auth).map_err(wrong)?;
-            let own = Terms { connection: terms.connection(&connection), accept: terms.accept(), policy };
+            if terms.durability.is_some() && arguments.durability.data_dir.is_none() {
+                return Err(wrong("durability of a --listener has no meaning without --data-dir".to_owned()));
+            }
+            let own = Terms {
+                connection: terms.connection(&connection),
+                accept: terms.accept(),
+                policy,
+                durability: terms.durability.map(Into::into),
+            };
             let listeners = listening.at(place, terms.unix_access, own.connection.maximum_packet_size);
             groups.push(ListenerGroup { listeners: listeners.map_err(wrong)?, terms: own });
         }
@@ -146,6 +160,13 @@ impl Config {
                 groups,
                 tls,
                 broker: broker_config(&arguments),
+                data: arguments.durability.data_dir.map(|path| DataDirectory {
+                    path,
+                    disk_max: arguments
+                        .durability
+                        .disk_max
+                        .map(|ByteSize(bytes)| u64::try_from(bytes).unwrap_or(u64::MAX)),
+                }),
                 connection,
                 accept: AcceptLimits {
                     connections: arguments.connections.max_connections,
@@ -229,7 +250,7 @@ fn own_policy(
 }
 
 fn broker_config(arguments: &Arguments) -> BrokerConfig {
-    let Arguments { mqtt, sessions, connections, .. } = arguments;
+    let Arguments { mqtt, sessions, connections, durability, .. } = arguments;
     BrokerConfig {
         features: features(mqtt),
         limits: BrokerLimits {
@@ -253,7 +274,14 @@ fn broker_config(arguments: &Arguments) -> BrokerConfig {
         overlapping: mqtt.overlapping_subscriptions.into(),
         shared_strategy: mqtt.shared_subscription_strategy.into(),
         queue_policy: mqtt.queue_policy.into(),
-        durability: DurabilityRules::default(),
+        durability: DurabilityRules {
+            default: durability.durability.into(),
+            by_topic: durability
+                .durability_for
+                .iter()
+                .map(|DurableTopics { filter, durability }| (filter.clone(), (*durability).into()))
+                .collect(),
+        },
     }
 }
 

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 
 use super::accounts::{group, mode, user};
-use super::choices::RateLimit;
+use super::choices::{Durable, RateLimit};
 use super::units::{ByteSize, TimeSpan, byte_rate, first_packet_size, packet_size, time_above_zero};
 use crate::connection::ConnectionLimits;
 use crate::server::AcceptLimits;
@@ -55,6 +55,7 @@ pub(super) struct OwnTerms {
     mqtt_receive_maximum: Option<NonZeroU16>,
     mqtt_server_keep_alive: Option<u16>,
     write_timeout: Option<TimeSpan>,
+    pub(super) durability: Option<Durable>,
 }
 
 impl FromStr for OwnListener {
@@ -127,7 +128,7 @@ impl FromStr for Place {
 }
 
 /// All terms, in the order in which they are listed where something else is found.
-const TERMS: [&str; 20] = [
+const TERMS: [&str; 21] = [
     "auth-file",
     "allow-anonymous",
     "max-connections",
@@ -145,6 +146,7 @@ const TERMS: [&str; 20] = [
     "mqtt-receive-maximum",
     "mqtt-server-keep-alive",
     "write-timeout",
+    "durability",
     "unix-socket-mode",
     "unix-socket-user",
     "unix-socket-group",
@@ -194,6 +196,11 @@ impl OwnTerms {
                 self.mqtt_server_keep_alive = Some(parse(value, "a number of seconds up to 65535")?);
             }
             "write-timeout" => self.write_timeout = Some(time_above_zero(value)?),
+            "durability" => {
+                let durability =
+                    Durable::from_str(value, false).map_err(|_| "expected fsync, os or memory")?;
+                self.durability = Some(durability);
+            }
             "unix-socket-mode" => self.unix_access.mode = Some(mode(value)?),
             "unix-socket-user" => self.unix_access.user = Some(user(value)?),
             "unix-socket-group" => self.unix_access.group = Some(group(value)?),

@@ -22,6 +22,7 @@ fn parse_with(ipv6: Ipv6, inherited: &[Transport], line: &str) -> Result<Config,
     match Invocation::on_host(arguments, || ipv6, inherited)? {
         Invocation::Serve(config) => Ok(config),
         Invocation::Auth(command) => panic!("{line}: {command:?}"),
+        Invocation::Store(command) => panic!("{line}: {command:?}"),
     }
 }
 
@@ -291,12 +292,15 @@ fn quic_listeners_have_certificates_and_settings() {
         data_streams: 7,
         stream_timeout: Duration::from_secs(5),
         delivery: QuicDelivery::PerTopic,
+        follow_subscriptions: true,
         read_budget: 1_000,
     };
     let options = "--quic-idle-timeout 1m30s --quic-early-data --quic-max-streams 7 --quic-stream-timeout 5 \
                    --quic-delivery per-topic \
                    --mqtt-maximum-packet-size 1000";
     assert_eq!(listeners(options), [quic("[::1]:1", settings)]);
+    let settings = QuicSettings { follow_subscriptions: false, ..QuicSettings::default() };
+    assert_eq!(listeners("--mqtt-auto-map-topic-alias"), [quic("[::1]:1", settings)]);
     check_refused(&format!("{one} --quic-max-streams 1001"), &["1001 is not in 0..=1000"]);
     check_refused("--quic-port 1", &["--quic-port", "expected --server-crt and --server-key"]);
     for time in ["0", "1d1s"] {
@@ -373,6 +377,7 @@ fn a_listener_may_be_on_terms_of_its_own() {
         connection: ConnectionLimits::default(),
         accept: AcceptLimits { connections: 100, ..AcceptLimits::NONE },
         policy: PolicyName::new("file:guests.json"),
+        durability: None,
     };
     let (auth, own_auth, listeners, groups) =
         own("--tcp-port 1 --listener tcp:1884,auth-file=guests.json,max-connections=100");
@@ -587,9 +592,17 @@ fn each_bound_is_an_option() {
 fn commands_are_told_from_options() {
     check_command("auth check f", AuthCommand::Check("f".into()));
     let explain = |client_id: Option<&str>, question| {
-        let (file, user, client_id) = ("f".into(), "u".to_owned(), client_id.map(str::to_owned));
-        AuthCommand::Explain(Explain { file, user, client_id, question })
+        let (file, user, client_id) = ("f".into(), Some("u".to_owned()), client_id.map(str::to_owned));
+        AuthCommand::Explain(Explain { file, user, token: None, client_id, question })
     };
+    let bearer = Explain {
+        file: "f".into(),
+        user: None,
+        token: Some("t".into()),
+        client_id: None,
+        question: Question::Publish("a/b".to_owned()),
+    };
+    check_command("auth explain f --token t --publish a/b", AuthCommand::Explain(bearer));
     let topic = || "a/b".to_owned();
     check_command("auth explain f --user u --publish a/b", explain(None, Question::Publish(topic())));
     check_command("auth explain f --user u --receive a/b", explain(None, Question::Receive(topic())));

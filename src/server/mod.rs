@@ -5,6 +5,8 @@
 
 mod admission;
 mod attribution;
+mod data_directory;
+mod following;
 mod pace;
 mod ports_file;
 mod reception;
@@ -27,16 +29,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
+pub use data_directory::DataDirectory;
 pub use signals::Signals;
 pub use terms::{AcceptLimits, ListenerGroup, Terms};
 
-use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings, UnfinishedPackets};
+use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings};
 use crate::auth::{AuthError, Authenticator, Authenticators, ReloadReport};
 use crate::broker::{Broker, BrokerConfig, Input, PolicyName};
 use crate::connection::ConnectionLimits;
+use crate::storage::StorageError;
 use crate::transport::proxy::ProxySettings;
 use crate::transport::tls::{Report, Tls, TlsError, TlsSettings};
-use crate::transport::{BoundAddress, Inherited, Listener, ListenerConfig};
+use crate::transport::{BoundAddress, Inherited, Listener, ListenerConfig, UnfinishedPackets};
 use admission::Admission;
 use reception::Reception;
 
@@ -51,6 +55,8 @@ pub struct ServerConfig {
     pub tls: Option<TlsSettings>,
     /// The broker's own settings.
     pub broker: BrokerConfig,
+    /// Where state is kept; `None`: in memory.
+    pub data: Option<DataDirectory>,
     /// The bounds on each connection.
     pub connection: ConnectionLimits,
     /// How many connections there may be.
@@ -70,6 +76,7 @@ impl Default for ServerConfig {
             groups: Vec::new(),
             tls: None,
             broker: BrokerConfig::default(),
+            data: None,
             connection: ConnectionLimits::default(),
             accept: AcceptLimits::default(),
             proxies: ProxySettings::default(),
@@ -107,6 +114,12 @@ pub enum ServeError {
         /// Why not.
         source: io::Error,
     },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] StorageError),
+    /// There is no thread for the storage.
+    #[error("cannot start the thread that writes to the data directory: {0}")]
+    StorageThread(#[source] io::Error),
     /// Signals cannot be listened to.
     #[error("cannot listen to signals: {0}")]
     Signals(#[source] io::Error),
@@ -142,6 +155,8 @@ pub struct Server {
     broker: BrokerTask,
     controls: Controls,
     shutdown_grace: Duration,
+    /// Where state is kept; `None`: in memory.
+    data: Option<DataDirectory>,
 }
 
 impl Server {
@@ -156,19 +171,27 @@ impl Server {
         let clock = Clock::start();
         let common = authenticator(&auth, &PolicyName::default())?;
         let outbound_window = config.broker.limits.outbound_window;
-        let mut broker = Broker::new(config.broker, common.policy(), unpredictable_seed());
+        let seed = unpredictable_seed();
+        let (mut broker, keeper) = match &config.data {
+            Some(data) => {
+                let (broker, keeper) = data_directory::open(data, config.broker, common.policy(), seed)?;
+                (broker, Some(keeper))
+            }
+            None => (Broker::new(config.broker, common.policy(), seed), None),
+        };
         for (name, policy) in auth.policies() {
             broker.handle(Input::PolicyChanged { name, policy }, clock.now());
         }
-        let (handle, broker) = BrokerTask::new(broker, clock);
+        let (handle, broker) = BrokerTask::new(broker, clock, keeper);
         let unfinished = UnfinishedPackets::with_room_for(config.connection.unfinished_bytes_total);
         let around = Surroundings {
             broker: handle,
             auth: common,
             policy: PolicyName::default(),
+            durability: None,
+            unfinished,
             limits: Arc::new(config.connection),
             outbound_window,
-            unfinished: Arc::new(unfinished),
             counters: Arc::default(),
             clock,
             shutdown: CancellationToken::new(),
@@ -182,6 +205,7 @@ impl Server {
             let around = Surroundings {
                 auth,
                 policy: terms.policy,
+                durability: terms.durability,
                 limits: Arc::new(terms.connection),
                 ..around.clone()
             };
@@ -198,7 +222,7 @@ impl Server {
         let controls =
             Controls { broker: around.broker, auth: Arc::new(auth), tls, counters: around.counters };
         let shutdown_grace = config.shutdown_grace;
-        Ok(Self { listeners, addresses, reception, broker, controls, shutdown_grace })
+        Ok(Self { listeners, addresses, reception, broker, controls, shutdown_grace, data: config.data })
     }
 
     /// Where it listens, in the order of the configuration.
@@ -217,7 +241,10 @@ impl Server {
         for address in &self.addresses {
             info!("listening on {address}");
         }
-        info!("all state is in memory: it ends with this process");
+        match &self.data {
+            None => info!("all state is in memory: it ends with this process"),
+            Some(data) => info!("sessions and messages are kept in {}", data.path.display()),
+        }
         let _expiry = self.controls.tls.clone().map(|tls| {
             tls.log_expiry(Report::All);
             AbortOnDropHandle::new(tokio::spawn(async move { tls.watch_expiry().await }))
@@ -331,7 +358,7 @@ fn listen(
     reception: &Arc<Reception>,
 ) -> Result<Vec<(BoundAddress, Served)>, ServeError> {
     let mut bind = |config| {
-        let listener = Listener::bind(config, tls, inherited)?;
+        let listener = Listener::bind(config, tls, inherited, &reception.around.unfinished)?;
         Ok((listener.address()?, (listener, Arc::clone(reception))))
     };
     let bound = configs.iter().map(|config| {

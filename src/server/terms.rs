@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::broker::PolicyName;
+use crate::broker::{Durability, PolicyName};
 use crate::connection::ConnectionLimits;
 use crate::transport::ListenerConfig;
 
@@ -24,6 +24,8 @@ pub struct Terms {
     pub accept: AcceptLimits,
     /// Under which policy clients come.
     pub policy: PolicyName,
+    /// What has to hold before clients are told that something is kept; `None`: what the broker's settings say.
+    pub durability: Option<Durability>,
 }
 
 /// How many connections there may be at a time, and how many may come. Those beyond are closed without a word: which

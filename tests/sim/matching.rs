@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mqtt_broker::broker::SessionKey;
-use mqtt_broker::broker::retained::{Position, RetainedStore, Step};
+use mqtt_broker::broker::retained::{Position, Retained, RetainedStore, Step};
 use mqtt_broker::broker::subscriptions::{Subscribed, Subscription, SubscriptionKey, Subscriptions};
 use mqtt_broker::mqtt::packet::SubscriptionOptions;
 use mqtt_broker::mqtt::{ClientId, Message, Places, QoS, SubscriptionFilter, TopicFilter, TopicName};

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -16,6 +16,9 @@ use super::wire::Version;
 
 /// How long is waited for what must come, before the test fails: long enough for a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where a broker writes on which addresses it listens.
+const PORTS_FILE: &str = "ports";
 
 /// How often something is looked at that cannot be waited for.
 const POLL: Duration = Duration::from_millis(2);
@@ -88,17 +91,21 @@ impl Setup {
 
     /// Starts the broker and waits until it listens.
     pub(crate) fn start(self) -> Broker {
-        let ports_file = self.path("ports");
+        let mut broker = self.launch();
+        broker.wait_until_it_listens();
+        broker
+    }
+
+    /// Starts the broker and does not wait: until [`Broker::wait_until_it_listens`] it has no address.
+    pub(crate) fn launch(self) -> Broker {
         let mut command = self.command();
-        command.arg("--ports-file").arg(&ports_file);
+        command.arg("--ports-file").arg(self.path(PORTS_FILE));
         if self.listeners == Listeners::Loopback {
             command.args(["--bind", "127.0.0.1", "--tcp-port", "0"]);
         }
         let mut child = command.args(&self.arguments).spawn().expect("the binary can be run");
         let log = Log::read(child.stderr.take().unwrap());
-        let mut broker = Broker { child, log, addresses: Vec::new(), directory: self.directory };
-        broker.addresses = broker.wait_for_ports(&ports_file);
-        broker
+        Broker { child, log, addresses: Vec::new(), directory: self.directory }
     }
 
     /// Runs the broker, which must end by itself.
@@ -290,11 +297,24 @@ impl Broker {
         line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
     }
 
-    fn wait_for_ports(&mut self, file: &Path) -> Vec<SocketAddr> {
+    /// Waits until it listens.
+    pub(crate) fn wait_until_it_listens(&mut self) {
+        self.addresses = self.wait_for_ports();
+    }
+
+    /// Ends it at once, as a loss of power would, but that what it has written is still there.
+    pub(crate) fn kill(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+
+    fn wait_for_ports(&mut self) -> Vec<SocketAddr> {
+        let file = self.path(PORTS_FILE);
         let start = Instant::now();
         loop {
             // It is there as a whole or not at all: it is renamed into place.
-            if let Ok(text) = std::fs::read_to_string(file) {
+            if let Ok(text) = std::fs::read_to_string(&file) {
                 return text.split([' ', '\n', '=', '\t']).filter_map(|word| word.parse().ok()).collect();
             }
             if let Some(status) = self.child.try_wait().unwrap() {

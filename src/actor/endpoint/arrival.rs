@@ -52,8 +52,8 @@ impl Arrival {
         let origin = origin(peer);
         let properties = &connect.properties;
         self.authentication = Some(if let Some(method) = properties.authentication_method.clone() {
-            let opening = Opening { origin, method, data: properties.authentication_data.clone() };
-            begin(auth, opening)
+            let (certificate, data) = (peer.certificate.clone(), properties.authentication_data.clone());
+            begin(auth, Opening { origin, certificate, method, data })
         } else {
             let attempt = Attempt {
                 origin,
@@ -98,7 +98,7 @@ pub(super) fn go_on(
     exchange: Box<Exchange>,
     answer: Option<Bytes>,
 ) -> Authentication {
-    Box::pin(async move { auth.go_on(*exchange, answer) })
+    Box::pin(async move { auth.go_on(*exchange, answer).await })
 }
 
 impl fmt::Debug for Arrival {
@@ -165,9 +165,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         self.intake = Intake::new(&self.around.limits, now);
         self.standing = Standing::of(&connect, &identity, lifetime, now);
         self.mailbox.batch_sent();
-        let policy = self.around.policy.clone();
-        let attach =
-            Box::new(Attach { connection: self.id, connect, identity, grants, policy, durability: None });
+        let (policy, durability) = (self.around.policy.clone(), self.around.durability);
+        let attach = Box::new(Attach { connection: self.id, connect, identity, grants, policy, durability });
         self.outbox.send(Letter::Attach(attach, Arc::clone(&self.mailbox)), &self.around.broker);
         let mut packets = Vec::new();
         self.connection.conclude(data);

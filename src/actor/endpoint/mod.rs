@@ -26,14 +26,13 @@ use tracing::{debug, error, warn};
 use super::handle::{BrokerHandle, Letter};
 use super::mailbox::{Mailbox, Overflowed, Post};
 use super::outbox::Outbox;
-use super::unfinished::{TooMuch, UnfinishedPackets};
 use super::{Clock, ShellCounters, scratch};
 use crate::auth::Authenticator;
-use crate::broker::{Closure, ConnectionId, Input, PolicyName};
+use crate::broker::{Closure, ConnectionId, Durability, Input, PolicyName};
 use crate::clock::Instant;
 use crate::connection::{Connection, ConnectionLimits, Expired, Phase, ProtocolError, Transmit};
 use crate::mqtt::{Packet, ReasonCode};
-use crate::transport::Peer;
+use crate::transport::{Peer, TooMuch, UnfinishedPackets, UnfinishedPart};
 use arrival::Arrival;
 use encode::encode;
 use intake::{Exceeded, Intake};
@@ -50,6 +49,8 @@ pub struct Surroundings {
     pub auth: Arc<Authenticator>,
     /// Under which policy clients come.
     pub policy: PolicyName,
+    /// What has to hold before clients are told that something is kept; `None`: what the broker's settings say.
+    pub durability: Option<Durability>,
     /// The bounds on each connection.
     pub limits: Arc<ConnectionLimits>,
     /// The broker's bound on what it hands over and is not told is written, in bytes.
@@ -96,7 +97,7 @@ pub struct Endpoint<S> {
     outflow: Outflow,
     stage: Stage,
     /// What it has of the room for unfinished packets.
-    unfinished: usize,
+    unfinished: UnfinishedPart,
     /// Whether the broker wants to know what is written, as soon as something is.
     is_asked: bool,
     /// Whether the broker knows about it, and does not know that it has ended.
@@ -156,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             outflow: Outflow::default(),
             stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone(), unfinished))),
             attached: false,
-            unfinished: 0,
+            unfinished: around.unfinished.part(),
             is_asked: false,
             ending: None,
             standing: None,
@@ -256,21 +257,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         match read {
             Poll::Pending => return false,
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::InvalidData => self.distrust(&error),
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::QuotaExceeded => self.refuse_more(),
             Poll::Ready(Err(error)) => self.lose(&error),
             Poll::Ready(Ok((0, _))) => self.lose(&io::ErrorKind::UnexpectedEof.into()),
             Poll::Ready(Ok((len, result))) => {
                 self.around.counters.bytes_received.add(len);
                 self.hand_on(packets);
-                let had = std::mem::replace(&mut self.unfinished, self.connection.unfinished());
-                let room = self.around.unfinished.change(had, self.unfinished);
+                let room = self.unfinished.set(self.connection.unfinished());
                 if let Err(error) = result {
                     self.misbehave(error);
                 } else if let Err(TooMuch) = room {
-                    self.around.counters.refused_unfinished.increment();
-                    self.misbehave(ProtocolError::because(
-                        ReasonCode::QuotaExceeded,
-                        "there are too many bytes of unfinished packets",
-                    ));
+                    self.refuse_more();
                 }
                 if let Err(Exceeded) = self.intake.count(len, now) {
                     self.exceed();
@@ -345,6 +342,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         debug!(connection = %self.id, peer = %self.peer, %error, "the client broke the protocol below MQTT");
         let detail = "the protocol that carries MQTT was broken";
         self.misbehave(ProtocolError { reason: ReasonCode::ProtocolError, detail });
+    }
+
+    /// The client has sent more of a packet, and there is no room for it.
+    fn refuse_more(&mut self) {
+        self.around.counters.refused_unfinished.increment();
+        let detail = "there are too many bytes of unfinished packets";
+        self.misbehave(ProtocolError::because(ReasonCode::QuotaExceeded, detail));
     }
 
     /// Closes the connection of a client that is to be told why, once all it sent before is answered.
@@ -544,7 +548,6 @@ impl<S> Drop for Endpoint<S> {
             self.around.counters.panics.increment();
             error!(connection = %self.id, peer = %self.peer, "a fault ended a connection");
         }
-        let _ = self.around.unfinished.change(self.unfinished, 0);
         if !self.attached {
             return;
         }

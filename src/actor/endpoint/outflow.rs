@@ -62,7 +62,7 @@ impl Outflow {
         };
         backlog.handed_over += encode(&mut backlog.transmit);
         let (written, progress) = write_out(stream, cx, &mut backlog.transmit)?;
-        let credit = if progress.is_ready() { backlog.handed_over } else { written.min(backlog.handed_over) };
+        let credit = credit(backlog.handed_over, written, &backlog.transmit, progress);
         backlog.handed_over -= credit;
         self.unreported += credit;
         if written > 0 {
@@ -91,7 +91,7 @@ impl Outflow {
         if progress.is_ready() {
             self.unreported += handed_over;
         } else {
-            let credit = written.min(handed_over);
+            let credit = credit(handed_over, written, transmit, progress);
             self.unreported += credit;
             self.backlog = Some(Box::new(Backlog {
                 transmit: transmit.take_unwritten(),
@@ -100,6 +100,16 @@ impl Outflow {
             }));
         }
         Ok(written)
+    }
+}
+
+/// How many of the bytes that were handed over count as written.
+fn credit(handed_over: usize, written: usize, transmit: &Transmit, progress: Poll<()>) -> usize {
+    match progress {
+        Poll::Ready(()) => handed_over,
+        // The stream has taken all, and holds it: that is not to be more and more.
+        Poll::Pending if transmit.is_empty() => 0,
+        Poll::Pending => written.min(handed_over),
     }
 }
 

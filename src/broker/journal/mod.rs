@@ -145,8 +145,13 @@ impl Journal {
 
     /// The last record of what is being handled, if there is one.
     pub(super) fn awaited(&self) -> Option<Sequence> {
-        let last = self.batch.next().since(Sequence::FIRST).checked_sub(1)?;
-        (self.batch.next() > self.mark).then(|| Sequence::FIRST.plus(last))
+        self.last().filter(|last| *last >= self.mark)
+    }
+
+    /// The last record there is.
+    fn last(&self) -> Option<Sequence> {
+        let before = self.batch.next().since(Sequence::FIRST).checked_sub(1)?;
+        Some(Sequence::FIRST.plus(before))
     }
 
     /// Whether this holds for the record by now.
@@ -213,6 +218,16 @@ impl super::Broker {
         }
         let next = self.journal.batch.next();
         Some(std::mem::replace(&mut self.journal.batch, Batch::new(next)))
+    }
+
+    /// The number of the record that will be appended next.
+    pub const fn next_record(&self) -> Sequence {
+        self.journal.batch.next()
+    }
+
+    /// The number of the record that was appended last.
+    pub fn last_record(&self) -> Option<Sequence> {
+        self.journal.last()
     }
 
     /// Takes the place in the journal before which all records have become unnecessary, once the batches that were

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::broker::record::frame::Frames;
-use crate::broker::record::{Number, Published, Record, Sequence, SessionId, Target};
+use crate::broker::record::{Number, PublicationOf, Published, Record, Sequence, SessionId, Target};
 use crate::broker::session::queue::Content;
 use crate::broker::{Broker, SessionKey};
 use crate::clock::{Epoch, Instant};
@@ -15,7 +15,10 @@ use crate::mqtt::{Message, Places};
 
 /// The message that a record tells of.
 pub(super) fn message_of(published: &Published<'_>, epoch: Epoch) -> Option<Message> {
-    let publication = Publication::decode(published.publication).ok()?;
+    let publication = match published.publication {
+        PublicationOf::Message(message) => return Some(message.clone()),
+        PublicationOf::Bytes(bytes) => Publication::decode(bytes).ok()?,
+    };
     Some(Message {
         topic: publication.topic,
         payload: publication.payload,

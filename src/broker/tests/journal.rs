@@ -258,6 +258,18 @@ fn a_message_of_qos_2_that_was_received_is_not_taken_again() {
 }
 
 #[test]
+fn what_a_client_cannot_be_told_is_refused_is_known_to_have_been_received() {
+    let mut kept = Kept::new();
+    let writer = kept.connect(v3("writer", false));
+    kept.say(writer, publish("$SYS/x", "x", 2, 1));
+    kept.rig.expect(writer, &["PUBREC 1 00"]);
+    kept.restart(0);
+    let writer = kept.connect(v3("writer", false));
+    kept.say(writer, (PubRel, 1));
+    kept.rig.expect(writer, &["PUBCOMP 1 00"]);
+}
+
+#[test]
 fn retained_messages_subscriptions_and_wills_survive() {
     for reclaims in [false, true] {
         let mut kept = Kept::new();

@@ -1,0 +1,122 @@
+//! The broker task's side of the storage: takes records there, and brings back what it says.
+
+use std::collections::VecDeque;
+
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+
+use crate::broker::record::{Number, Sequence};
+use crate::broker::{Broker, Input, Room};
+use crate::clock::Instant;
+use crate::storage::{Directory, Event, Log, Storage, StorageHandle, StorageSettings, thread};
+
+/// Keeps what a broker says is to be kept.
+///
+/// One batch of records is on its way at a time, and the next one gathers meanwhile: so one write, and one sync, is
+/// for all that came while the last ran.
+#[derive(Debug)]
+pub struct Keeper {
+    storage: StorageHandle,
+    thread: Storage,
+    events: UnboundedReceiver<Event>,
+    /// All before this record has been handed over.
+    handed_over: Sequence,
+    /// All before this record has been written.
+    written: Sequence,
+    /// What is being read, in the order of the answers.
+    fetching: VecDeque<(Number, Sequence)>,
+}
+
+impl Keeper {
+    /// Keeps records in this log, from its end on.
+    ///
+    /// # Errors
+    /// If the system has no thread left.
+    pub fn start<D>(log: Log<D>, settings: StorageSettings) -> std::io::Result<Self>
+    where
+        D: Directory<File: Send> + Send + 'static,
+    {
+        let next = log.next_sequence();
+        // Bounded by what was asked: one batch, what is fetched, and one slice of records.
+        let (sender, events) = mpsc::unbounded_channel();
+        let (storage, thread) = Storage::start(log, settings, move |event| {
+            // A broker that has ended has no use for it.
+            let _ = sender.send(event);
+        })?;
+        Ok(Self { storage, thread, events, handed_over: next, written: next, fetching: VecDeque::new() })
+    }
+
+    /// The way to the storage, for its counters.
+    pub fn storage(&self) -> &StorageHandle {
+        &self.storage
+    }
+
+    /// The next thing that the storage has to say; `None` if it has broken down.
+    pub(super) async fn event(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// Tells the broker what the storage has said.
+    pub(super) fn tell(&mut self, event: Event, broker: &mut Broker, now: Instant) {
+        match event {
+            Event::Appended { written, synced } => {
+                self.written = written;
+                broker.handle(Input::Kept { written, synced }, now);
+            }
+            Event::Fetched { sequence, record } => {
+                let content = record.ok().map(|record| (record.kind, record.body));
+                if let Some((message, record)) = self.fetching.pop_front() {
+                    debug_assert_eq!(
+                        record, sequence,
+                        "records come in the order in which they were asked for"
+                    );
+                    broker.handle(Input::Fetched { message, record, content }, now);
+                }
+            }
+            Event::Reclaim(slice) => {
+                let (up_to, before) = (slice.up_to(), broker.next_record());
+                broker.handle(Input::Reclaim { frames: slice.into_bytes() }, now);
+                let moved = broker.last_record().filter(|last| *last >= before);
+                self.hand_over(broker);
+                self.storage.slice_done(up_to, moved);
+            }
+            Event::Room { room, .. } => {
+                let room = match room {
+                    thread::Room::Enough => Room::Enough,
+                    thread::Room::Low | thread::Room::Full => Room::Full,
+                    thread::Room::Failing => Room::Failing,
+                };
+                broker.handle(Input::Room(room), now);
+            }
+        }
+    }
+
+    /// Has these read.
+    pub(super) fn fetch(&mut self, wanted: Vec<(Number, Sequence)>, broker: &mut Broker) {
+        // What is wanted may be among what has not been handed over yet.
+        self.hand_over(broker);
+        self.storage.fetch(wanted.iter().map(|(_, record)| *record).collect());
+        self.fetching.extend(wanted);
+    }
+
+    /// Hands the next batch over, unless the last one is not written yet.
+    pub(super) fn flush(&mut self, broker: &mut Broker) {
+        if self.written >= self.handed_over {
+            self.hand_over(broker);
+        }
+    }
+
+    fn hand_over(&mut self, broker: &mut Broker) {
+        if let Some(batch) = broker.take_batch() {
+            self.handed_over = batch.next();
+            self.storage.append(batch, broker.journal_live_bytes());
+        }
+    }
+
+    /// Hands over what is left, and returns once all of it is on the disk, or cannot be.
+    pub(super) async fn finish(mut self, broker: &mut Broker) {
+        self.hand_over(broker);
+        drop(self.storage);
+        // It waits for a disk.
+        let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use mqtt_broker::broker::Identity;
-use mqtt_broker::broker::record::{Frame, Published, Record, SessionId, SessionRecord};
+use mqtt_broker::broker::record::{Frame, PublicationOf, Published, Record, SessionId, SessionRecord};
 use mqtt_broker::clock::{Epoch, Instant, WallTime};
 use mqtt_broker::mqtt::codec::Publication;
 use mqtt_broker::mqtt::packet::{SubscriptionOptions, Will};
@@ -212,7 +212,8 @@ impl Reader {
             (record.will, record.will_at) = (None, None);
         }
         if published.retained {
-            let publication = Publication::decode(published.publication).unwrap();
+            let PublicationOf::Bytes(publication) = published.publication else { panic!("it was read") };
+            let publication = Publication::decode(publication).unwrap();
             let retained = RetainedAccount {
                 payload: publication.payload,
                 publisher: published.publisher.to_owned(),

@@ -12,7 +12,9 @@ use super::Clock;
 use super::handle::{BrokerHandle, Letter};
 use super::keeper::Keeper;
 use super::mailbox::Mailbox;
+use super::outside::Outside;
 use crate::broker::{Broker, ConnectionId, Input, Output};
+use crate::clock::Instant;
 use crate::storage::Event;
 
 /// Drives a [`Broker`]: tells it what happens, and does what it says. Waits for nobody but for something to happen.
@@ -25,6 +27,9 @@ pub struct BrokerTask {
     answered: Vec<(ConnectionId, Arc<Mailbox>)>,
     /// Those of batches that are dealt with, and whose endpoints are to read no more for a while.
     held_back: HashMap<ConnectionId, Vec<Arc<Mailbox>>, foldhash::fast::FixedState>,
+    outside: Arc<Outside>,
+    /// What of it the broker was told.
+    told_outside: usize,
     clock: Clock,
     keeper: Option<Keeper>,
     shutting_down: bool,
@@ -35,8 +40,14 @@ pub struct BrokerTask {
 const TURN: usize = 128;
 
 impl BrokerTask {
-    /// A task for this broker, whose time is told by `clock`; if it has a journal, `keeper` keeps that.
-    pub fn new(broker: Broker, clock: Clock, keeper: Option<Keeper>) -> (BrokerHandle, Self) {
+    /// A task for this broker, whose time is told by `clock`; if it has a journal, `keeper` keeps that. `outside` is what
+    /// counts against its memory beside its own state.
+    pub fn new(
+        broker: Broker,
+        clock: Clock,
+        keeper: Option<Keeper>,
+        outside: Arc<Outside>,
+    ) -> (BrokerHandle, Self) {
         let (handle, letters) = BrokerHandle::channel();
         let task = Self {
             broker,
@@ -44,6 +55,8 @@ impl BrokerTask {
             mailboxes: HashMap::default(),
             answered: Vec::new(),
             held_back: HashMap::default(),
+            outside,
+            told_outside: 0,
             clock,
             keeper,
             shutting_down: false,
@@ -87,6 +100,7 @@ impl BrokerTask {
                 }
             }
             let now = self.clock.now();
+            self.tell_outside(now);
             if self.broker.deadline().is_some_and(|at| at <= now) {
                 self.broker.handle(Input::Tick, now);
             }
@@ -102,6 +116,17 @@ impl BrokerTask {
             keeper.finish(&mut self.broker).await;
         }
         counters
+    }
+
+    /// Tells the broker what is around it, unless that is nearly what it was told last.
+    fn tell_outside(&mut self, now: Instant) {
+        const STEP: usize = 64 << 10;
+        let bytes = self.outside.bytes() + self.keeper.as_ref().map_or(0, Keeper::bytes);
+        if bytes.abs_diff(self.told_outside) >= STEP {
+            self.told_outside = bytes;
+            self.broker.handle(Input::Outside { bytes }, now);
+        }
+        self.outside.set_scarce(self.broker.is_memory_scarce());
     }
 
     /// Sets the timer to the broker's deadline. Tells whether there is one.

@@ -182,6 +182,11 @@ impl Broker {
         }
     }
 
+    /// Whether memory is so scarce that something gives way.
+    pub fn is_memory_scarce(&self) -> bool {
+        self.pressure.scarcity > Scarcity::None
+    }
+
     /// Whether nothing is to be read from this connection for a while. [`Output::Resume`] says when that is over.
     pub fn is_held_back(&self, connection: ConnectionId) -> bool {
         !self.pressure.held_back.is_empty()

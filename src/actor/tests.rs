@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::handle::Letter;
-use super::{BrokerHandle, BrokerTask, Clock, Endpoint, Newcomer, ShellCounters, Surroundings};
+use super::{BrokerHandle, BrokerTask, Clock, Endpoint, Newcomer, Outside, ShellCounters, Surroundings};
 use crate::auth::{AuthSettings, Authenticator};
 use crate::broker::{Broker, BrokerConfig, ConnectionId, Input, PolicyName};
 use crate::connection::{ConnectionLimits, RateLimitPolicy};

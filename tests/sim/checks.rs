@@ -96,6 +96,7 @@ impl Watch {
             | Input::Fetched { .. }
             | Input::Reclaim { .. }
             | Input::Room(_)
+            | Input::Outside { .. }
             | Input::Closed { .. }
             | Input::PolicyChanged { .. }
             | Input::Reauthenticated { .. }

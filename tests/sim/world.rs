@@ -330,6 +330,14 @@ impl<'a> World<'a> {
                         self.hand_over(connection, items);
                         touched.push(connection);
                     }
+                    // What has been written already is said with what comes next.
+                    Output::AskWritten { connection } => {
+                        if let Some(endpoint) = self.endpoints.get_mut(&connection) {
+                            endpoint.is_asked = true;
+                        }
+                        touched.push(connection);
+                    }
+                    Output::Resume { .. } => {}
                     Output::Fetch(records) => {
                         let keeping = self.keeping.as_mut().expect("nothing is read without a disk");
                         keeping.wanted.extend(records);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use crate::broker::memory::KEPT_MESSAGE;
 use crate::broker::record::{Number, Sequence};
 use crate::broker::session::SessionKey;
 use crate::clock::Instant;
@@ -70,6 +71,11 @@ impl KeptMessages {
 
     pub(in crate::broker) fn len(&self) -> usize {
         self.messages.len()
+    }
+
+    /// The bytes that it takes to know of them, without those that are in memory.
+    pub(in crate::broker) fn table_bytes(&self) -> usize {
+        self.messages.len() * KEPT_MESSAGE
     }
 
     pub(in crate::broker) const fn cached_bytes(&self) -> usize {

@@ -10,8 +10,8 @@ use crate::broker::record::{Number, PublicationOf, Published, Record, Sequence, 
 use crate::broker::session::queue::Content;
 use crate::broker::{Broker, SessionKey};
 use crate::clock::{Epoch, Instant};
-use crate::mqtt::Message;
 use crate::mqtt::codec::Publication;
+use crate::mqtt::{Message, Places};
 
 /// The message that a record tells of.
 pub(super) fn message_of(published: &Published<'_>, epoch: Epoch) -> Option<Message> {
@@ -26,6 +26,7 @@ pub(super) fn message_of(published: &Published<'_>, epoch: Epoch) -> Option<Mess
         retain: published.retain,
         expires_at: published.expires_at.map(|at| epoch.to_instant(at)),
         properties: publication.properties,
+        places: Places::default(),
     })
 }
 
@@ -191,9 +192,10 @@ impl Broker {
                 None => session.queue.take(|offer| is_lost(&offer.content)),
             };
             let Some(offer) = offer else { return };
-            self.queued_bytes -= offer.footprint();
+            self.waiting.remove(&offer);
             session.dropped += 1;
             self.settle_place(key, &offer);
+            self.queue_changed(key);
         }
     }
 }

@@ -12,6 +12,7 @@ mod signals;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod visit;
 
 use std::fmt::Write;

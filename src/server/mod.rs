@@ -10,6 +10,7 @@ mod ports_file;
 mod reception;
 mod signals;
 mod terms;
+#[cfg(unix)]
 #[cfg(test)]
 mod tests;
 mod turns;

@@ -19,7 +19,7 @@ use std::time::Duration;
 pub use handshake::{Handshake, HandshakeError, Plain, Then};
 pub use inherited::{InheritError, Inherited};
 pub use listener::{Accepted, BoundAddress, Listener};
-pub use unix::{OwnedUnixListener, PeerProcess, UnixAccess};
+pub use unix::{OwnedUnixListener, PeerProcess, UnixAccess, UnixStream};
 pub use websocket::WebSocketOptions;
 
 use quic::QuicSettings;

@@ -79,12 +79,14 @@ impl RetainedStore {
 
     /// Makes this the message of its topic, in place of the one that was.
     pub fn insert(&mut self, message: Arc<Message>, publisher: ClientId) {
-        self.remove(message.topic.as_str());
         self.bytes += message.footprint();
-        if let Some(at) = message.expires_at {
-            self.expiries.insert((at, message.topic.clone()));
+        let (topic, expires_at) = (message.topic.clone(), message.expires_at);
+        if let Some(replaced) = self.entries.replace(Retained { message, publisher }) {
+            self.forget(&replaced);
         }
-        self.entries.insert(Retained { message, publisher });
+        if let Some(at) = expires_at {
+            self.expiries.insert((at, topic));
+        }
     }
 
     /// Forgets the message of this topic. Whether there was one.
@@ -92,11 +94,16 @@ impl RetainedStore {
         let Some(entry) = self.entries.take::<dyn Topic>(&topic) else {
             return false;
         };
+        self.forget(&entry);
+        true
+    }
+
+    /// One that is not in the store any more does not count.
+    fn forget(&mut self, entry: &Retained) {
         self.bytes -= entry.message.footprint();
         if let Some(at) = entry.message.expires_at {
             self.expiries.remove(&(at, entry.message.topic.clone()));
         }
-        true
     }
 
     /// When the next one expires.

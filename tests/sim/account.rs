@@ -156,7 +156,7 @@ fn presence_differs(
         Presence::Connected => told.presence != Presence::Connected && !is_between,
         Presence::Away => told.presence != Presence::Away || !same_times,
         // Where nothing is known of when the broker was running last, it is taken to have been until the next start.
-        Presence::CutOff => !same_times && told.ends <= known.ends,
+        Presence::CutOff => !same_times && (told.ends < known.ends || told.will_at < known.will_at),
     }
 }
 

@@ -192,7 +192,9 @@ impl Broker {
             self.waiting.remove(&offer);
             self.hand_on(&from, &offer, now);
         }
-        self.consequences.extend(from.id.map(Consequence::WriteEnd));
+        if from.id.is_some() {
+            self.consequences.push_back(Consequence::WriteEnd(from));
+        }
     }
 
     /// Goes on ending the subscriptions of sessions that have ended.

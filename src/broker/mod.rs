@@ -62,11 +62,10 @@ use self::disconnect::Leaving;
 use self::journal::Journal;
 use self::journal::keep::Routing;
 use self::journal::messages::KeptMessages;
-use self::journal::orphans::Orphans;
+use self::journal::orphans::{Departed, Orphans};
 use self::memory::Waiting;
 use self::policies::Policies;
 use self::pressure::Pressure;
-use self::record::SessionId;
 use self::response::ResponseTopics;
 use self::retained::RetainedStore;
 use self::session::{Session, Sessions};
@@ -153,7 +152,7 @@ enum Consequence {
     /// A will is to be published.
     PublishWill(Box<DueWill>),
     /// The end of a session is to be written down, behind all that led to it.
-    WriteEnd(SessionId),
+    WriteEnd(Departed),
 }
 
 impl Broker {
@@ -231,7 +230,7 @@ impl Broker {
                     }
                 }
                 Consequence::PublishWill(will) => self.publish_will(*will, now),
-                Consequence::WriteEnd(session) => self.write_end(session),
+                Consequence::WriteEnd(departed) => self.write_end(&departed, now),
             }
         }
         self.feel_pressure();

@@ -43,8 +43,6 @@ pub(crate) struct Moment {
     /// The number of the record after the last that came of it.
     pub(crate) next: Sequence,
     pub(crate) account: Account,
-    /// Whether something was being read: the end of a session may wait for that.
-    pub(crate) reads: bool,
 }
 
 impl Keeping {
@@ -122,12 +120,8 @@ impl World<'_> {
         }
         keeping.disk.take(&batch);
         if keeping.scenario.crashes {
-            let moment = Moment {
-                input: self.reference.input,
-                next: batch.next(),
-                account: self.reference.account(),
-                reads: !keeping.wanted.is_empty(),
-            };
+            let moment =
+                Moment { input: self.reference.input, next: batch.next(), account: self.reference.account() };
             keeping.moments.push_back(moment);
         }
     }

@@ -397,11 +397,13 @@ fn session_record(session: &Session, journal: &super::Journal, now: Instant) -> 
     let expires_at = session.expiry_timer.as_ref().map(|timer| timer.at());
     let disconnected_at = match (session.expiry, expires_at) {
         _ if is_attached => None,
+        // It ends with its connection, if that has not been seen to yet.
+        (Expiry::WithConnection, _) => None,
         // So that what is written again later still says when its connection ended.
         (Expiry::After(seconds), Some(at)) => {
             Some(journal.wall(at).saturating_sub(Duration::from_secs(u64::from(seconds))))
         }
-        (Expiry::WithConnection | Expiry::After(_) | Expiry::Never, _) => Some(journal.wall(now)),
+        (Expiry::After(_) | Expiry::Never, _) => Some(journal.wall(now)),
     };
     Some(SessionRecord {
         id: keeping.id,

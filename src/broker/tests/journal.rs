@@ -525,6 +525,40 @@ fn what_a_departed_member_had_goes_to_another_once() {
 }
 
 #[test]
+fn what_a_departed_member_has_left_is_not_forgotten_before_another_has_it() {
+    for reclaims in [false, true] {
+        let mut kept = Kept::with(|config| config.limits.cached_bytes = 0);
+        let one = kept.connect(lasting("one"));
+        kept.say(one, subscribe("$share/g/a", 1));
+        kept.rig.cut(one);
+        let writer = kept.connect(v5("writer"));
+        kept.say(writer, publish("a", "1", 1, 1));
+        kept.say(writer, publish("a", "2", 1, 2));
+        let two = kept.connect(lasting("two"));
+        kept.say(two, subscribe("$share/g/a", 1));
+        kept.rig.cut(two);
+        kept.sync();
+        let mut clean = lasting("one");
+        clean.clean_start = true;
+        kept.rig.try_connect(clean, Identity::Anonymous);
+        kept.sync();
+        assert_eq!(kept.rig.wanted.len(), 2, "they are to be read before they go to another");
+        if reclaims {
+            kept.reclaim();
+            kept.reclaim();
+        }
+        kept.restart(0);
+        assert_eq!((kept.recovered.sessions, kept.recovered.incomplete), (2, 0));
+        kept.read();
+        kept.sync();
+        kept.restart(0);
+        let two = kept.connect(lasting("two"));
+        kept.read();
+        kept.rig.expect(two, &["a 1 q1 #1", "a 2 q1 #2"]);
+    }
+}
+
+#[test]
 fn a_full_disk_refuses_what_would_have_to_be_kept_and_nothing_else() {
     let mut kept = Kept::new();
     let reader = kept.connect(lasting("reader"));

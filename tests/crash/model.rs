@@ -339,10 +339,7 @@ impl Model {
                 continue;
             }
             for book in owed.iter().filter(|book| !has_it(book)) {
-                missing.push(format!(
-                    "{} did not get message {number} {message:?}",
-                    self.books[*book].name
-                ));
+                missing.push(format!("{} did not get message {number} {message:?}", self.books[*book].name));
             }
         }
         missing
@@ -364,8 +361,10 @@ impl Model {
                 let latest = latest.entry(stream).or_insert(delivery.number);
                 if *latest > delivery.number {
                     let (name, number) = (&subscriber.name, delivery.number);
-                    disorder.push(format!("{name} got message {number} {message:?} after message {latest} with QoS {}", delivery.qos));
-                    if disorder.len() == 1 { eprintln!("{:#?} {:?}", name, subscriber.deliveries.iter().map(|d| (d.number, d.qos, d.connection)).collect::<Vec<_>>()); eprintln!("{:?}", subscriber.spans); }
+                    disorder.push(format!(
+                        "{name} got message {number} {message:?} after message {latest} with QoS {}",
+                        delivery.qos
+                    ));
                 }
                 *latest = (*latest).max(delivery.number);
             }
@@ -386,9 +385,8 @@ impl Model {
         let last_kept =
             of_topic().filter(|(_, message)| matches!(message.fate, Fate::Acknowledged(_))).map(|(at, _)| at);
         let last_kept = last_kept.max();
-        let may_hold = |number: Number, message: &Message| {
-            Some(number) == last_kept || message.fate == Fate::Unknown
-        };
+        let may_hold =
+            |number: Number, message: &Message| Some(number) == last_kept || message.fate == Fate::Unknown;
         let may_be_empty = last_kept.is_none()
             || of_topic().any(|(number, message)| message.length == 0 && may_hold(number, message));
         match found {

@@ -135,6 +135,8 @@ impl Broker {
     fn give_session(&mut self, attach: Attach, client_id: &ClientId, now: Instant) {
         let Attach { connection, connect, identity, grants, policy, durability } = attach;
         self.take_over(client_id, connect.clean_start, now);
+        // Before a word is written about the session that replaces what there was, as its will is published by then.
+        self.draw_consequences(now);
         let expiry_seconds = self.session_expiry(&connect);
         let (key, session_present) = if let Some(key) = self.sessions.find(client_id) {
             (key, true)

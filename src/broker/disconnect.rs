@@ -139,7 +139,7 @@ impl Broker {
             }
             Expiry::Never => {}
         }
-        self.write_session(key, now);
+        self.consequences.push_back(Consequence::WriteSession(key));
     }
 
     /// Forgets a session that has no connection.

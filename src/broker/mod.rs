@@ -137,6 +137,9 @@ enum Consequence {
     Close { connection: ConnectionId, reason: ReasonCode, detail: &'static str },
     /// A will is to be published.
     PublishWill(Box<DueWill>),
+    /// It is to be written down how a session is, behind what became of its will: never is it without a will that has
+    /// not been published.
+    WriteSession(SessionKey),
     /// The end of a session is to be written down, behind all that led to it.
     WriteEnd(SessionId),
 }
@@ -198,6 +201,11 @@ impl Broker {
             Input::ShutDown => self.shut_down(now),
             Input::Tick => self.tick(now),
         }
+        self.draw_consequences(now);
+    }
+
+    /// Does what follows from what has been handled.
+    fn draw_consequences(&mut self, now: Instant) {
         while let Some(consequence) = self.consequences.pop_front() {
             match consequence {
                 Consequence::Close { connection, reason, detail } => {
@@ -206,6 +214,7 @@ impl Broker {
                     }
                 }
                 Consequence::PublishWill(will) => self.publish_will(*will, now),
+                Consequence::WriteSession(key) => self.write_session(key, now),
                 Consequence::WriteEnd(session) => self.write_end(session),
             }
         }

@@ -117,7 +117,6 @@ impl Broker {
         self.pressure.loads.note_if_watching(key, session.queue.loads());
         let expiry = session.expiry;
         let delay = session.will.as_ref().map(|will| will.delay_interval);
-        let will_is_due = fate != WillFate::Discard && delay == Some(0);
         match (fate, delay) {
             (WillFate::Discard, _) => self.set_will(key, None), // [MQTT-3.1.2-10]
             (_, None) => {}
@@ -146,10 +145,7 @@ impl Broker {
             }
             Expiry::Never => {}
         }
-        // A will that is published now is not forgotten before it is: its publication is written down first.
-        if !will_is_due {
-            self.write_session(key, now);
-        }
+        self.consequences.push_back(Consequence::WriteSession(key));
     }
 
     /// Forgets a session that has no connection.

@@ -151,6 +151,9 @@ enum Consequence {
     Close { connection: ConnectionId, reason: ReasonCode, detail: &'static str },
     /// A will is to be published.
     PublishWill(Box<DueWill>),
+    /// It is to be written down how a session is, behind what became of its will: never is it without a will that has
+    /// not been published.
+    WriteSession(SessionKey),
     /// The end of a session is to be written down, behind all that led to it.
     WriteEnd(Departed),
 }
@@ -230,6 +233,7 @@ impl Broker {
                     }
                 }
                 Consequence::PublishWill(will) => self.publish_will(*will, now),
+                Consequence::WriteSession(key) => self.write_session(key, now),
                 Consequence::WriteEnd(departed) => self.write_end(&departed, now),
             }
         }

@@ -365,18 +365,6 @@ impl Model {
                         "{name} got message {number} {message:?} after message {latest} with QoS {}",
                         delivery.qos
                     ));
-                    if disorder.len() == 1 {
-                        eprintln!(
-                            "{:#?} {:?}",
-                            name,
-                            subscriber
-                                .deliveries
-                                .iter()
-                                .map(|d| (d.number, d.qos, d.connection))
-                                .collect::<Vec<_>>()
-                        );
-                        eprintln!("{:?}", subscriber.spans);
-                    }
                 }
                 *latest = (*latest).max(delivery.number);
             }

@@ -1,7 +1,7 @@
 //! What is written down is there after a restart, and what promises it waits until it is.
 
 use super::super::journal::recovery::Recovered;
-use super::super::record::{Batch, Frame, Number, Sequence};
+use super::super::record::{Batch, Frame, Number, Record, Sequence};
 use super::*;
 use crate::clock::{Epoch, WallTime};
 
@@ -201,6 +201,46 @@ fn a_connection_is_closed_whatever_waits_for_it() {
     kept.rig.expect(other, &["CLOSE 8e"]);
     kept.rig.try_connect(lasting("reader"), Identity::Anonymous);
     kept.rig.expect(third, &["CLOSE 8e"]);
+}
+
+#[test]
+fn a_will_that_replaces_one_survives_and_the_other_is_published_whatever_is_cut_off() {
+    let mut kept = Kept::new();
+    let heir = kept.connect(lasting("heir"));
+    kept.say(heir, subscribe("#", 1));
+    kept.rig.cut(heir);
+    kept.sync();
+    let with_will = |topic| Connect {
+        will: Some(Box::new(Will { qos: QoS::AtLeastOnce, ..*will(topic, 0) })),
+        ..lasting("client")
+    };
+    kept.connect(with_will("first"));
+    let before = kept.rig.broker.next_record();
+    kept.rig.try_connect(with_will("second"), Identity::Anonymous);
+    let all = kept.rig.broker.next_record().since(before);
+    kept.sync();
+    let last = kept.disk.pop().unwrap();
+    for count in 0..=usize::try_from(all).unwrap() {
+        // A crash may keep only the first records of what was written last.
+        let mut batch = Batch::new(last.first());
+        last.frames().take(count).for_each(|frame| {
+            Record::decode(frame.kind, frame.body).unwrap().append(&mut batch);
+        });
+        let disk: Vec<Batch> = kept.disk.iter().cloned().chain([batch]).collect();
+        let (broker, _) = recover(&kept.rig.broker, &disk, Sequence::FIRST, kept.started);
+        let client = broker.sessions.find(&ClientId::new("client")).unwrap();
+        let will = broker.sessions.get(client).unwrap().will.as_deref();
+        let will = will.map(|will| will.topic.as_str().to_owned());
+        let heir = broker.sessions.find(&ClientId::new("heir")).unwrap();
+        let queued = broker.sessions.get(heir).unwrap().queue.len();
+        // The first one either waits or has been published.
+        match will.as_deref() {
+            Some("first") => assert_eq!(queued, 0, "{count} records"),
+            Some("second") | None => assert_eq!(queued, 1, "{count} records"),
+            Some(other) => panic!("{other}"),
+        }
+        assert!(count < usize::try_from(all).unwrap() || will.as_deref() == Some("second"));
+    }
 }
 
 #[test]

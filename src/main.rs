@@ -2,16 +2,20 @@
 
 use std::env;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use mqtt_broker::auth::command::{Answer, AuthCommand, CommandError};
 use mqtt_broker::auth::{AuthError, Authenticators};
 use mqtt_broker::config::{Config, Invocation};
 use mqtt_broker::server::{self, ServeError};
+use mqtt_broker::storage::command::{Condition, StoreCommand, StoreError};
 use mqtt_broker::telemetry::Logging;
 use mqtt_broker::transport::Inherited;
 use tracing::{error, info};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// It could not run, or not go on.
 const FAILED: u8 = 1;
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
     match Invocation::from_command_line(env::args_os(), &inherited.transports()) {
         Ok(Invocation::Serve(config)) => serve(config, inherited),
         Ok(Invocation::Auth(command)) => answer(command),
+        Ok(Invocation::Store(command)) => look_into(command),
         Err(answer) => {
             // Where the answer cannot be printed the exit code still tells it.
             let _ = answer.print();
@@ -88,6 +93,19 @@ fn answer(command: AuthCommand) -> ExitCode {
         Err(CommandError::File(error)) => fail(code_of(&error), &error),
         Err(error @ CommandError::Question(_)) => fail(WRONG_COMMAND_LINE, &error),
         Err(error @ CommandError::Io(_)) => fail(FAILED, &error),
+    }
+}
+
+fn look_into(command: StoreCommand) -> ExitCode {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let condition = command.run(&mut out);
+    let condition = out.flush().map_err(StoreError::from).and(condition);
+    drop(out);
+    match condition {
+        Ok(Condition::Sound) => ExitCode::SUCCESS,
+        Ok(Condition::Damaged) => FAILED.into(),
+        Err(error @ (StoreError::Storage(_) | StoreError::Output(..))) => fail(WRONG_CONFIGURATION, &error),
+        Err(error @ StoreError::Io(_)) => fail(FAILED, &error),
     }
 }
 

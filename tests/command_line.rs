@@ -191,6 +191,73 @@ fn auth_explain_names_the_rule_that_decides() {
 }
 
 #[test]
+fn auth_explain_knows_what_a_token_grants() {
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    #[derive(serde::Serialize)]
+    struct Claims {
+        sub: &'static str,
+        exp: u64,
+        groups: [&'static str; 1],
+        may_publish: [&'static str; 2],
+    }
+    let token = |exp, secret: &str| {
+        let claims = Claims { sub: "u9", exp, groups: ["g"], may_publish: ["own/#", "of/secret"] };
+        let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+        jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap() + "\n"
+    };
+    let directory = Directory::new();
+    let rules = r#"{ authentication: [], group: [{ name: "@g" }], authorization: [
+        { topic: "of/#", allow: { pub: ["@g"] } }, { topic: "of/secret", deny: { pub: ["@any"] } },
+    ], jwt: { key_file: "secret", algorithm: "HS256", claims: { groups: "groups", pub: "may_publish" } } }"#;
+    for (name, text) in [
+        ("f", rules),
+        ("secret", SECRET),
+        ("t", &token(4_000_000_000, SECRET)),
+        ("expired", &token(1, SECRET)),
+        ("forged", &token(4_000_000_000, &SECRET.replace('0', "1"))),
+    ] {
+        fs::write(directory.0.join(name), text).unwrap();
+    }
+    let ask = |topic, code, answer: &str| {
+        directory.check_answer(&["auth", "explain", "f", "--token", "t", "--publish", topic], code, answer);
+    };
+    ask(
+        "own/a",
+        0,
+        "allowed: the user \"u9\" may publish to \"own/a\"\n  the token grants it, and no rule is about this topic and \
+         this user\n",
+    );
+    ask(
+        "of/a",
+        0,
+        &format!(
+            "allowed: the user \"u9\" may publish to \"of/a\"\n  f:2:41: allow pub of rule 1, topic \"of/#\": the token \
+             says that the user is a member of @g\n{LAST}"
+        ),
+    );
+    ask(
+        "of/secret",
+        1,
+        &format!(
+            "denied: the user \"u9\" may not publish to \"of/secret\"\n  f:2:88: deny pub of rule 2, topic \
+             \"of/secret\": @any is everybody\n{LAST}"
+        ),
+    );
+    let refused = |options: &[&str], error| {
+        let arguments = [&["auth", "explain", "f", "--publish", "x"], options].concat();
+        directory.check_refused(&arguments, 2, error);
+    };
+    refused(&["--token", "expired"], "error: f: the token is not taken: ");
+    refused(&["--token", "forged"], "error: f: the token is not taken: ");
+    refused(
+        &["--token", "t", "--user", "u1"],
+        "error: f: the token is that of the user \"u9\" and not of \"u1\"",
+    );
+    refused(&["--token", "none"], "error: none: the token cannot be read: ");
+    refused(&[], "error: the following required arguments were not provided:\n  --user <NAME>");
+}
+
+#[test]
 fn auth_hash_makes_an_entry_that_auth_check_takes() {
     let directory = Directory::new();
     let mut hash = Command::new(env!("CARGO_BIN_EXE_mqtt-broker"))

@@ -18,11 +18,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("broker", &["mqtt", "clock"]),
     ("auth", &["mqtt", "broker", "files"]),
     ("telemetry", &["broker"]),
-    ("storage", &["broker"]),
-    ("actor", &["mqtt", "clock", "broker", "connection", "auth", "transport", "telemetry"]),
-    ("config", &["mqtt", "broker", "connection", "auth", "transport", "telemetry", "server"]),
-    ("server", &["mqtt", "clock", "broker", "connection", "auth", "transport", "telemetry", "actor"]),
-    ("main", &["auth", "telemetry", "transport", "config", "server"]),
+    ("storage", &["mqtt", "clock", "broker"]),
+    ("actor", &["mqtt", "clock", "broker", "connection", "auth", "transport", "storage", "telemetry"]),
+    ("config", &["mqtt", "broker", "connection", "auth", "transport", "telemetry", "storage", "server"]),
+    (
+        "server",
+        &["mqtt", "clock", "broker", "connection", "auth", "transport", "storage", "telemetry", "actor"],
+    ),
+    ("main", &["auth", "telemetry", "transport", "storage", "config", "server"]),
     ("lib", &["broker", "connection"]),
 ];
 

@@ -50,6 +50,12 @@ impl Keeper {
         &self.storage
     }
 
+    /// Bytes of memory that the storage takes: for what it has not written yet, and for finding what it has.
+    pub(super) fn bytes(&self) -> usize {
+        let bytes = self.storage.backlog_bytes() + self.storage.counters().index_bytes.value();
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
     /// The next thing that the storage has to say; `None` if it has broken down.
     pub(super) async fn event(&mut self) -> Option<Event> {
         self.events.recv().await

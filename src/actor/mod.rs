@@ -16,10 +16,10 @@ pub mod handle;
 pub mod keeper;
 mod mailbox;
 mod outbox;
+pub mod outside;
 mod scratch;
 #[cfg(test)]
 mod tests;
-pub mod unfinished;
 
 pub use broker_task::BrokerTask;
 pub use clock::Clock;
@@ -27,4 +27,4 @@ pub use counters::ShellCounters;
 pub use endpoint::{Endpoint, Newcomer, Surroundings};
 pub use handle::BrokerHandle;
 pub use keeper::Keeper;
-pub use unfinished::UnfinishedPackets;
+pub use outside::Outside;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::accounts::Accounts;
 use super::jwt;
 use super::scram::{self, ScramError, ScramExchange};
-use super::throttle::Guess;
+use super::throttle::Turn;
 use super::{Authenticator, Login, Origin, Refusal};
 use crate::broker::Identity;
 use crate::mqtt::ReasonCode;
@@ -23,6 +23,8 @@ use crate::mqtt::ReasonCode;
 pub struct Opening {
     /// Where it comes from.
     pub origin: Origin,
+    /// Who it is according to its certificate, where it has shown one that was verified.
+    pub certificate: Option<Arc<str>>,
     /// The method.
     pub method: Arc<str>,
     /// What the client says first.
@@ -52,7 +54,8 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Exchange {
     scram: ScramExchange,
-    guess: Guess,
+    certificate: Option<Arc<str>>,
+    turn: Turn,
 }
 
 impl Authenticator {
@@ -68,6 +71,8 @@ impl Authenticator {
             (jwt::METHOD, Some(_)) if state.tokens().is_some() => {
                 let token = opening.data.unwrap_or_default();
                 let login = self.verify_token(&state, opening.origin, jwt::METHOD, token).await?;
+                let accounts = state.accounts();
+                let login = confirmed(login, accounts, opening.certificate.as_deref())?;
                 Ok(Step::Done { login, data: None })
             }
             // [MQTT-4.12.0-1]
@@ -79,17 +84,26 @@ impl Authenticator {
     }
 
     /// Goes on, with what the client has answered.
-    pub fn go_on(&self, exchange: Exchange, answer: Option<Bytes>) -> Result<Step, Refusal> {
-        let Exchange { scram, guess } = exchange;
+    ///
+    /// The future may be dropped at any time.
+    pub async fn go_on(&self, exchange: Exchange, answer: Option<Bytes>) -> Result<Step, Refusal> {
+        let Exchange { scram, certificate, mut turn } = exchange;
+        let guess = turn.guess;
+        // Many may have been asked before the first of them answers.
+        while !self.throttle.holds(&turn, Instant::now()) {
+            turn = self.wait_for_another(&turn).await?;
+        }
         let user = scram.user().to_owned();
         let finished = scram.finish(&answer.unwrap_or_default());
         // The file may have changed since the exchange began.
         let state = self.current();
-        let user = state.accounts().and_then(|accounts| accounts.name_of(&user));
+        let accounts = state.accounts();
+        let user = accounts.and_then(|accounts| accounts.name_of(&user));
         match (finished, user) {
             (Ok(data), Some(user)) => {
                 self.throttle.succeeded(guess);
                 let login = Login::from(Identity::User(user));
+                let login = confirmed(login, accounts, certificate.as_deref())?;
                 Ok(Step::Done { login, data: Some(data.into()) })
             }
             (Ok(_), None) => Err(refused(ScramError::WrongProof)),
@@ -101,7 +115,7 @@ impl Authenticator {
     }
 
     async fn begin_scram(&self, opening: Opening, accounts: &Accounts) -> Result<Step, Refusal> {
-        let Opening { origin, data, .. } = opening;
+        let Opening { origin, certificate, data, .. } = opening;
         let mut nonce = [0; 18];
         getrandom::fill(&mut nonce)
             .map_err(|_| Refusal::new(ReasonCode::UnspecifiedError, "no random numbers are to be had"))?;
@@ -110,8 +124,22 @@ impl Authenticator {
         let (scram, question) =
             ScramExchange::begin(&data.unwrap_or_default(), &nonce, keys_of).map_err(refused)?;
         let guess = self.throttle.guess(origin, scram.user());
-        self.wait_for_turn(guess).await?;
-        Ok(Step::Challenge { data: question.into(), exchange: Box::new(Exchange { scram, guess }) })
+        let turn = self.wait_for_turn(guess).await?;
+        let exchange = Box::new(Exchange { scram, certificate, turn });
+        Ok(Step::Challenge { data: question.into(), exchange })
+    }
+}
+
+/// A method may confirm what a certificate says, and not contradict it: with the certificate of one user and the secret
+/// of another a client is neither.
+fn confirmed(login: Login, accounts: Option<&Accounts>, certificate: Option<&str>) -> Result<Login, Refusal> {
+    let certified = accounts.zip(certificate).and_then(|(accounts, name)| accounts.certified(name));
+    match certified {
+        Some(user) if login.identity != Identity::User(Arc::clone(user)) => Err(Refusal::new(
+            ReasonCode::NotAuthorized,
+            "the certificate is that of another user than the method has found",
+        )),
+        Some(_) | None => Ok(login),
     }
 }
 

@@ -42,7 +42,7 @@ use accounts::Accounts;
 use file::AuthFile;
 use jwt::{Bearer, TokenVerifier};
 use pool::{HashingPool, NotComputed};
-use throttle::{Guess, Throttle, TooMany};
+use throttle::{Guess, Throttle, TooMany, Turn};
 
 use crate::broker::{Grants, Identity, Policy};
 use crate::mqtt::ReasonCode;
@@ -223,19 +223,18 @@ impl Authenticator {
             return Err(Refusal::new(ReasonCode::BadAuthenticationMethod, "tokens are not taken"));
         };
         let guess = self.throttle.guess(origin, name);
-        self.wait_for_turn(guess).await?;
-        match self.pool.compute(0, move || tokens.verify(&token, SystemTime::now())).await {
-            Ok(Ok(Bearer { user, lifetime, grants })) => {
+        let verified = self.compute(guess, 0, move || tokens.verify(&token, SystemTime::now())).await?;
+        match verified {
+            Ok(Bearer { user, lifetime, grants }) => {
                 self.throttle.succeeded(guess);
                 let (identity, grants) = (Identity::User(user), Some(Arc::new(grants)));
                 Ok(Login { identity, lifetime: Some(lifetime), grants })
             }
-            Ok(Err(why)) => {
+            Err(why) => {
                 debug!(name = ?shortened(name), why, "a token is refused");
                 self.throttle.failed(guess, Instant::now());
                 Err(Refusal::new(ReasonCode::NotAuthorized, "the token is not valid"))
             }
-            Err(not_computed) => Err(not_computed.into()),
         }
     }
 
@@ -255,31 +254,54 @@ impl Authenticator {
     ) -> Result<Option<Arc<str>>, Refusal> {
         let Some(accounts) = state.accounts() else { return Ok(None) };
         let guess = self.throttle.guess(origin, &username);
-        self.wait_for_turn(guess).await?;
         let (user, verifier) = accounts.password_of(&username);
         let (user, verifier) = (user.cloned(), verifier.clone());
-        let outcome = self.pool.compute(verifier.memory(), move || verifier.verifies(&password)).await;
-        match outcome {
-            Ok(true) if user.is_some() => {
-                self.throttle.succeeded(guess);
-                Ok(user)
+        let is_right = self.compute(guess, verifier.memory(), move || verifier.verifies(&password)).await?;
+        if is_right && user.is_some() {
+            self.throttle.succeeded(guess);
+            return Ok(user);
+        }
+        debug!(username = ?shortened(&username), "wrong user name or password");
+        self.throttle.failed(guess, Instant::now());
+        Ok(None)
+    }
+
+    /// Computes what tells whether a guess is right, which takes so many KiB, when its turn has come.
+    async fn compute<T: Send + 'static>(
+        &self,
+        guess: Guess,
+        memory: u32,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let mut turn = self.wait_for_turn(guess).await?;
+        loop {
+            let seat = self.pool.enter(memory).await?;
+            // It may have waited for long, among many that have come to nothing since.
+            if self.throttle.holds(&turn, Instant::now()) {
+                return Ok(seat.compute(work).await?);
             }
-            Ok(_) => {
-                debug!(username = ?shortened(&username), "wrong user name or password");
-                self.throttle.failed(guess, Instant::now());
-                Ok(None)
-            }
-            Err(not_computed) => Err(not_computed.into()),
+            drop(seat);
+            turn = self.wait_for_another(&turn).await?;
         }
     }
 
     /// Has whoever failed before wait.
-    async fn wait_for_turn(&self, guess: Guess) -> Result<(), Refusal> {
-        match self.throttle.admit(guess, Instant::now()) {
-            Ok(wait) if wait.is_zero() => Ok(()),
-            Ok(wait) => {
-                time::sleep(wait).await;
-                Ok(())
+    async fn wait_for_turn(&self, guess: Guess) -> Result<Turn, Refusal> {
+        Self::wait_for(self.throttle.admit(guess, Instant::now())).await
+    }
+
+    /// Has whoever has missed its turn wait for another.
+    async fn wait_for_another(&self, missed: &Turn) -> Result<Turn, Refusal> {
+        Self::wait_for(self.throttle.admit_again(missed, Instant::now())).await
+    }
+
+    async fn wait_for(turn: Result<Turn, TooMany>) -> Result<Turn, Refusal> {
+        match turn {
+            Ok(turn) => {
+                if !turn.wait.is_zero() {
+                    time::sleep(turn.wait).await;
+                }
+                Ok(turn)
             }
             Err(TooMany) => Err(Refusal {
                 reason: ReasonCode::ConnectionRateExceeded,

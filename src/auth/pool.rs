@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task;
 
 /// Bounds what verifying passwords can take: threads, memory, and attempts that wait for their turn.
@@ -42,12 +42,8 @@ impl HashingPool {
         }
     }
 
-    /// Does `work`, which takes so many KiB, when its turn has come.
-    pub(super) async fn compute<T: Send + 'static>(
-        &self,
-        memory: u32,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, NotComputed> {
+    /// Waits until something that takes so many KiB can be computed.
+    pub(super) async fn enter(&self, memory: u32) -> Result<Seat, NotComputed> {
         let place = Waiting::begin(&self.waiting).ok_or(NotComputed::Busy)?;
         // First the memory: who waits for it must not keep a thread from others.
         let mebibytes = memory.div_ceil(1_024).min(Self::MEMORY);
@@ -55,9 +51,26 @@ impl HashingPool {
             Arc::clone(&self.memory).acquire_many_owned(mebibytes).await.map_err(|_| NotComputed::Failed)?;
         let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| NotComputed::Failed)?;
         drop(place);
+        Ok(Seat { _space: space, _thread: thread })
+    }
+}
+
+/// What it takes to compute. Whoever holds it has come to its turn.
+#[derive(Debug)]
+pub(super) struct Seat {
+    _space: OwnedSemaphorePermit,
+    _thread: OwnedSemaphorePermit,
+}
+
+impl Seat {
+    /// Does `work`.
+    pub(super) async fn compute<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotComputed> {
         let computed = task::spawn_blocking(move || {
-            // Both go with the work and not with its future, which may be dropped before.
-            let _held = (space, thread);
+            // It goes with the work and not with its future, which may be dropped before.
+            let _seat = self;
             work()
         });
         computed.await.map_err(|_| NotComputed::Failed)
@@ -87,6 +100,21 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
+
+    impl HashingPool {
+        /// How many wait.
+        pub(in crate::auth) fn waiting(&self) -> usize {
+            self.waiting.load(Ordering::Relaxed)
+        }
+
+        async fn compute<T: Send + 'static>(
+            &self,
+            memory: u32,
+            work: impl FnOnce() -> T + Send + 'static,
+        ) -> Result<T, NotComputed> {
+            self.enter(memory).await?.compute(work).await
+        }
+    }
 
     #[tokio::test]
     async fn what_takes_all_the_memory_is_alone() {

@@ -485,6 +485,31 @@ async fn more_verifications_than_permits_wait_for_each_other() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn guesses_that_wait_to_be_verified_are_throttled_when_those_before_them_fail() {
+    const GUESSES: usize = 200;
+    let directory = Directory::new();
+    let auth = Arc::new(Authenticator::open(directory.write(&users(EVERY_METHOD))).unwrap());
+    // Nothing is verified before all of them have been admitted.
+    let seat = auth.pool.enter(1 << 20).await.unwrap();
+    let guesses: Vec<_> = (0..GUESSES)
+        .map(|_| {
+            let auth = Arc::clone(&auth);
+            tokio::spawn(async move { attempt(&auth, AFAR, Some("slow"), Some(b"wrong")).await })
+        })
+        .collect();
+    while auth.pool.waiting() < GUESSES {
+        tokio::task::yield_now().await;
+    }
+    drop(seat);
+    let mut throttled = 0;
+    for guess in guesses {
+        throttled +=
+            usize::from(guess.await.unwrap().unwrap_err().reason == ReasonCode::ConnectionRateExceeded);
+    }
+    assert!(throttled > GUESSES * 9 / 10, "{throttled}");
+}
+
 #[tokio::test]
 async fn a_thousand_wrong_guesses_leave_the_user_s_login_elsewhere_immediate() {
     let directory = Directory::new();

@@ -62,6 +62,26 @@ pub(super) struct Guess {
     name: u64,
 }
 
+/// An attempt that may be made when it has waited.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn {
+    pub(super) guess: Guess,
+    /// For how long it waits.
+    pub(super) wait: Duration,
+    /// For how long it could have been made to wait.
+    patience: Duration,
+    /// What failures cost when it was given.
+    cost: Cost,
+}
+
+/// The delays after an attempt that fails, for each of those for whom failures are counted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cost {
+    pair: Duration,
+    source: Duration,
+    name: Duration,
+}
+
 /// There were too many failures: the attempt is not even looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub(super) struct TooMany;
@@ -103,33 +123,45 @@ impl Throttle {
     }
 
     /// How long the attempt has to wait before it is verified. To be called once for each attempt.
-    pub(super) fn admit(&self, guess: Guess, now: Instant) -> Result<Duration, TooMany> {
+    pub(super) fn admit(&self, guess: Guess, now: Instant) -> Result<Turn, TooMany> {
+        self.admit_within(guess, LONGEST_WAIT, now)
+    }
+
+    /// Another turn, for an attempt whose turn [holds](Self::holds) no longer.
+    pub(super) fn admit_again(&self, missed: &Turn, now: Instant) -> Result<Turn, TooMany> {
+        let Turn { guess, patience, wait, .. } = *missed;
+        self.admit_within(guess, patience.saturating_sub(wait), now)
+    }
+
+    fn admit_within(&self, guess: Guess, patience: Duration, now: Instant) -> Result<Turn, TooMany> {
         let tables = &mut *self.tables();
+        let cost = tables.cost(guess, now);
         let trusted = tables.trusted.find(guess.pair).is_some();
         let source = if trusted { None } else { tables.sources.find(guess.source) };
-        let mut queued = [(tables.pairs.find(guess.pair), PAIR), (source, SOURCE)];
+        let mut queued = [(tables.pairs.find(guess.pair), cost.pair), (source, cost.source)];
         let nexts = queued.iter().filter_map(|(record, _)| Some(record.as_ref()?.next));
         let turn = nexts.fold(now, Instant::max);
-        if turn.saturating_duration_since(now) > LONGEST_WAIT {
+        if turn.saturating_duration_since(now) > patience {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(TooMany);
         }
-        for (record, schedule) in &mut queued {
+        for (record, delay) in &mut queued {
             if let Some(record) = record {
-                record.forgive(now);
-                record.next = record.next.max(now) + schedule.delay(record.failures);
+                record.next = record.next.max(now) + *delay;
             }
         }
-        let mut at = turn;
-        if !trusted && let Some(record) = tables.names.find(guess.name) {
-            record.forgive(now);
-            at = at.max(now + NAME.delay(record.failures));
-        }
-        let wait = at.saturating_duration_since(now);
+        let wait = turn.max(now + cost.name).saturating_duration_since(now);
         if !wait.is_zero() {
             self.delayed.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(wait)
+        Ok(Turn { guess, wait, patience, cost })
+    }
+
+    /// Whether the attempt may still be made: others, which were given their turns before any of them had failed, may
+    /// have failed since. It needs another turn then.
+    pub(super) fn holds(&self, turn: &Turn, now: Instant) -> bool {
+        let cost = self.tables().cost(turn.guess, now);
+        cost.pair <= turn.cost.pair && cost.source <= turn.cost.source && cost.name <= turn.cost.name
     }
 
     /// The attempt has failed.
@@ -168,6 +200,24 @@ impl Throttle {
     /// No critical section can panic half-way.
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    /// What failures cost now. A pair that has succeeded does not pay for those of others.
+    fn cost(&mut self, guess: Guess, now: Instant) -> Cost {
+        let delay = |record: Option<&mut Record>, schedule: Schedule| {
+            record.map_or(Duration::ZERO, |record| {
+                record.forgive(now);
+                schedule.delay(record.failures)
+            })
+        };
+        let pair = delay(self.pairs.find(guess.pair), PAIR);
+        if self.trusted.find(guess.pair).is_some() {
+            return Cost { pair, ..Cost::default() };
+        }
+        let source = delay(self.sources.find(guess.source), SOURCE);
+        Cost { pair, source, name: delay(self.names.find(guess.name), NAME) }
     }
 }
 
@@ -284,13 +334,37 @@ mod tests {
     /// One wrong attempt, made at once; tells how long it would have had to wait.
     fn fail(throttle: &Throttle, origin: Origin, name: &str, now: Instant) -> Result<Duration, TooMany> {
         let guess = throttle.guess(origin, name);
-        let wait = throttle.admit(guess, now)?;
+        let Turn { wait, .. } = throttle.admit(guess, now)?;
         throttle.failed(guess, now + wait);
         Ok(wait)
     }
 
     fn wait(throttle: &Throttle, origin: Origin, name: &str, now: Instant) -> Result<Duration, TooMany> {
-        throttle.admit(throttle.guess(origin, name), now)
+        throttle.admit(throttle.guess(origin, name), now).map(|turn| turn.wait)
+    }
+
+    #[test]
+    fn a_turn_is_missed_when_others_fail_that_were_admitted_before() {
+        let (throttle, now) = (Throttle::new(), Instant::now());
+        let admit = |name: &str| throttle.admit(throttle.guess(at(2), name), now).unwrap();
+        let (turns, elsewhere) = ([(); 20].map(|()| admit("u")), admit("v"));
+        let trusted = throttle.guess(at(2), "t");
+        throttle.succeeded(trusted);
+        let trusted = throttle.admit(trusted, now).unwrap();
+        let mut verified = 0;
+        for turn in turns {
+            if throttle.holds(&turn, now) {
+                verified += 1;
+                throttle.failed(turn.guess, now);
+            }
+        }
+        assert_eq!(verified, PAIR.free + 1);
+        assert!(throttle.holds(&elsewhere, now), "few failures of one name are nothing to another");
+        for name in 0..=SOURCE.free {
+            throttle.failed(throttle.guess(at(2), &format!("n{name}")), now);
+        }
+        assert!(!throttle.holds(&elsewhere, now), "many are");
+        assert!(throttle.holds(&trusted, now), "but not to who has shown to be a user");
     }
 
     #[test]
@@ -309,7 +383,7 @@ mod tests {
         let mut delays = Vec::new();
         for _ in 0..14 {
             let guess = throttle.guess(at(2), "u");
-            let Ok(wait) = throttle.admit(guess, now) else {
+            let Ok(Turn { wait, .. }) = throttle.admit(guess, now) else {
                 delays.push(LONGEST_WAIT);
                 now += Duration::from_secs(60);
                 continue;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use super::disconnect::WillFate;
 use super::journal::Room;
 use super::journal::hold::Passing;
+use super::pressure::{Scarcity, Share};
 use super::session::{Attachment, Expiry, Keeping, Session};
 use super::will::footprint;
+use super::window::SMALL_WINDOW;
 use super::{Attach, Broker, Output, SessionKey, ToClient};
 use crate::clock::Instant;
 use crate::mqtt::packet::{ConnAck, ConnAckProperties, Connect};
@@ -80,8 +82,11 @@ impl Broker {
                 let detail = "the client identifier belongs to another user";
                 return Err(Refusal::new(ReasonCode::NotAuthorized, detail));
             }
+            // Who has messages waiting makes room by fetching them.
+            self.admit_memory(Scarcity::Full)?;
             return Ok(connect.client_id.clone());
         }
+        self.admit_memory(Scarcity::Refuse)?;
         if self.sessions.len() >= self.config.limits.sessions {
             self.counters.refused_sessions_limit += 1;
             return Err(Refusal::new(ReasonCode::QuotaExceeded, "there are as many sessions as may be"));
@@ -97,6 +102,15 @@ impl Broker {
             return Ok(ClientId::new(format!("auto-{}", self.response_topics.identifier())));
         }
         Ok(connect.client_id.clone())
+    }
+
+    /// Whether memory is not as scarce as this.
+    fn admit_memory(&mut self, scarcity: Scarcity) -> Result<(), Refusal> {
+        if self.pressure.scarcity() < scarcity {
+            return Ok(());
+        }
+        self.counters.refused_memory += 1;
+        Err(Refusal::new(ReasonCode::QuotaExceeded, "memory is scarce"))
     }
 
     fn admit_will(&mut self, connect: &Connect) -> Result<(), Refusal> {
@@ -135,7 +149,8 @@ impl Broker {
     fn give_session(&mut self, attach: Attach, client_id: &ClientId, now: Instant) {
         let Attach { connection, connect, identity, grants, policy, durability } = attach;
         self.take_over(client_id, connect.clean_start, now);
-        // Before a word is written about the session that replaces what there was, as its will is published by then.
+        // What was there before is over, and written down, before anything is written about what comes: the will that
+        // is published is not the one that has just come, and the CONNACK waits for the end of the old session.
         self.draw_consequences(now);
         let expiry_seconds = self.session_expiry(&connect);
         let (key, session_present) = if let Some(key) = self.sessions.find(client_id) {
@@ -161,6 +176,9 @@ impl Broker {
             inflight_bytes: self.config.limits.queued_bytes,
             maximum_packet_size,
             outstanding: 0,
+            earned_window: SMALL_WINDOW,
+            is_asked: false,
+            share: Share::default(),
             outbox: Vec::new(),
             held: None,
             durability: durability.unwrap_or(self.config.durability.default),

@@ -8,13 +8,16 @@ use super::journal::hold::Passing;
 use super::journal::keep::Source;
 use super::journal::{Durability, Room};
 use super::permissions::Permissions;
+use super::pressure::Scarcity;
 use super::record::Record;
 use super::response::Ownership;
 use super::retained::Retained;
 use super::{Broker, SessionKey, ToClient};
 use crate::clock::Instant;
 use crate::mqtt::packet::{Acknowledgement, AcknowledgementKind, Publish};
-use crate::mqtt::{ClientId, Message, PacketId, PayloadFormat, ProtocolVersion, QoS, ReasonCode, TopicName};
+use crate::mqtt::{
+    ClientId, Message, PacketId, PayloadFormat, Places, ProtocolVersion, QoS, ReasonCode, TopicName,
+};
 
 impl Broker {
     pub(super) fn publish(&mut self, key: SessionKey, publish: Publish, now: Instant) -> ControlFlow<()> {
@@ -54,6 +57,7 @@ impl Broker {
             retain: publish.retain,
             expires_at: lives.map(|seconds| now + Duration::from_secs(u64::from(seconds))),
             properties,
+            places: Places::default(),
         };
         if let Err((reason, detail)) = self.vet(&message) {
             return self.turn_away(header, reason, detail, now);
@@ -64,15 +68,18 @@ impl Broker {
         if !self.may_publish(&permissions, &message.topic) {
             self.counters.publish_denied += 1;
             tracing::debug!(%client_id, topic = %message.topic, "publishing is not allowed");
-            return self.settle(header, ReasonCode::NotAuthorized);
+            return self.settle_unrouted(header, ReasonCode::NotAuthorized);
         }
-        if self.journal.room != Room::Enough
+        let is_large = message.footprint() > self.config.limits.kept_message_bytes;
+        if (is_large || self.journal.room != Room::Enough)
             && self.would_be_kept(&message)
-            && let Some((reason, detail)) = self.has_no_room()
+            && let Some((reason, detail)) = self.has_no_room_for(&message)
         {
             return self.turn_away(header, reason, detail, now);
         }
         let message = Arc::new(message);
+        let retained_before = self.retained.bytes();
+        self.pressure.piling_up = 0;
         // A message too many to be retained is refused where that can be said; otherwise it is delivered all the same.
         let can_be_told = header.version.is_v5() && header.qos > QoS::AtMostOnce;
         if message.retain && !self.retain(&message, &client_id) && can_be_told {
@@ -86,7 +93,9 @@ impl Broker {
             self.counters.publish_unmatched += 1;
             ReasonCode::NoMatchingSubscribers
         };
-        self.finish_routing(&message, &client_id, Source::Client(received), now);
+        self.finish_routing(&message, &client_id, Source::Client(received));
+        let retained = self.retained.bytes().saturating_sub(retained_before);
+        self.blame(key, self.pressure.piling_up + retained, now);
         self.settle(header, reason)
     }
 
@@ -135,7 +144,11 @@ impl Broker {
         let count = self.retained.len() - usize::from(replaced.is_some());
         let bytes = self.retained.bytes() - replaced.unwrap_or_default();
         let limits = &self.config.limits;
-        if count >= limits.retained_messages || bytes + message.footprint() > limits.retained_bytes {
+        if count >= limits.retained_messages
+            || bytes + message.footprint() > limits.retained_bytes
+            || (self.pressure.scarcity() >= Scarcity::Refuse
+                && message.footprint() > replaced.unwrap_or_default())
+        {
             self.counters.refused_retained_limit += 1;
             return false;
         }
@@ -183,6 +196,17 @@ impl Broker {
         self.settle(header, reason)
     }
 
+    /// Answers a PUBLISH that leads to nothing. A client that cannot be told so sends PUBREL for it all the same.
+    fn settle_unrouted(&mut self, header: Header, reason: ReasonCode) -> ControlFlow<()> {
+        if header.qos == QoS::ExactlyOnce
+            && !header.version.is_v5()
+            && let (Some(session), Some(packet_id)) = (self.kept_id(header.key), header.packet_id)
+        {
+            self.journal.append(&Record::Received { session, packet_id });
+        }
+        self.settle(header, reason)
+    }
+
     /// Answers a PUBLISH, with success or without.
     fn settle(&mut self, header: Header, reason: ReasonCode) -> ControlFlow<()> {
         let (kind, id) = match (header.qos, header.packet_id) {
@@ -197,7 +221,7 @@ impl Broker {
             && let Some(session) = self.sessions.get_mut(header.key)
         {
             // Forgotten at PUBREL [MQTT-4.3.3-11]; an error ends the exchange at once.
-            session.received.insert(id);
+            self.received_ids += usize::from(session.received.insert(id));
         }
         self.acknowledge(header.key, kind, id, reason);
         ControlFlow::Continue(())

@@ -299,7 +299,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::mqtt::QoS;
+    use crate::mqtt::{Places, QoS};
 
     fn message(topic: &str, expires_at: Option<Instant>) -> Arc<Message> {
         Arc::new(Message {
@@ -309,6 +309,7 @@ mod tests {
             retain: true,
             expires_at,
             properties: None,
+            places: Places::default(),
         })
     }
 

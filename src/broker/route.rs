@@ -101,7 +101,7 @@ impl Broker {
         };
         let random = if strategy == SharedStrategy::Random { self.random.next() } else { 0 };
         let (sessions, responses) = (&self.sessions, &self.response_topics);
-        let window = self.config.limits.outbound_window;
+        let windows = self.windows();
         let chosen = self.subscriptions.group_mut(group).and_then(|members| {
             members.choose(strategy, key, random, |member| {
                 let Some(session) = sessions.get(member.session) else {
@@ -116,7 +116,7 @@ impl Broker {
                         Readiness::Unable
                     }
                     Some(attachment)
-                        if has_room(&session.queue, &session.inflight, attachment, qos, window) =>
+                        if has_room(&session.queue, &session.inflight, attachment, qos, windows) =>
                     {
                         Readiness::Ready(session.load())
                     }

@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 
 use super::journal::Room;
 use super::journal::hold::Passing;
+use super::memory::SUBSCRIPTION;
+use super::pressure::Scarcity;
 use super::record::Record;
 use super::response::Ownership;
 use super::retained::Position;
@@ -91,6 +93,7 @@ impl Broker {
         let is_new_place = session.subscriptions.insert(place);
         if is_new_place {
             session.subscription_bytes += bytes;
+            self.subscription_bytes += bytes + SUBSCRIPTION;
         }
         if let Some(keeping) = &session.keeping {
             let text = entry.filter.as_ref();
@@ -128,7 +131,8 @@ impl Broker {
             }
             Ownership::Ordinary => {}
         }
-        let full = session.subscriptions.len() >= self.config.limits.subscriptions_per_client;
+        let is_scarce = self.pressure.scarcity() >= Scarcity::Refuse;
+        let full = is_scarce || session.subscriptions.len() >= self.config.limits.subscriptions_per_client;
         let bytes = session.subscription_bytes + footprint(filter);
         let full = full || bytes > self.config.limits.subscription_bytes_per_client;
         if full && self.subscriptions.find(filter, key).is_none() {
@@ -164,6 +168,7 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(key) {
             if session.subscriptions.remove(&place) {
                 session.subscription_bytes -= footprint(&filter);
+                self.subscription_bytes -= footprint(&filter) + SUBSCRIPTION;
                 if let Some(keeping) = &session.keeping {
                     self.kept_subscription_bytes -= footprint(&filter);
                     let session = keeping.id;

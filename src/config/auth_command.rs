@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::store_command::StoreArguments;
 use crate::auth::command::{AuthCommand, Explain, Hash, HashMethod, Question};
 
 #[derive(Debug, Subcommand)]
@@ -14,6 +15,9 @@ pub(super) enum Command {
     /// Check an auth file, ask which of its rules decides, make entries for it
     #[command(subcommand, disable_help_subcommand = true)]
     Auth(AuthArguments),
+    /// Look into a data directory on which no broker runs
+    #[command(subcommand, disable_help_subcommand = true)]
+    Store(StoreArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -34,9 +38,12 @@ pub(super) enum AuthArguments {
 pub(super) struct ExplainArguments {
     /// The auth file
     file: PathBuf,
-    /// The name of the user
-    #[arg(long, value_name = "NAME")]
-    user: String,
+    /// The name of the user; with --token it is the token's
+    #[arg(long, value_name = "NAME", required_unless_present = "token")]
+    user: Option<String>,
+    /// Ask for the bearer of the token in this file, or on the standard input if it is -
+    #[arg(long, value_name = "FILE")]
+    token: Option<PathBuf>,
     /// The client identifier, for rules that name it with %c
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
@@ -84,6 +91,7 @@ impl From<AuthArguments> for AuthCommand {
             AuthArguments::Explain(ExplainArguments {
                 file,
                 user,
+                token,
                 client_id,
                 publish,
                 subscribe,
@@ -94,7 +102,7 @@ impl From<AuthArguments> for AuthCommand {
                     .map(Question::Publish)
                     .or_else(|| subscribe.map(Question::Subscribe))
                     .unwrap_or_else(|| Question::Receive(receive.unwrap_or_default()));
-                Self::Explain(Explain { file, user, client_id, question })
+                Self::Explain(Explain { file, user, token, client_id, question })
             }
             AuthArguments::Hash(HashArguments { user, method, iterations }) => {
                 let method = match method {

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
-use super::arguments::{ListenerArguments, QuicArguments, SocketArguments};
+use super::arguments::{ListenerArguments, MqttArguments, QuicArguments, SocketArguments};
 use super::own_listener::{OwnListener, Place};
 use super::units::ByteSize;
 use crate::transport::quic::QuicSettings;
@@ -35,6 +35,7 @@ impl Ipv6 {
 pub(super) struct Listening<'a> {
     pub(super) arguments: &'a ListenerArguments,
     pub(super) quic: &'a QuicArguments,
+    pub(super) mqtt: &'a MqttArguments,
     pub(super) socket: SocketOptions,
     pub(super) ipv6: Ipv6,
     pub(super) inherited: &'a [Transport],
@@ -80,7 +81,7 @@ impl Listening<'_> {
                 transport: *transport,
                 socket: self.socket.clone(),
                 options: options.clone(),
-                settings: quic_settings(self.quic, largest_packet),
+                settings: quic_settings(self.quic, self.mqtt, largest_packet),
             }
         }));
         Ok(listeners)
@@ -129,7 +130,7 @@ impl Listening<'_> {
                 ListenerConfig::WebSocketTls { address, socket: socket(), options: options() }
             }
             Transport::Quic => {
-                let settings = quic_settings(self.quic, largest_packet);
+                let settings = quic_settings(self.quic, self.mqtt, largest_packet);
                 ListenerConfig::Quic { address, socket: socket(), settings }
             }
             // A Unix socket has no port.
@@ -189,13 +190,18 @@ fn unix_access(arguments: &ListenerArguments) -> UnixAccess {
     }
 }
 
-fn quic_settings(arguments: &QuicArguments, largest_packet: Option<NonZeroU32>) -> QuicSettings {
+fn quic_settings(
+    arguments: &QuicArguments,
+    mqtt: &MqttArguments,
+    largest_packet: Option<NonZeroU32>,
+) -> QuicSettings {
     let largest_packet = largest_packet.and_then(|size| usize::try_from(size.get()).ok());
     QuicSettings {
         idle_timeout: arguments.quic_idle_timeout.0,
         early_data: arguments.quic_early_data,
         data_streams: arguments.quic_max_streams,
         delivery: arguments.quic_delivery.into(),
+        follow_subscriptions: !mqtt.mqtt_auto_map_topic_alias,
         stream_timeout: arguments.quic_stream_timeout.0,
         read_budget: largest_packet.unwrap_or_else(|| QuicSettings::default().read_budget),
     }

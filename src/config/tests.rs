@@ -19,9 +19,10 @@ fn parse_on(ipv6: Ipv6, line: &str) -> Result<Config, clap::Error> {
 
 fn parse_with(ipv6: Ipv6, inherited: &[Transport], line: &str) -> Result<Config, clap::Error> {
     let arguments = ["mqtt-broker"].into_iter().chain(line.split_whitespace());
-    match Invocation::on_host(arguments, || ipv6, inherited)? {
+    match Invocation::on_host(arguments, || Host { ipv6, memory: None }, inherited)? {
         Invocation::Serve(config) => Ok(config),
         Invocation::Auth(command) => panic!("{line}: {command:?}"),
+        Invocation::Store(command) => panic!("{line}: {command:?}"),
     }
 }
 
@@ -291,12 +292,15 @@ fn quic_listeners_have_certificates_and_settings() {
         data_streams: 7,
         stream_timeout: Duration::from_secs(5),
         delivery: QuicDelivery::PerTopic,
+        follow_subscriptions: true,
         read_budget: 1_000,
     };
     let options = "--quic-idle-timeout 1m30s --quic-early-data --quic-max-streams 7 --quic-stream-timeout 5 \
                    --quic-delivery per-topic \
                    --mqtt-maximum-packet-size 1000";
     assert_eq!(listeners(options), [quic("[::1]:1", settings)]);
+    let settings = QuicSettings { follow_subscriptions: false, ..QuicSettings::default() };
+    assert_eq!(listeners("--mqtt-auto-map-topic-alias"), [quic("[::1]:1", settings)]);
     check_refused(&format!("{one} --quic-max-streams 1001"), &["1001 is not in 0..=1000"]);
     check_refused("--quic-port 1", &["--quic-port", "expected --server-crt and --server-key"]);
     for time in ["0", "1d1s"] {
@@ -572,6 +576,7 @@ fn each_bound_is_an_option() {
     check!("--max-inbound-qos2 7", server.broker.limits.inbound_qos2 = 7);
     check!("--max-queued-messages 7", server.broker.limits.queued_messages = 7);
     check!("--max-queued-bytes 7MiB", server.broker.limits.queued_bytes = 7 << 20);
+    check!("--max-outbound-bytes-total 7MiB", server.broker.limits.outbound_total = 7 << 20);
     check!("--max-queued-bytes-total 7MiB", server.broker.limits.queued_bytes_total = 7 << 20);
     check!("--max-retained-messages 0", server.broker.limits.retained_messages = 0);
     check!("--max-retained-bytes 0", server.broker.limits.retained_bytes = 0);
@@ -588,9 +593,17 @@ fn each_bound_is_an_option() {
 fn commands_are_told_from_options() {
     check_command("auth check f", AuthCommand::Check("f".into()));
     let explain = |client_id: Option<&str>, question| {
-        let (file, user, client_id) = ("f".into(), "u".to_owned(), client_id.map(str::to_owned));
-        AuthCommand::Explain(Explain { file, user, client_id, question })
+        let (file, user, client_id) = ("f".into(), Some("u".to_owned()), client_id.map(str::to_owned));
+        AuthCommand::Explain(Explain { file, user, token: None, client_id, question })
     };
+    let bearer = Explain {
+        file: "f".into(),
+        user: None,
+        token: Some("t".into()),
+        client_id: None,
+        question: Question::Publish("a/b".to_owned()),
+    };
+    check_command("auth explain f --token t --publish a/b", AuthCommand::Explain(bearer));
     let topic = || "a/b".to_owned();
     check_command("auth explain f --user u --publish a/b", explain(None, Question::Publish(topic())));
     check_command("auth explain f --user u --receive a/b", explain(None, Question::Receive(topic())));
@@ -641,6 +654,43 @@ fn questions_are_answered_on_the_standard_output() {
 
     let help = parse("-h").unwrap_err();
     assert_eq!((help.exit_code(), help.use_stderr()), (0, false));
+}
+
+#[test]
+fn bounds_on_bytes_follow_from_the_memory_there_is() {
+    let on = |memory: usize, line: &str| {
+        let arguments = ["mqtt-broker"].into_iter().chain(line.split_whitespace());
+        let host = || Host { ipv6: Ipv6::Present, memory: Some(memory) };
+        match Invocation::on_host(arguments, host, &[]) {
+            Ok(Invocation::Serve(config)) => config,
+            other => panic!("{line}: {other:?}"),
+        }
+    };
+    let config = on(4 << 30, "");
+    let limits = &config.server.broker.limits;
+    // 75 % of it; of these seven eighths without what the process itself takes.
+    let most = (4_usize << 30) / 100 * 75;
+    assert_eq!(limits.memory, most - most / 8 - (16 << 20));
+    assert_eq!((limits.retained_bytes, limits.will_bytes_total), (limits.memory / 4, limits.memory / 8));
+    assert_eq!((limits.outbound_total, limits.cached_bytes), (limits.memory / 16, 256 << 20));
+    assert_eq!(limits.queued_bytes_total, usize::MAX);
+    assert_eq!(config.server.connection.unfinished_bytes_total, limits.memory / 4);
+    assert!(config.notes[0].starts_with("memory is bounded to 3071 MiB"), "{:?}", config.notes);
+
+    let config = on(4 << 30, "--memory-max 256MiB --max-retained-bytes 100MiB");
+    let limits = &config.server.broker.limits;
+    assert_eq!(limits.memory, (256 << 20) - (32 << 20) - (16 << 20));
+    assert_eq!(limits.retained_bytes, 100 << 20);
+    assert_eq!(config.notes, [""; 0]);
+
+    let config = on(1 << 30, "--max-queued-bytes-total 2GiB");
+    assert_eq!(config.server.broker.limits.queued_bytes_total, 2 << 30);
+    assert!(config.notes[0].starts_with("--max-queued-bytes-total of 2GiB is more"), "{:?}", config.notes);
+    check_refused(
+        "--memory-max 256MiB --max-retained-bytes 257MiB",
+        &["--max-retained-bytes of 257MiB", "256MiB by --memory-max"],
+    );
+    check_refused("--memory-max 31MiB", &["at least 32MiB"]);
 }
 
 /// The help is as in `help.txt`. `UPDATE_SNAPSHOTS=1 cargo test` writes the file anew.

@@ -28,7 +28,8 @@ pub struct ConnectionLimits {
     pub receive_buffer: usize,
     /// User properties of one packet.
     pub user_properties: usize,
-    /// Bytes of packets that have begun and not ended, in all connections together.
+    /// Bytes of packets that have begun and not ended, and of the requests and headers of transports that come before
+    /// them, in all connections together.
     pub unfinished_bytes_total: usize,
     /// Topic filters of one SUBSCRIBE or UNSUBSCRIBE: in memory each is many times as long as on the wire.
     pub filters_per_packet: usize,

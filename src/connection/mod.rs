@@ -286,7 +286,13 @@ impl Connection {
         match &mut packet {
             Packet::Connect(connect) => self.connect(connect),
             Packet::Publish(publish) => self.publish(publish)?,
-            Packet::Disconnect(_) => self.phase = Phase::Left,
+            Packet::Disconnect(disconnect) if disconnect.may_come_from_client() => self.phase = Phase::Left,
+            Packet::Disconnect(_) => {
+                // [MQTT-3.14.2-1]
+                return Err(ProtocolError::protocol(
+                    "a DISCONNECT with a reason that only a server may give",
+                ));
+            }
             Packet::Auth(auth) => self.auth(auth)?,
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 return Err(ProtocolError::protocol("a packet that only a server may send"));

@@ -50,6 +50,16 @@ pub(super) enum Account {
     Address(Source),
     /// For the address that its proxy will name.
     Proxied(Arc<OnceLock<Source>>),
+    /// For the address where it is: it can move.
+    Mobile(Arc<Mutex<Whereabouts>>),
+}
+
+/// Where a connection is that can move. Changed only while all counts are held still.
+#[derive(Debug)]
+pub(super) struct Whereabouts {
+    source: Source,
+    /// Whether it counts among those whose client has not been let in.
+    is_unfinished: bool,
 }
 
 /// Which of the limits was hit.
@@ -99,8 +109,8 @@ impl Admission {
         account: Account,
         now: Instant,
     ) -> Result<(Place, Unfinished), Full> {
-        let source = account.source();
         let mut levels = self.lock_levels();
+        let source = account.source();
         for (present, limits) in &mut levels {
             present.look_for_place(source, limits, now)?;
         }
@@ -142,6 +152,21 @@ impl Admission {
         std::iter::successors(Some(self), |level| level.whole.as_deref())
     }
 
+    /// A connection has moved to this address and is counted there from now on. It is not refused where there is no room:
+    /// it has a place already.
+    pub(super) fn relocate(&self, account: &Account, address: IpAddr) {
+        let Account::Mobile(whereabouts) = account else { return };
+        let mut levels = self.lock_levels();
+        let mut whereabouts = lock(whereabouts);
+        let to = Source::of(address);
+        let from = std::mem::replace(&mut whereabouts.source, to);
+        if from != to {
+            for (present, _) in &mut levels {
+                present.relocate(from, to, whereabouts.is_unfinished);
+            }
+        }
+    }
+
     /// Whether so many are not let in yet, in all or from this address, that the rest of the places is for those who
     /// have shown where they are: others could take the places of an address that is not theirs.
     pub(super) fn is_crowded(&self, address: Option<IpAddr>) -> bool {
@@ -154,10 +179,14 @@ impl Admission {
         })
     }
 
-    /// No critical section can panic half-way.
     fn present(&self) -> MutexGuard<'_, Present> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.present)
     }
+}
+
+/// No critical section can panic half-way.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Source {
@@ -178,11 +207,18 @@ impl Account {
         address.map_or(Self::All, |address| Self::Address(Source::of(address)))
     }
 
+    /// Of one that can move from there.
+    pub(super) fn of_mobile(address: IpAddr) -> Self {
+        let whereabouts = Whereabouts { source: Source::of(address), is_unfinished: true };
+        Self::Mobile(Arc::new(Mutex::new(whereabouts)))
+    }
+
     fn source(&self) -> Option<Source> {
         match self {
             Self::All => None,
             Self::Address(source) => Some(*source),
             Self::Proxied(named) => named.get().copied(),
+            Self::Mobile(whereabouts) => Some(lock(whereabouts).source),
         }
     }
 }
@@ -224,11 +260,27 @@ impl Present {
         count.unfinished += 1;
     }
 
+    fn relocate(&mut self, from: Source, to: Source, is_unfinished: bool) {
+        let count = self.by_source.entry(to).or_default();
+        count.connections += 1;
+        count.unfinished += usize::from(is_unfinished);
+        self.leave_source(from, |count| {
+            count.connections -= 1;
+            count.unfinished -= usize::from(is_unfinished);
+        });
+    }
+
     /// One less of what `field` counts. An address of which nothing is left is forgotten.
     fn leave(&mut self, source: Option<Source>, field: impl Fn(&mut Count) -> &mut usize) {
         *field(&mut self.all) -= 1;
-        if let Some(Entry::Occupied(mut count)) = source.map(|source| self.by_source.entry(source)) {
-            *field(count.get_mut()) -= 1;
+        if let Some(source) = source {
+            self.leave_source(source, |count| *field(count) -= 1);
+        }
+    }
+
+    fn leave_source(&mut self, source: Source, leave: impl FnOnce(&mut Count)) {
+        if let Entry::Occupied(mut count) = self.by_source.entry(source) {
+            leave(count.get_mut());
             if count.get().connections == 0 && count.get().unfinished == 0 {
                 count.remove();
             }
@@ -238,16 +290,23 @@ impl Present {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        for level in self.admission.levels() {
-            level.present().leave(self.account.source(), |count| &mut count.connections);
+        let mut levels = self.admission.lock_levels();
+        let source = self.account.source();
+        for (present, _) in &mut levels {
+            present.leave(source, |count| &mut count.connections);
         }
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        for level in self.admission.levels() {
-            level.present().leave(self.account.source(), |count| &mut count.unfinished);
+        let mut levels = self.admission.lock_levels();
+        let source = self.account.source();
+        for (present, _) in &mut levels {
+            present.leave(source, |count| &mut count.unfinished);
+        }
+        if let Account::Mobile(whereabouts) = &self.account {
+            lock(whereabouts).is_unfinished = false;
         }
     }
 }
@@ -322,6 +381,28 @@ mod tests {
             admission.admit(Account::of(None), Instant::START).unwrap(),
         ];
         assert_eq!(admission.admit(Account::of(None), Instant::START).unwrap_err(), Full::Total);
+    }
+
+    #[test]
+    fn who_moves_is_counted_where_it_is() {
+        let limits = AcceptLimits { connections_per_address: 1, ..AcceptLimits::default() };
+        let admission = Admission::new(limits);
+        let (old, new) = (from("192.0.2.1"), from("192.0.2.2"));
+        let admit = |address| admission.admit(Account::of(Some(address)), Instant::START);
+        let account = Account::of_mobile(old);
+        let (place, unfinished) = admission.admit(account.clone(), Instant::START).unwrap();
+        admission.relocate(&account, new);
+        assert_eq!(admit(new).unwrap_err(), Full::Address);
+        drop(unfinished);
+        let other = admit(old).unwrap();
+        // There is no room, but nobody is turned out.
+        admission.relocate(&account, old);
+        assert!(admit(new).is_ok());
+        assert_eq!(admit(old).unwrap_err(), Full::Address);
+        drop(other);
+        assert_eq!(admit(old).unwrap_err(), Full::Address);
+        drop(place);
+        assert!(admission.present().by_source.is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod admission;
 mod attribution;
 mod data_directory;
+mod following;
 mod pace;
 mod ports_file;
 mod reception;
@@ -32,14 +33,14 @@ pub use data_directory::DataDirectory;
 pub use signals::Signals;
 pub use terms::{AcceptLimits, ListenerGroup, Terms};
 
-use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings, UnfinishedPackets};
+use crate::actor::{BrokerHandle, BrokerTask, Clock, Outside, ShellCounters, Surroundings};
 use crate::auth::{AuthError, Authenticator, Authenticators, ReloadReport};
 use crate::broker::{Broker, BrokerConfig, Input, PolicyName};
 use crate::connection::ConnectionLimits;
 use crate::storage::StorageError;
 use crate::transport::proxy::ProxySettings;
 use crate::transport::tls::{Report, Tls, TlsError, TlsSettings};
-use crate::transport::{BoundAddress, Inherited, Listener, ListenerConfig};
+use crate::transport::{BoundAddress, Inherited, Listener, ListenerConfig, UnfinishedPackets};
 use admission::Admission;
 use reception::Reception;
 
@@ -181,16 +182,18 @@ impl Server {
         for (name, policy) in auth.policies() {
             broker.handle(Input::PolicyChanged { name, policy }, clock.now());
         }
-        let (handle, broker) = BrokerTask::new(broker, clock, keeper);
         let unfinished = UnfinishedPackets::with_room_for(config.connection.unfinished_bytes_total);
+        let outside = Outside::new(Arc::clone(&unfinished));
+        let (handle, broker) = BrokerTask::new(broker, clock, keeper, Arc::clone(&outside));
         let around = Surroundings {
             broker: handle,
             auth: common,
             policy: PolicyName::default(),
             durability: None,
+            unfinished,
+            outside,
             limits: Arc::new(config.connection),
             outbound_window,
-            unfinished: Arc::new(unfinished),
             counters: Arc::default(),
             clock,
             shutdown: CancellationToken::new(),
@@ -357,7 +360,7 @@ fn listen(
     reception: &Arc<Reception>,
 ) -> Result<Vec<(BoundAddress, Served)>, ServeError> {
     let mut bind = |config| {
-        let listener = Listener::bind(config, tls, inherited)?;
+        let listener = Listener::bind(config, tls, inherited, &reception.around.unfinished)?;
         Ok((listener.address()?, (listener, Arc::clone(reception))))
     };
     let bound = configs.iter().map(|config| {

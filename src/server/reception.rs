@@ -14,11 +14,12 @@ use tracing::{info, warn};
 use super::AcceptLimits;
 use super::admission::{Account, Admission, Full, Place, Unfinished};
 use super::attribution::Attribution;
+use super::following::Following;
 use super::visit::Visit;
 use crate::actor::{Newcomer, ShellCounters, Surroundings};
 use crate::broker::ConnectionId;
 use crate::transport::proxy::{ProxyLayer, ProxySettings};
-use crate::transport::{Accepted, Handshake, Listener, Peer, Plain, Then};
+use crate::transport::{Accepted, Handshake, Listener, Peer, Plain, Then, Transport};
 
 /// Takes connections on and starts their endpoints.
 #[derive(Debug)]
@@ -85,6 +86,8 @@ impl Reception {
         let now = self.around.clock.now();
         let account = if self.proxies.expects_header(peer) {
             Account::Proxied(Arc::default())
+        } else if let (Transport::Quic, Some(address)) = (peer.transport, peer.address) {
+            Account::of_mobile(address.ip())
         } else {
             Account::of(peer.address.map(|address| address.ip()))
         };
@@ -98,7 +101,11 @@ impl Reception {
             Accepted::WebSocket(stream, peer, upgrade) => self.start(stream, peer, upgrade, places),
             Accepted::WebSocketTls(stream, peer, layers) => self.start(stream, peer, layers, places),
             // No proxy speaks QUIC to us.
-            Accepted::Quic(incoming, peer, layer) => self.visit(incoming, peer, layer, places.places),
+            Accepted::Quic(incoming, peer, layer) => {
+                let Places { account, places } = places;
+                let following = Following { admission: Arc::clone(&self.admission), account };
+                self.visit(incoming, peer, Then(layer, following), places);
+            }
             Accepted::Unix(stream, peer) => self.start(stream, peer, Plain, places),
         }
     }
@@ -111,8 +118,9 @@ impl Reception {
     {
         if matches!(account, Account::Proxied(_)) {
             let (admission, around) = (Arc::clone(&self.admission), Arc::clone(&self.around));
+            let proxy = ProxyLayer::new(Arc::clone(&around.unfinished));
             let attribution = Attribution { admission, account, around };
-            self.visit(stream, peer, Then(ProxyLayer, Then(attribution, handshake)), places);
+            self.visit(stream, peer, Then(proxy, Then(attribution, handshake)), places);
         } else {
             self.visit(stream, peer, handshake, places);
         }

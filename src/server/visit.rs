@@ -62,6 +62,9 @@ async fn open<S, H: Handshake<S>>(
         Ok(Err(error)) => {
             debug!(connection = %newcomer.id, peer = %newcomer.peer, %error, "the handshake failed");
             around.counters.handshakes_failed.increment();
+            if error.is_for_want_of_room() {
+                around.counters.refused_unfinished.increment();
+            }
             None
         }
         Err(_) => {

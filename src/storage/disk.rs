@@ -49,9 +49,11 @@ impl DiskDirectory {
 }
 
 fn refused(path: &Path, error: io::Error) -> StorageError {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => StorageError::Locked { path: path.to_owned() },
-        _ => StorageError::Directory { path: path.to_owned(), source: error },
+    let path = path.to_owned();
+    if error.kind() == io::ErrorKind::WouldBlock {
+        StorageError::Locked { path }
+    } else {
+        StorageError::Directory { path, source: error }
     }
 }
 
@@ -117,7 +119,10 @@ impl Directory for DiskDirectory {
     #[cfg(unix)]
     fn free_space(&self) -> io::Result<Option<u64>> {
         let space = nix::sys::statvfs::statvfs(&self.path)?;
-        Ok(Some(u64::from(space.blocks_available()).saturating_mul(u64::from(space.fragment_size()))))
+        // On some systems one of the two has 32 bits.
+        #[allow(clippy::useless_conversion, reason = "not on all systems")]
+        let (blocks, size): (u64, u64) = (space.blocks_available().into(), space.fragment_size().into());
+        Ok(Some(blocks.saturating_mul(size)))
     }
 
     #[cfg(not(unix))]

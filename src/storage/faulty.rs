@@ -13,7 +13,11 @@ use self::splitmix::SplitMix;
 use super::directory::{Access, Directory, File, length};
 
 #[path = "../mqtt/codec/splitmix.rs"]
-#[expect(dead_code, reason = "not all of it is used here")]
+#[allow(
+    dead_code,
+    clippy::duplicate_mod,
+    reason = "tests elsewhere use the rest, and none of it outside of tests"
+)]
 mod splitmix;
 
 /// Bytes that a disk writes whole or, in a bad case, half.
@@ -77,6 +81,8 @@ struct Content {
     disk: Vec<u8>,
     /// Sectors of the cache that the next sync writes.
     dirty: BTreeSet<usize>,
+    /// Sectors that can no longer be read, until they are written again.
+    bad: BTreeSet<usize>,
     /// Whether the next sync writes the length.
     resized: bool,
 }
@@ -159,6 +165,14 @@ impl FaultyDirectory {
         }
     }
 
+    /// The sector with this byte of a file can no longer be read.
+    pub fn spoil(&self, name: &str, at: usize) {
+        let mut world = self.world();
+        if let Some(content) = world.names.get(name).copied().and_then(|id| world.files.get_mut(&id)) {
+            content.bad.insert(at / SECTOR);
+        }
+    }
+
     /// Everything that can be seen: files by name, with what is in them.
     pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
         let world = self.world();
@@ -178,8 +192,8 @@ fn changes(names: &BTreeMap<String, u64>, durable: &BTreeMap<String, u64>) -> Ve
     };
     let (now, before) = (by_id(names), by_id(durable));
     let ids: BTreeSet<u64> = now.keys().chain(before.keys()).copied().collect();
-    let named = |names: &BTreeMap<u64, String>, id: u64| Some((names.get(&id)?.clone(), id));
-    ids.into_iter().map(|id| (named(&now, id), named(&before, id))).collect()
+    let of = |names: &BTreeMap<u64, String>, id: u64| Some((names.get(&id)?.clone(), id));
+    ids.into_iter().map(|id| (of(&now, id), of(&before, id))).collect()
 }
 
 /// The name of a file, and the file.
@@ -242,6 +256,7 @@ impl Content {
         }
         if !bytes.is_empty() {
             self.dirty.extend(offset / SECTOR..=(end - 1) / SECTOR);
+            self.bad.retain(|sector| !(offset / SECTOR..=(end - 1) / SECTOR).contains(sector));
         }
     }
 
@@ -250,7 +265,7 @@ impl Content {
         self.resized = true;
         self.dirty.retain(|sector| sector * SECTOR < len);
         // What is cut off a sector is cut off on the disk, once that is written.
-        if len % SECTOR != 0 {
+        if !len.is_multiple_of(SECTOR) {
             self.dirty.insert(len / SECTOR);
         }
     }
@@ -302,7 +317,7 @@ impl Content {
                 self.reach_disk(*sector, &mut disk, random);
             }
         }
-        Self { cache: disk.clone(), disk, dirty: BTreeSet::new(), resized: false }
+        Self { cache: disk.clone(), disk, dirty: BTreeSet::new(), bad: self.bad.clone(), resized: false }
     }
 
     fn reach_disk(&self, sector: usize, disk: &mut [u8], random: &mut SplitMix) {
@@ -382,12 +397,17 @@ impl File for FaultyFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut world = lock(&self.world);
-        let cache = &world.content(self.id)?.cache;
-        let there = usize::try_from(offset).ok().and_then(|offset| cache.get(offset..)).unwrap_or_default();
+        let content = world.content(self.id)?;
+        let there =
+            usize::try_from(offset).ok().and_then(|offset| content.cache.get(offset..)).unwrap_or_default();
         let mut count = 0;
         for (to, from) in buffer.iter_mut().zip(there) {
             *to = *from;
             count += 1;
+        }
+        let read = usize::try_from(offset).map_or(0..0, |offset| offset..offset.saturating_add(count));
+        if content.bad.iter().any(|sector| sector * SECTOR < read.end && read.start < (sector + 1) * SECTOR) {
+            return Err(failure());
         }
         Ok(count)
     }

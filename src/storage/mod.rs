@@ -9,6 +9,7 @@
 //! what came together, and says when it is kept.
 
 mod checksum;
+pub mod command;
 pub mod counters;
 pub mod directory;
 mod disk;

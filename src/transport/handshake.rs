@@ -4,9 +4,9 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Peer;
 use super::proxy::ProxyError;
 use super::websocket::UpgradeError;
+use super::{Peer, TooMuch};
 
 /// One layer between the socket and MQTT: TLS, the upgrade to WebSocket, a header that names the real peer.
 ///
@@ -42,6 +42,18 @@ pub enum HandshakeError {
     /// QUIC, or the TLS in it.
     #[error("QUIC: {0}")]
     Quic(#[source] io::Error),
+}
+
+impl HandshakeError {
+    /// Whether it would have come to its end had there been room for what the peer sent.
+    pub fn is_for_want_of_room(&self) -> bool {
+        match self {
+            Self::WebSocket(UpgradeError::TooMuch(TooMuch)) | Self::Proxy(ProxyError::TooMuch(TooMuch)) => {
+                true
+            }
+            Self::WebSocket(_) | Self::Proxy(_) | Self::Tls(_) | Self::Quic(_) | Self::Refused => false,
+        }
+    }
 }
 
 /// Nothing: MQTT is spoken on the stream as it is.

@@ -14,7 +14,7 @@ use super::quic::{self, QuicLayer, QuicListener};
 use super::tls::{Application, Tls, TlsLayer};
 use super::unix::{OwnedUnixListener, PeerProcess};
 use super::websocket::Upgrade;
-use super::{ListenerConfig, Peer, SocketOptions, Then, Transport, tcp};
+use super::{ListenerConfig, Peer, SocketOptions, Then, Transport, UnfinishedPackets, WebSocketOptions, tcp};
 
 /// Somewhere connections come from.
 #[derive(Debug)]
@@ -98,12 +98,14 @@ pub enum BoundAddress {
 
 impl Listener {
     /// Begins to listen. To be called within the runtime. A listener for TLS or QUIC needs `tls`, and one that was passed on
-    /// to this process is taken from `inherited`.
+    /// to this process is taken from `inherited`. What its connections hold before they hand on a packet counts in `unfinished`.
     pub fn bind(
         config: &ListenerConfig,
         tls: Option<&Arc<Tls>>,
         inherited: &mut Inherited,
+        unfinished: &Arc<UnfinishedPackets>,
     ) -> io::Result<Self> {
+        let upgrade = |options: &WebSocketOptions| Upgrade::new(options.clone(), Arc::clone(unfinished));
         let tls = || tls.ok_or_else(|| io::Error::other("there is no certificate for it"));
         match config {
             ListenerConfig::Tcp { address, socket } => {
@@ -115,17 +117,17 @@ impl Listener {
                 socket: socket.clone(),
             }),
             ListenerConfig::WebSocket { address, socket, options } => Ok(Self::WebSocket {
-                upgrade: Upgrade::new(options.clone()),
+                upgrade: upgrade(options),
                 listener: tcp::bind(*address, socket)?,
                 socket: socket.clone(),
             }),
             ListenerConfig::WebSocketTls { address, socket, options } => Ok(Self::WebSocketTls {
-                layers: Then(tls()?.layer(Application::Http), Upgrade::new(options.clone())),
+                layers: Then(tls()?.layer(Application::Http), upgrade(options)),
                 listener: tcp::bind(*address, socket)?,
                 socket: socket.clone(),
             }),
             ListenerConfig::Quic { address, socket, settings } => {
-                QuicListener::bind(*address, socket, settings, tls()?).map(Self::Quic)
+                QuicListener::bind(*address, socket, settings, tls()?, unfinished).map(Self::Quic)
             }
             ListenerConfig::Inherited { index, transport, socket, options, settings } => {
                 let socket = socket.clone();
@@ -138,15 +140,16 @@ impl Listener {
                         layer: tls()?.layer(Application::Mqtt),
                     }),
                     Transport::WebSocket => {
-                        let upgrade = Upgrade::new(options.clone());
+                        let upgrade = upgrade(options);
                         Ok(Self::WebSocket { listener: listener()?, socket, upgrade })
                     }
                     Transport::WebSocketTls => {
-                        let layers = Then(tls()?.layer(Application::Http), Upgrade::new(options.clone()));
+                        let layers = Then(tls()?.layer(Application::Http), upgrade(options));
                         Ok(Self::WebSocketTls { listener: listener()?, socket, layers })
                     }
                     Transport::Quic => {
-                        QuicListener::adopt(inherited.udp(*index)?, settings, tls()?).map(Self::Quic)
+                        QuicListener::adopt(inherited.udp(*index)?, settings, tls()?, unfinished)
+                            .map(Self::Quic)
                     }
                     Transport::Unix => OwnedUnixListener::adopt(inherited.unix(*index)?).map(Self::Unix),
                 }

@@ -7,6 +7,7 @@ pub mod proxy;
 pub mod quic;
 mod tcp;
 pub mod tls;
+mod unfinished;
 mod unix;
 pub mod websocket;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 pub use handshake::{Handshake, HandshakeError, Plain, Then};
 pub use inherited::{InheritError, Inherited};
 pub use listener::{Accepted, BoundAddress, Listener};
+pub use unfinished::{TooMuch, UnfinishedPackets, UnfinishedPart};
 pub use unix::{OwnedUnixListener, PeerProcess, UnixAccess};
 pub use websocket::WebSocketOptions;
 

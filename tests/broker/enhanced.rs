@@ -218,3 +218,53 @@ fn a_user_that_is_removed_goes_and_does_not_come_back() {
     client.expect_refusal(&[0x87]);
     stays.expect_nothing();
 }
+
+/// One exchange after the other would be made to wait: it does not help to have them all asked before one is answered.
+#[test]
+fn questions_that_were_asked_before_answers_were_wrong_do_not_make_guessing_faster() {
+    const GUESSES: usize = 40;
+    let broker = broker();
+    let login = Login::of("u1", "wrong");
+    let asked: Vec<(Client, String)> = (0..GUESSES)
+        .map(|_| {
+            let mut client = Client::open(&broker);
+            client.send(connect().property(method(SCRAM)).property(login.first()));
+            let (answer, _) = login.answer(&question(&mut client));
+            (client, answer)
+        })
+        .collect();
+    let mut answered: Vec<Client> = Vec::new();
+    for (mut client, answer) in asked {
+        client.send(auth(0x18).property(method(SCRAM)).property(data(&answer)));
+        answered.push(client);
+    }
+    let refused = answered.iter_mut().map(|client| {
+        let Packet::ConnAck(connack) = client.receive() else { panic!("not a CONNACK") };
+        connack.reason
+    });
+    let throttled = refused.filter(|reason| *reason == 0x9F).count();
+    assert!(throttled > GUESSES / 2, "{throttled}");
+}
+
+#[test]
+fn a_certificate_is_not_contradicted_by_a_method() {
+    let [certificate, key] = server_certificate("server");
+    let authority = format!("--client-ca={}", certs("ca.crt"));
+    let users = [entry("u1"), "{ name: 'device1', method: 'client_cert' }".to_owned()].join(", ");
+    let file = format!("{{ authentication: [{users}], authorization: [] }}");
+    let broker = Setup::new()
+        .file("auth.json", &file)
+        .options(&["--tls-port=0", &certificate, &key, &authority])
+        .start();
+    let address = broker.addresses()[1];
+    // As the user of the certificate, or as u1 with one that is nobody's or none; with both it is neither.
+    Tls::certificate("client").connect(address).attach(connect());
+    for (mut tls, reason) in
+        [(Tls::certificate("client"), 0x87), (Tls::certificate("client-other"), 0), (Tls::new(), 0)]
+    {
+        let mut client = tls.connect(address);
+        begin(&mut client, &Login::of("u1", "secret"));
+        let Packet::ConnAck(connack) = client.receive() else { panic!("not a CONNACK") };
+        assert_eq!(connack.reason, reason);
+    }
+}

@@ -156,6 +156,44 @@ fn unfinished_packets_of_all_connections() {
 }
 
 #[test]
+fn requests_and_headers_before_mqtt_have_the_same_room_as_packets() {
+    let broker = Broker::start(&[
+        "--max-unfinished-bytes-total=20000",
+        "--ws-port=0",
+        "--proxy-from=127.0.0.2",
+        "--proxy-protocol=tcp",
+    ]);
+    let request = format!("GET /mqtt HTTP/1.1\r\nCookie: {}", "x".repeat(7_000));
+    let addresses = [127, 0, 0, 9, 127, 0, 0, 1, 0xC0, 0, 0x07, 0x5B];
+    let nothing = [&[0x04, 0x0F, 0x00][..], &[0; 0x0F00]].concat();
+    let len = u16::try_from(addresses.len() + nothing.len()).unwrap().to_be_bytes();
+    let header = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11"[..], &len, &addresses, &nothing].concat();
+    let open = || {
+        let mut proxy = Client::open_from([127, 0, 0, 2].into(), &broker);
+        proxy.send_raw(&header);
+        let mut browser = WebSocket::connect(broker.addresses()[1]);
+        browser.send_raw(request.as_bytes());
+        (proxy, browser)
+    };
+    let mut client = Client::connect(&broker, connect());
+    let received = broker.counter("bytes_received");
+    client.send(publish("a").payload(vec![b'x'; 17_000]).frame(Version::V5).announce(20_000));
+    while broker.counter("bytes_received") < received + 17_000 {}
+    let (mut proxy, mut browser) = open();
+    proxy.expect_closed();
+    assert!(browser.receive_rest().is_empty());
+    while broker.counter("connections_ended") < 2 {}
+    assert_eq!(broker.counter("refused_unfinished"), 2);
+    drop(client);
+    while broker.counter("connections_ended") < 3 {}
+    let (mut proxy, mut browser) = open();
+    proxy.attach(connect());
+    browser.send_raw(b"\r\n\r\n");
+    assert!(browser.receive_head().starts_with("HTTP/1.1 400"));
+    assert_eq!(broker.counter("refused_unfinished"), 2);
+}
+
+#[test]
 fn subscriptions_of_a_client() {
     let broker = Broker::start(&["--max-subscriptions-per-client=3"]);
     for (version, reason) in [(Version::V5, 0x97), (Version::V311, 0x80)] {

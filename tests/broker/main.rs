@@ -35,6 +35,7 @@ mod qos1;
 mod qos2;
 mod quic;
 mod quic_streams;
+mod quic_subscriptions;
 mod request_response;
 mod retain;
 mod secure_websocket;

@@ -110,6 +110,8 @@ fn proxies_that_say_nothing_or_nothing_right_are_refused() {
     for header in headers {
         open(&broker, header).expect_closed();
     }
+    // They are counted when they have been closed.
+    while broker.counter("connections_ended") < u64::try_from(count).unwrap() {}
     assert_eq!(broker.counter("handshakes_failed"), u64::try_from(count).unwrap());
     assert_eq!(broker.counter("clients_attached"), 0);
 }
@@ -123,6 +125,7 @@ fn a_proxy_that_falls_silent_is_closed_in_time() {
     for client in &mut silent {
         client.expect_closed();
     }
+    while broker.counter("connections_ended") < 4 {}
     assert_eq!(broker.counter("connect_timeouts"), 3);
 }
 

@@ -7,49 +7,27 @@ use std::time::{Duration, Instant};
 
 use crate::support::*;
 
-/// A broker with QUIC, beside the TCP listener that all have.
-fn setup(options: &[&str]) -> Setup {
-    let [certificate, key] = server_certificate("server");
-    Setup::new().options(&["--quic-port=0", &certificate, &key]).options(options)
-}
-
-fn start(options: &[&str]) -> Broker {
-    setup(options).start()
-}
-
 fn quic_address(broker: &Broker) -> SocketAddr {
     broker.addresses()[1]
 }
 
-fn exchange(client: &mut Client, version: Version) {
-    client.attach(connect().version(version));
-    client.subscribe("a", 1);
-    client.send(publish("a").qos(1).id(1).payload("x"));
-    client.expect_unordered([puback(1).into(), publish("a").qos(1).payload("x").into()]);
-}
-
 #[test]
 fn every_version_of_mqtt_is_spoken_on_the_first_stream() {
-    let broker = start(&[]);
+    let broker = start_with_quic(&[]);
     for version in Version::ALL {
-        exchange(&mut Quic::new().connect(quic_address(&broker)), version);
+        Quic::new().connect(quic_address(&broker)).exchange(connect().version(version));
     }
 }
 
 #[test]
 fn large_messages_come_through_whole() {
-    let broker = start(&[]);
-    let mut client = Quic::new().connect(quic_address(&broker));
-    client.attach(connect());
-    client.subscribe("large", 1);
-    let payload: String = ('a'..='w').cycle().take(3 << 20).collect();
-    client.send(publish("large").qos(1).id(1).payload(&payload));
-    client.expect_unordered([puback(1).into(), publish("large").qos(1).payload(&payload).into()]);
+    let broker = start_with_quic(&[]);
+    Quic::new().connect(quic_address(&broker)).exchange_much(connect());
 }
 
 #[test]
 fn it_is_one_broker() {
-    let broker = start(&[]);
+    let broker = start_with_quic(&[]);
     let mut over_quic = Quic::new().connect(quic_address(&broker));
     over_quic.attach(connect());
     over_quic.subscribe("a", 2);
@@ -59,28 +37,28 @@ fn it_is_one_broker() {
 
 #[test]
 fn the_ports_file_and_the_log_name_each_address() {
-    let broker = start(&["--quic-port=0", "--bind=127.0.0.2"]);
+    let broker = start_with_quic(&["--quic-port=0", "--bind=127.0.0.2"]);
     assert_eq!(broker.addresses().len(), 6);
     let ports = std::fs::read_to_string(broker.path("ports")).unwrap();
     for address in &broker.addresses()[2..] {
         assert!(ports.lines().any(|line| line == format!("quic {address}")), "{ports}");
         broker.wait_for_log(0, &format!("listening on quic {address}"));
-        exchange(&mut Quic::new().connect(*address), Version::V5);
+        Quic::new().connect(*address).exchange(connect());
     }
 }
 
 #[test]
 fn quic_alone_is_enough() {
-    let broker = setup(&["--bind=127.0.0.1"]).listeners_as_told().start();
+    let broker = setup_with_quic(&["--bind=127.0.0.1"]).listeners_as_told().start();
     assert_eq!(broker.addresses().len(), 1);
-    exchange(&mut Quic::new().connect(broker.address()), Version::V5);
+    Quic::new().connect(broker.address()).exchange(connect());
 }
 
 #[test]
 fn a_port_in_use_is_a_failure() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let finished = setup(&["--bind=127.0.0.1", &format!("--quic-port={port}")]).run();
+    let finished = setup_with_quic(&["--bind=127.0.0.1", &format!("--quic-port={port}")]).run();
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
     assert!(
         finished.stderr.contains(&format!("cannot listen on quic 127.0.0.1:{port}")),
@@ -98,7 +76,7 @@ fn quic_needs_a_certificate() {
 
 #[test]
 fn two_names_of_the_protocol_are_taken_and_no_other() {
-    let broker = start(&[]);
+    let broker = start_with_quic(&[]);
     let open = |names: &[&str]| Quic::over(Tls::new().offering(names)).open(quic_address(&broker));
     let taken = ["mqtt", "MQTT-next"].map(|name| {
         let connection = open(&["other", name]).unwrap();
@@ -111,7 +89,7 @@ fn two_names_of_the_protocol_are_taken_and_no_other() {
     }
     assert_eq!(broker.counter("handshakes_failed"), 2);
     for connection in taken {
-        exchange(&mut connection.client(), Version::V5);
+        connection.client().exchange(connect());
     }
 }
 
@@ -123,7 +101,7 @@ fn certificates_say_who_a_client_is() {
     }"#;
     let (authority, list) = (certs("ca.crt"), certs("ca.crl"));
     let options = ["--client-cert=required", "--client-ca", &authority, "--client-crl", &list];
-    let broker = setup(&options).file("auth.json", AUTH).start();
+    let broker = setup_with_quic(&options).file("auth.json", AUTH).start();
     let quic = Quic::certificate("client");
     // The second session is the first one resumed.
     for _ in 0..2 {
@@ -148,16 +126,11 @@ fn certificates_say_who_a_client_is() {
 #[test]
 fn new_connections_get_the_renewed_certificate() {
     let setup = Setup::new().options(&["--quic-port=0", "--server-crt=a.crt", "--server-key=a.key"]);
-    let renew = |path: &dyn Fn(&str) -> std::path::PathBuf, name: &str| {
-        for kind in ["crt", "key"] {
-            std::fs::copy(certs(&format!("{name}.{kind}")), path(&format!("a.{kind}"))).unwrap();
-        }
-    };
-    renew(&|name| setup.path(name), "server");
+    install_certificate(&setup.path(""), "server");
     let broker = setup.start();
     let mut before = Quic::new().connect(quic_address(&broker));
     before.attach(connect());
-    renew(&|name| broker.path(name), "server-renewed");
+    install_certificate(&broker.path(""), "server-renewed");
     broker.reload();
     let after = Quic::new().open(quic_address(&broker)).unwrap();
     assert_eq!(after.server_certificate(), certificate("server-renewed.crt"));
@@ -166,7 +139,7 @@ fn new_connections_get_the_renewed_certificate() {
 
 #[test]
 fn the_last_word_comes_before_the_connection_is_closed() {
-    let broker = start(&[]);
+    let broker = start_with_quic(&[]);
     let connection = Quic::new().open(quic_address(&broker)).unwrap();
     let mut client = connection.client();
     client.attach(connect().client_id("x"));
@@ -180,7 +153,7 @@ fn the_last_word_comes_before_the_connection_is_closed() {
 
 #[test]
 fn refusals_are_told() {
-    let broker = setup(&[]).file("auth.json", "{ authentication: [], authorization: [] }").start();
+    let broker = setup_with_quic(&[]).file("auth.json", "{ authentication: [], authorization: [] }").start();
     let mut client = Quic::new().connect(quic_address(&broker));
     assert_eq!(client.handshake(connect()).reason, 0x87);
     client.expect_closed();
@@ -188,7 +161,7 @@ fn refusals_are_told() {
 
 #[test]
 fn what_was_answered_comes_although_the_client_has_left() {
-    let broker = start(&[]);
+    let broker = start_with_quic(&[]);
     for _ in 0..20 {
         let mut client = Quic::new().connect(quic_address(&broker));
         client.attach(connect());
@@ -202,7 +175,7 @@ fn what_was_answered_comes_although_the_client_has_left() {
 
 #[test]
 fn a_client_that_says_goodbye_and_hangs_up_at_once_has_said_goodbye() {
-    let broker = start(&[]);
+    let broker = start_with_quic(&[]);
     let mut watcher = Client::connect(&broker, connect());
     watcher.subscribe("will/#", 0);
     for _ in 0..20 {
@@ -221,10 +194,10 @@ fn a_client_that_says_goodbye_and_hangs_up_at_once_has_said_goodbye() {
 
 #[test]
 fn a_client_may_move() {
-    let broker = start(&["--log-level=debug"]);
+    let broker = start_with_quic(&["--log-level=debug"]);
     let quic = Quic::new();
     let mut client = quic.connect(quic_address(&broker));
-    exchange(&mut client, Version::V5);
+    client.exchange(connect());
     client.send(puback(1));
     for _ in 0..3 {
         let from = broker.log_length();
@@ -236,8 +209,28 @@ fn a_client_may_move() {
 }
 
 #[test]
+fn a_client_that_moves_is_counted_where_it_is() {
+    let broker = start_with_quic(&["--max-connections-per-address=1", "--log-level=debug"]);
+    let (here, there) = ([127, 0, 0, 1], [127, 0, 0, 2]);
+    let is_full = |address: [u8; 4]| {
+        let mut client = Client::open_from(address.into(), &broker);
+        let _ = client.try_send_raw(&connect().frame(Version::V5).bytes());
+        client.try_receive().is_none()
+    };
+    let quic = Quic::new();
+    let mut client = quic.connect(quic_address(&broker));
+    client.attach(connect());
+    assert!(is_full(here));
+    quic.migrate_to(there.into());
+    client.expect_nothing();
+    until(|| !is_full(here));
+    assert!(is_full(there));
+    client.expect_nothing();
+}
+
+#[test]
 fn a_client_that_is_there_need_not_say_anything() {
-    let broker = start(&["--quic-idle-timeout=1"]);
+    let broker = start_with_quic(&["--quic-idle-timeout=1"]);
     let mut client = Quic::new().connect(quic_address(&broker));
     client.attach(connect().keep_alive(0));
     broker.let_pass(3);
@@ -246,7 +239,7 @@ fn a_client_that_is_there_need_not_say_anything() {
 
 #[test]
 fn a_client_that_has_vanished_is_missed() {
-    let broker = start(&["--quic-idle-timeout=1"]);
+    let broker = start_with_quic(&["--quic-idle-timeout=1"]);
     let mut watcher = Client::connect(&broker, connect());
     watcher.subscribe("will", 0);
     let quic = Quic::new();
@@ -258,14 +251,14 @@ fn a_client_that_has_vanished_is_missed() {
 
 #[test]
 fn early_data_is_taken_only_where_it_is_wanted() {
-    let broker = start(&[]);
+    let broker = start_with_quic(&[]);
     let quic = Quic::new();
-    exchange(&mut quic.connect(quic_address(&broker)), Version::V5);
+    quic.connect(quic_address(&broker)).exchange(connect());
     assert!(quic.open_early(quic_address(&broker)).is_none());
 
-    let broker = start(&["--quic-early-data"]);
+    let broker = start_with_quic(&["--quic-early-data"]);
     let quic = Quic::new();
-    exchange(&mut quic.connect(quic_address(&broker)), Version::V5);
+    quic.connect(quic_address(&broker)).exchange(connect());
     let (connection, accepted) = quic.open_early(quic_address(&broker)).unwrap();
     let mut client = connection.client();
     client.send(connect());
@@ -278,11 +271,11 @@ fn early_data_is_taken_only_where_it_is_wanted() {
 /// What a client sent early is recorded and sent to the broker by somebody who cannot complete the handshake.
 #[test]
 fn early_data_that_is_repeated_has_no_effect() {
-    let broker = start(&["--quic-early-data", "--connect-timeout=1"]);
+    let broker = start_with_quic(&["--quic-early-data", "--connect-timeout=1"]);
     let mut watcher = Client::connect(&broker, connect());
     watcher.subscribe("a", 0);
     let quic = Quic::new();
-    exchange(&mut quic.connect(quic_address(&broker)), Version::V5);
+    quic.connect(quic_address(&broker)).exchange(connect());
     let trap = Trap::new(quic_address(&broker));
     // The session belongs to the name, not to the address.
     let (connection, _) = quic.open_early(trap.address).unwrap();
@@ -300,24 +293,18 @@ fn early_data_that_is_repeated_has_no_effect() {
 fn silent_handshakes_keep_nobody_waiting() {
     const SILENT: u64 = 1_000;
     const SOON: Duration = Duration::from_millis(100);
-    let broker = start(&["--connect-timeout=120"]);
+    let broker = start_with_quic(&["--connect-timeout=120"]);
     let trap = Trap::new(quic_address(&broker));
     let quic = Quic::new();
     let _silent: Vec<_> = (0..SILENT).map(|_| quic.begin(trap.address)).collect();
     until(|| broker.counter("connections_accepted") >= SILENT);
-    let times = (0..5).map(|_| {
-        let start = Instant::now();
-        Quic::new().connect(quic_address(&broker)).attach(connect());
-        start.elapsed()
-    });
-    // Other tests may take the machine for a moment.
-    let fastest = times.min().unwrap();
+    let fastest = fastest_connection(|| Quic::new().connect(quic_address(&broker)));
     assert!(fastest < SOON, "{fastest:?}");
 }
 
 #[test]
 fn handshakes_and_connections_without_a_stream_are_ended_in_time() {
-    let broker = start(&["--connect-timeout=1"]);
+    let broker = start_with_quic(&["--connect-timeout=1"]);
     let trap = Trap::new(quic_address(&broker));
     let quic = Quic::new();
     let _silent = quic.begin(trap.address);
@@ -332,21 +319,37 @@ fn handshakes_and_connections_without_a_stream_are_ended_in_time() {
 }
 
 #[test]
+fn clients_that_leave_during_their_handshakes_leave_nothing() {
+    let broker = start_with_quic(&["--connect-timeout=120"]);
+    let quic = Quic::new();
+    for _ in 0..10 {
+        drop(quic.begin(quic_address(&broker)));
+        quic.open(quic_address(&broker)).unwrap().close();
+        let connection = quic.open(quic_address(&broker)).unwrap();
+        connection.client().send_raw(&[0x10]);
+        connection.close();
+    }
+    until(|| broker.counter("connections_accepted") == broker.counter("connections_ended"));
+    assert!(broker.counter("connections_accepted") >= 20);
+    quic.connect(quic_address(&broker)).exchange(connect());
+}
+
+#[test]
 fn who_comes_when_many_are_waited_for_shows_its_address_first() {
-    let broker = start(&["--max-handshakes-per-address=16", "--connect-timeout=120"]);
+    let broker = start_with_quic(&["--max-handshakes-per-address=16", "--connect-timeout=120"]);
     let trap = Trap::new(quic_address(&broker));
     let quic = Quic::new();
     let _silent: Vec<_> = (0..100).map(|_| quic.begin(trap.address)).collect();
     until(|| broker.counter("addresses_asked_for") >= 98);
     // Others than these two, which may have been at any address, take no places.
     assert_eq!(broker.counter("connections_accepted"), 2);
-    exchange(&mut quic.connect(quic_address(&broker)), Version::V5);
+    quic.connect(quic_address(&broker)).exchange(connect());
     assert_eq!(broker.counter("connections_refused_unfinished_address"), 0);
 }
 
 #[test]
 fn too_many_are_refused() {
-    let broker = start(&["--max-connections=2"]);
+    let broker = start_with_quic(&["--max-connections=2"]);
     let first = Quic::new();
     let connection = first.open(quic_address(&broker)).unwrap();
     let mut client = connection.client();
@@ -359,7 +362,7 @@ fn too_many_are_refused() {
 
 #[test]
 fn a_client_that_reads_nothing_is_cut() {
-    let broker = start(&["--write-timeout=1"]);
+    let broker = start_with_quic(&["--write-timeout=1"]);
     let mut slow = Quic::new().connect(quic_address(&broker));
     slow.attach(connect());
     slow.subscribe("a", 0);
@@ -372,7 +375,7 @@ fn a_client_that_reads_nothing_is_cut() {
 
 #[test]
 fn all_are_told_when_the_broker_stops() {
-    let mut broker = start(&[]);
+    let mut broker = start_with_quic(&[]);
     let connection = Quic::new().open(quic_address(&broker)).unwrap();
     let mut client = connection.client();
     client.attach(connect());
@@ -387,7 +390,7 @@ fn all_are_told_when_the_broker_stops() {
 
 #[test]
 fn what_is_not_quic_is_passed_over() {
-    let broker = start(&[]);
+    let broker = start_with_quic(&[]);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(quic_address(&broker)).unwrap();
     for len in [0, 1, 20, 1_200, 9_000] {
@@ -395,7 +398,7 @@ fn what_is_not_quic_is_passed_over() {
             socket.send(&vec![first; len]).unwrap();
         }
     }
-    exchange(&mut Quic::new().connect(quic_address(&broker)), Version::V5);
+    Quic::new().connect(quic_address(&broker)).exchange(connect());
 }
 
 /// Waits for something that is only seen by asking again.

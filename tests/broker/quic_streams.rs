@@ -5,19 +5,6 @@ use std::time::{Duration, Instant};
 
 use crate::support::*;
 
-fn start(options: &[&str]) -> Broker {
-    let [certificate, key] = server_certificate("server");
-    Setup::new().options(&["--quic-port=0", &certificate, &key]).options(options).start()
-}
-
-/// A connection whose control stream is the client's.
-fn connected(broker: &Broker) -> (QuicConnection, Client) {
-    let connection = Quic::new().open(broker.addresses()[1]).unwrap();
-    let mut control = connection.client();
-    control.attach(connect());
-    (connection, control)
-}
-
 /// The header of a client's flow.
 fn header(flow: u8, expires: u8, flags: u8) -> [u8; 4] {
     [0x12, flow, expires, flags]
@@ -28,8 +15,8 @@ const ABORT_WITHOUT_STATE: u8 = 0x02;
 
 #[test]
 fn acknowledgements_come_on_the_stream_of_their_message() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     control.subscribe("#", 0);
     let mut streams = [connection.open_bi().client(), connection.open_bi().begin(&header(2, 0, 0)).client()];
     for (id, stream) in (1..).zip(&mut streams) {
@@ -54,8 +41,8 @@ fn acknowledgements_come_on_the_stream_of_their_message() {
 
 #[test]
 fn what_comes_on_a_stream_without_a_way_back_is_acknowledged_on_the_control_stream() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     let mut streams =
         [connection.open_uni().client(), connection.open_uni().begin(&header(2, 9, 0)).client()];
     for (id, stream) in (1..).zip(&mut streams) {
@@ -70,21 +57,22 @@ fn what_comes_on_a_stream_without_a_way_back_is_acknowledged_on_the_control_stre
 
 #[test]
 fn all_streams_are_one_session() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     let mut data = connection.open_bi().client();
     data.subscribe("a", 1);
     data.send(unsubscribe("b").id(9));
     data.expect(unsuback(9, &[0x11]));
-    assert_eq!(data.publish(publish("a").qos(1).id(1)), 0);
-    assert_eq!(control.receive_publish().topic, b"a");
+    control.send(publish("a").qos(1).id(1));
+    control.expect(puback(1));
+    assert_eq!(data.receive_publish().topic, b"a");
     assert_eq!(broker.counter("connections_accepted"), 1);
 }
 
 #[test]
 fn a_stream_that_has_all_it_asked_for_is_finished() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     let mut data = connection.open_bi().client();
     data.send(publish("a").qos(1).id(1));
     data.send(publish("a").qos(1).id(2));
@@ -97,8 +85,8 @@ fn a_stream_that_has_all_it_asked_for_is_finished() {
 
 #[test]
 fn a_packet_that_does_not_get_on_holds_up_only_its_stream() {
-    let broker = start(&["--quic-stream-timeout=1"]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&["--quic-stream-timeout=1"]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     let mut half = connection.open_bi().begin(&[0x32, 100, 0, 1, b'a']);
     let mut half_header = connection.open_uni().begin(&[0x12, 2]);
     let mut other = connection.open_bi().client();
@@ -112,8 +100,8 @@ fn a_packet_that_does_not_get_on_holds_up_only_its_stream() {
 
 #[test]
 fn a_stream_may_be_silent_between_its_packets() {
-    let broker = start(&["--quic-stream-timeout=1"]);
-    let (connection, _control) = connected(&broker);
+    let broker = start_with_quic(&["--quic-stream-timeout=1"]);
+    let (connection, _control) = Quic::new().connected(&broker);
     let mut data = connection.open_bi().client();
     assert_eq!(data.publish(publish("a").qos(1)), 0x10);
     broker.let_pass(3);
@@ -122,8 +110,8 @@ fn a_stream_may_be_silent_between_its_packets() {
 
 #[test]
 fn a_stream_that_ends_within_a_packet_is_refused() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     for bytes in [&[0x32, 100, 0, 1, b'a'][..], &[0x12, 2]] {
         let mut stream = connection.open_bi().begin(bytes);
         stream.send.as_mut().unwrap().finish().unwrap();
@@ -134,8 +122,8 @@ fn a_stream_that_ends_within_a_packet_is_refused() {
 
 #[test]
 fn headers_that_cannot_be_are_refused_with_their_code() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     for (bytes, code) in [
         (&[0x11, 0, 0][..], 0xB5),
         (&header(3, 0, 0), 0xB6),
@@ -152,8 +140,8 @@ fn headers_that_cannot_be_are_refused_with_their_code() {
 
 #[test]
 fn a_flow_has_one_stream_at_a_time() {
-    let broker = start(&[]);
-    let (connection, _control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, _control) = Quic::new().connected(&broker);
     let mut first = connection.open_bi().begin(&header(2, 0, 0)).client();
     assert_eq!(first.publish(publish("a").qos(1)), 0x10);
     assert_eq!(connection.open_bi().begin(&header(2, 0, 0)).refusal(), 0xB4);
@@ -165,8 +153,8 @@ fn a_flow_has_one_stream_at_a_time() {
 
 #[test]
 fn a_flow_that_broke_can_be_resumed_and_one_that_ended_cannot() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     connection.open_uni().begin(&header(2, 60, 0)).client().send(publish("a").qos(1).id(1));
     control.expect(puback(1).reason(0x10));
     // Dropping the stream has finished it: nothing is remembered.
@@ -185,8 +173,8 @@ fn a_flow_that_broke_can_be_resumed_and_one_that_ended_cannot() {
 
 #[test]
 fn no_more_than_256_flows_are_remembered() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     for number in 1..=256_u16 {
         let [high, low] = (0x4000 | (2 * number)).to_be_bytes();
         let mut stream = connection.open_bi().begin(&[0x12, high, low, 60, 0]);
@@ -199,8 +187,8 @@ fn no_more_than_256_flows_are_remembered() {
 
 #[test]
 fn streams_have_a_bound() {
-    let broker = start(&["--quic-max-streams=1"]);
-    let (connection, _control) = connected(&broker);
+    let broker = start_with_quic(&["--quic-max-streams=1"]);
+    let (connection, _control) = Quic::new().connected(&broker);
     let mut only = connection.open_bi().client();
     assert_eq!(only.publish(publish("a").qos(1)), 0x10);
     assert!(connection.has_no_stream_left());
@@ -209,15 +197,15 @@ fn streams_have_a_bound() {
     drop(only);
     assert_eq!(connection.open_bi().client().publish(publish("a").qos(1)), 0x10);
 
-    let broker = start(&["--quic-max-streams=0"]);
-    let (connection, _control) = connected(&broker);
+    let broker = start_with_quic(&["--quic-max-streams=0"]);
+    let (connection, _control) = Quic::new().connected(&broker);
     assert!(connection.has_no_stream_left());
 }
 
 #[test]
 fn the_streams_share_what_may_wait() {
-    let broker = start(&["--mqtt-maximum-packet-size=1000"]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&["--mqtt-maximum-packet-size=1000"]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     let packet = publish("a").qos(1).payload(vec![b'x'; 900]);
     let packets = (1..=20).map(|id| packet.clone().id(id).frame(Version::V5).bytes());
     let halves: Vec<_> =
@@ -234,9 +222,28 @@ fn the_streams_share_what_may_wait() {
 }
 
 #[test]
+fn half_packets_on_streams_and_on_other_connections_have_one_bound() {
+    let broker = start_with_quic(&["--max-unfinished-bytes-total=100000"]);
+    let half = &publish("a").payload(vec![b'x'; 50_000]).frame(Version::V5).bytes()[..40_000];
+    let mut other = Client::connect(&broker, connect());
+    let received = broker.counter("bytes_received");
+    other.send_raw(half);
+    while broker.counter("bytes_received") < received + 40_000 {}
+    let (connection, mut control) = Quic::new().connected(&broker);
+    let _halves = [connection.open_bi().begin(half), connection.open_uni().begin(half)];
+    control.expect_disconnect(0x97);
+    control.expect_closed();
+    assert_eq!(broker.counter("refused_unfinished"), 1);
+    // What they held is free again.
+    let (connection, mut control) = Quic::new().connected(&broker);
+    let _half = connection.open_bi().begin(half);
+    control.expect_nothing();
+}
+
+#[test]
 fn large_messages_on_several_streams_come_through_whole() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     control.subscribe("#", 0);
     let payloads: Vec<String> =
         (0..4).map(|shift| ('a'..='w').cycle().skip(shift).take(300_000).collect()).collect();
@@ -252,11 +259,11 @@ fn large_messages_on_several_streams_come_through_whole() {
 
 #[test]
 fn what_is_no_mqtt_ends_the_connection() {
-    let broker = start(&[]);
+    let broker = start_with_quic(&[]);
     for (bytes, reason) in
         [(&[0x00, 0x00][..], 0x81), (&[0x10, 0x00], 0x82), (&[0x36, 4, 0, 1, b'a', 0], 0x81)]
     {
-        let (connection, mut control) = connected(&broker);
+        let (connection, mut control) = Quic::new().connected(&broker);
         let _data = connection.open_bi().begin(bytes);
         control.expect(disconnect().reason(reason));
         control.expect_closed();
@@ -265,7 +272,7 @@ fn what_is_no_mqtt_ends_the_connection() {
 
 #[test]
 fn data_waits_until_its_client_is_accepted() {
-    let broker = start(&[]);
+    let broker = start_with_quic(&[]);
     let connection = Quic::new().open(broker.addresses()[1]).unwrap();
     let mut control = connection.client();
     control.send_raw(&[0x10]);
@@ -277,8 +284,61 @@ fn data_waits_until_its_client_is_accepted() {
 }
 
 #[test]
+fn little_can_wait_until_its_client_is_accepted() {
+    const MUCH: usize = 250 << 10;
+    let broker = start_with_quic(&[]);
+    let connection = Quic::new().open(broker.addresses()[1]).unwrap();
+    assert_eq!(connection.open_bi().room_for(MUCH), 64 << 10);
+    let (connection, mut control) = Quic::new().connected(&broker);
+    control.expect_nothing();
+    assert_eq!(connection.open_bi().room_for(MUCH), MUCH);
+}
+
+#[test]
+fn large_packets_may_come_before_their_client_is_accepted() {
+    let broker = start_with_quic(&[]);
+    let mut control = Quic::new().connect(broker.addresses()[1]);
+    let large = "x".repeat(60_000);
+    let connect =
+        (0..10).fold(connect(), |connect, _| connect.property(Property::User("name".into(), large.clone())));
+    control.attach(connect);
+}
+
+#[test]
+fn a_stream_that_breaks_within_a_packet_leaves_nothing() {
+    let broker = start_with_quic(&["--mqtt-maximum-packet-size=1000"]);
+    let (connection, mut control) = Quic::new().connected(&broker);
+    let packet = publish("a").qos(1).id(2).payload(vec![b'x'; 900]).frame(Version::V5).bytes();
+    let question = publish("a").qos(2).id(1).frame(Version::V5).bytes();
+    // It would still be told that its message has been released.
+    let mut first = connection.open_bi().begin(&question).begin(&packet[..900]);
+    first.wait_until_heard();
+    first.reset();
+    let mut other = connection.open_bi().begin(&packet[..500]);
+    other.wait_until_heard();
+    other.begin(&packet[500..]).client().expect(puback(2).reason(0x10));
+    control.expect_nothing();
+}
+
+#[test]
+fn streams_that_are_opened_and_not_used_harm_nobody() {
+    let broker = start_with_quic(&["--quic-max-streams=200", "--quic-stream-timeout=1"]);
+    let (connection, mut control) = Quic::new().connected(&broker);
+    let empty: Vec<_> = (0..100).map(|_| connection.open_bi()).collect();
+    let mut one_byte: Vec<_> = (0..100).map(|_| connection.open_uni().begin(&[0x30])).collect();
+    let mut data = connection.open_bi().client();
+    assert_eq!(data.publish(publish("a").qos(1)), 0x10);
+    for stream in &mut one_byte {
+        assert_eq!(stream.refusal(), 0xBA);
+    }
+    drop(empty);
+    assert_eq!(data.publish(publish("a").qos(1)), 0x10);
+    control.expect_nothing();
+}
+
+#[test]
 fn the_control_stream_may_have_a_header() {
-    let broker = start(&[]);
+    let broker = start_with_quic(&[]);
     let open = || Quic::new().open(broker.addresses()[1]).unwrap();
     let connection = open();
     let mut control = connection.open_bi().begin(&[0x11, 0, 0]).client();
@@ -293,8 +353,8 @@ fn the_control_stream_may_have_a_header() {
 
 #[test]
 fn a_datagram_carries_one_message_of_qos_0() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     control.subscribe("#", 1);
     let datagram = |packet: Publish| packet.frame(Version::V5).bytes();
     let two = [datagram(publish("two")), datagram(publish("two"))].concat();
@@ -310,10 +370,31 @@ fn a_datagram_carries_one_message_of_qos_0() {
 }
 
 #[test]
+fn a_datagram_waits_until_its_client_is_accepted() {
+    let broker = start_with_quic(&[]);
+    let mut watcher = Client::connect(&broker, connect());
+    watcher.subscribe("a", 0);
+    let datagram = publish("a").payload("early").frame(Version::V5).bytes();
+    let connection = Quic::new().open(broker.addresses()[1]).unwrap();
+    connection.send_datagram(&datagram);
+    // This client has no identifier and wants a session: it is refused.
+    let mut refused = connection.client();
+    refused.send_raw(b"\x10\x0C\x00\x04MQTT\x04\x00\x00\x00\x00\x00");
+    refused.receive_raw();
+    refused.expect_closed();
+    watcher.expect_nothing();
+    let connection = Quic::new().open(broker.addresses()[1]).unwrap();
+    connection.send_datagram(&datagram);
+    connection.client().attach(connect());
+    watcher.expect(publish("a").payload("early"));
+    watcher.expect_nothing();
+}
+
+#[test]
 fn all_answers_come_before_the_end() {
-    let broker = start(&[]);
+    let broker = start_with_quic(&[]);
     for _ in 0..10 {
-        let (connection, mut control) = connected(&broker);
+        let (connection, mut control) = Quic::new().connected(&broker);
         let mut data = connection.open_bi().client();
         for id in 1..=100 {
             data.send(publish("a").qos(1).id(id));
@@ -330,9 +411,26 @@ fn all_answers_come_before_the_end() {
 }
 
 #[test]
+fn answers_that_are_not_read_hold_up_only_their_stream() {
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::narrow(1_000).connected(&broker);
+    let mut unread = connection.open_bi().client();
+    let packets: Vec<u8> =
+        (1..=30_000).flat_map(|id| publish("a").qos(1).id(id).frame(Version::V5).bytes()).collect();
+    unread.send_raw(&packets);
+    control.expect_nothing();
+    let mut other = connection.open_bi().client();
+    assert_eq!(other.publish(publish("a").qos(1).id(40_000)), 0x10);
+    assert_eq!(control.publish(publish("a").qos(1).id(40_001)), 0x10);
+    for id in 1..=30_000 {
+        unread.expect(puback(id).reason(0x10));
+    }
+}
+
+#[test]
 fn other_streams_are_served_while_one_sends_much() {
-    let broker = start(&[]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&[]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     let mut busy = connection.open_uni().client();
     let mut calm = connection.open_bi().client();
     let payload = vec![b'x'; 10_000];
@@ -360,8 +458,8 @@ fn topic_stream(connection: &QuicConnection, number: u8) -> Client {
 
 #[test]
 fn each_topic_may_have_a_stream() {
-    let broker = start(&["--quic-delivery=per-topic"]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&["--quic-delivery=per-topic"]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     control.subscribe("#", 2);
     let mut publisher = Client::connect(&broker, connect());
     publisher.publish(publish("a").qos(1).payload("1"));
@@ -384,8 +482,8 @@ fn each_topic_may_have_a_stream() {
 
 #[test]
 fn streams_for_topics_have_a_bound() {
-    let broker = start(&["--quic-delivery=per-topic"]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&["--quic-delivery=per-topic"]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     control.subscribe("#", 0);
     let mut publisher = Client::connect(&broker, connect());
     let mut streams: Vec<Client> = Vec::new();
@@ -406,8 +504,8 @@ fn streams_for_topics_have_a_bound() {
 
 #[test]
 fn each_message_may_have_a_stream() {
-    let broker = start(&["--quic-delivery=per-publish"]);
-    let (connection, mut control) = connected(&broker);
+    let broker = start_with_quic(&["--quic-delivery=per-publish"]);
+    let (connection, mut control) = Quic::new().connected(&broker);
     control.subscribe("#", 2);
     let mut publisher = Client::connect(&broker, connect());
     for payload in ["1", "2"] {
@@ -436,7 +534,7 @@ fn each_message_may_have_a_stream() {
 #[test]
 fn messages_come_on_the_control_stream_where_the_broker_may_open_no_others() {
     for how in ["--quic-delivery=per-topic", "--quic-delivery=per-publish"] {
-        let broker = start(&[how]);
+        let broker = start_with_quic(&[how]);
         let mut control = Quic::without_streams().connect(broker.addresses()[1]);
         control.attach(connect());
         control.subscribe("#", 2);

@@ -47,20 +47,13 @@ fn tls_address(broker: &Broker) -> SocketAddr {
     broker.addresses()[1]
 }
 
-fn exchange(client: &mut Client) {
-    client.attach(connect());
-    client.subscribe("a", 1);
-    client.send(publish("a").qos(1).id(1).payload("x"));
-    client.expect_unordered([puback(1).into(), publish("a").qos(1).payload("x").into()]);
-}
-
 #[test]
 fn mqtt_is_spoken_over_both_versions_of_tls() {
     let broker = start(&[]);
     for (version, expected) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
         let mut tls = Tls::with(None, &[version], "ca.crt");
         assert_eq!(tls.open(tls_address(&broker)).unwrap().version(), Some(expected));
-        exchange(&mut tls.connect(tls_address(&broker)));
+        tls.connect(tls_address(&broker)).exchange(connect());
     }
 }
 
@@ -68,19 +61,14 @@ fn mqtt_is_spoken_over_both_versions_of_tls() {
 fn every_kind_of_key_and_chain_is_served() {
     for certificate in ["server-rsa", "server-ed25519", "server-chain"] {
         let broker = setup(certificate, &[]).start();
-        exchange(&mut Tls::new().connect(tls_address(&broker)));
+        Tls::new().connect(tls_address(&broker)).exchange(connect());
     }
 }
 
 #[test]
 fn large_messages_come_through_whole() {
     let broker = start(&[]);
-    let mut client = Tls::new().connect(tls_address(&broker));
-    client.attach(connect());
-    client.subscribe("large", 1);
-    let payload: String = ('a'..='w').cycle().take(3 << 20).collect();
-    client.send(publish("large").qos(1).id(1).payload(&payload));
-    client.expect_unordered([puback(1).into(), publish("large").qos(1).payload(&payload).into()]);
+    Tls::new().connect(tls_address(&broker)).exchange_much(connect());
 }
 
 #[test]
@@ -99,7 +87,7 @@ fn several_ports_and_addresses_are_served() {
     let broker = start(&["--tls-port=0", "--bind=127.0.0.2"]);
     assert_eq!(broker.addresses().len(), 6);
     for address in &broker.addresses()[2..] {
-        exchange(&mut Tls::new().connect(*address));
+        Tls::new().connect(*address).exchange(connect());
     }
 }
 
@@ -123,7 +111,7 @@ fn sessions_are_resumed() {
     for version in [&TLS12, &TLS13] {
         let mut tls = Tls::with(Some("client"), &[version], "ca.crt");
         // The tickets come behind the handshake, with the first bytes.
-        exchange(&mut tls.connect(tls_address(&broker)));
+        tls.connect(tls_address(&broker)).exchange(connect());
         assert!(tls.open(tls_address(&broker)).unwrap().is_resumed(), "{version:?}");
         let mut resumed = tls.connect(tls_address(&broker));
         resumed.attach(connect());
@@ -136,7 +124,7 @@ fn a_client_that_trusts_another_authority_goes_away() {
     let broker = start(&[]);
     let refused = Tls::with(None, rustls::ALL_VERSIONS, "other-ca.crt").refused(tls_address(&broker));
     assert!(refused.contains("UnknownIssuer"), "{refused}");
-    exchange(&mut Tls::new().connect(tls_address(&broker)));
+    Tls::new().connect(tls_address(&broker)).exchange(connect());
 }
 
 #[test]
@@ -153,15 +141,15 @@ fn certificates_that_do_not_hold_are_refused() {
         Tls::with(name, &[&TLS12], "ca.crt").refused(tls_address(&broker));
     }
     assert_eq!(broker.counter("handshakes_failed"), 8);
-    exchange(&mut Tls::certificate("client").connect(tls_address(&broker)));
-    exchange(&mut Tls::certificate("client-chain").connect(tls_address(&broker)));
+    Tls::certificate("client").connect(tls_address(&broker)).exchange(connect());
+    Tls::certificate("client-chain").connect(tls_address(&broker)).exchange(connect());
 }
 
 #[test]
 fn where_certificates_are_optional_a_wrong_one_is_refused_all_the_same() {
     let broker = asking("optional", &[]).start();
-    exchange(&mut Tls::new().connect(tls_address(&broker)));
-    exchange(&mut Tls::certificate("client").connect(tls_address(&broker)));
+    Tls::new().connect(tls_address(&broker)).exchange(connect());
+    Tls::certificate("client").connect(tls_address(&broker)).exchange(connect());
     Tls::certificate("client-revoked").refused(tls_address(&broker));
     Tls::certificate("client-unknown").refused(tls_address(&broker));
 }
@@ -226,14 +214,7 @@ fn silent_connections_keep_nobody_waiting() {
     let broker = start(&[]);
     let address = tls_address(&broker);
     let _silent: Vec<_> = (0..SILENT).map(|_| TcpStream::connect(address).unwrap()).collect();
-    let times = (0..5).map(|_| {
-        let start = Instant::now();
-        let mut client = Tls::new().connect(address);
-        client.attach(connect());
-        start.elapsed()
-    });
-    // Other tests may take the machine for a moment.
-    let fastest = times.min().unwrap();
+    let fastest = fastest_connection(|| Tls::new().connect(address));
     assert!(fastest < SOON, "{fastest:?}");
 }
 
@@ -265,7 +246,7 @@ fn handshakes_have_a_bound_for_each_address() {
     assert!(Tls::new().open(address).is_err());
     assert_eq!(broker.counter("connections_refused_unfinished_address"), 1);
     first.attach(connect());
-    exchange(&mut Tls::new().connect(address));
+    Tls::new().connect(address).exchange(connect());
 }
 
 #[test]
@@ -278,20 +259,14 @@ fn what_is_not_tls_is_refused() {
     assert!(answer.first().is_none_or(|first| *first == 0x15), "{answer:02x?}");
     assert!(Tls::new().open(broker.address()).is_err());
     assert_eq!(broker.counter("handshakes_failed"), 1);
-    exchange(&mut Tls::new().connect(tls_address(&broker)));
+    Tls::new().connect(tls_address(&broker)).exchange(connect());
 }
 
 /// A broker whose certificate can be changed, and the file name of that.
 fn renewable() -> Broker {
     let setup = Setup::new().options(&["--tls-port=0", "--server-crt=a.crt", "--server-key=a.key"]);
-    renew(&setup.path(""), "server");
+    install_certificate(&setup.path(""), "server");
     setup.start()
-}
-
-fn renew(directory: &std::path::Path, name: &str) {
-    for kind in ["crt", "key"] {
-        std::fs::copy(certs(&format!("{name}.{kind}")), directory.join(format!("a.{kind}"))).unwrap();
-    }
 }
 
 #[test]
@@ -317,7 +292,7 @@ fn a_certificate_is_changed_under_load_and_no_connection_is_dropped() {
         }
     };
     for (round, name) in ["server-renewed", "server", "server-rsa"].into_iter().enumerate() {
-        renew(&broker.path(""), name);
+        install_certificate(&broker.path(""), name);
         let from = broker.log_length();
         broker.signal("HUP");
         load(&mut clients);
@@ -343,9 +318,9 @@ fn a_reload_changes_all_or_nothing() {
         "{line}"
     );
     assert_eq!(shown(), certificate("server.crt"));
-    exchange(&mut Client::open(&broker));
+    Client::open(&broker).exchange(connect());
 
-    renew(&broker.path(""), "server-renewed");
+    install_certificate(&broker.path(""), "server-renewed");
     broker.write_file("auth.json", "{");
     let from = broker.log_length();
     broker.reload();
@@ -366,7 +341,7 @@ fn a_revocation_holds_from_the_reload_on_also_for_resumed_sessions() {
     let broker = setup.start();
     let mut revoked = Tls::certificate("client-revoked");
     let mut client = revoked.connect(tls_address(&broker));
-    exchange(&mut client);
+    client.exchange(connect());
     assert!(revoked.open(tls_address(&broker)).unwrap().is_resumed());
 
     std::fs::copy(certs("ca.crl"), broker.path("list")).unwrap();

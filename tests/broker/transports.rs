@@ -4,13 +4,6 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use crate::support::*;
 
-fn exchange(client: &mut Client) {
-    client.attach(connect());
-    client.subscribe("a", 1);
-    client.send(publish("a").qos(1).id(1).payload("x"));
-    client.expect_unordered([puback(1).into(), publish("a").qos(1).payload("x").into()]);
-}
-
 fn listening(options: &[&str]) -> Broker {
     Setup::new().options(options).listeners_as_told().start()
 }
@@ -26,7 +19,7 @@ fn tcp_over_ipv4_and_ipv6() {
         let broker = listening(&["--tcp-port=0", "--bind", address]);
         assert_eq!(broker.addresses().len(), 1);
         assert_eq!(broker.address().ip(), address.parse::<IpAddr>().unwrap());
-        exchange(&mut Client::open(&broker));
+        Client::open(&broker).exchange(connect());
     }
 }
 
@@ -41,7 +34,7 @@ fn several_addresses() {
     let mut clients: Vec<Client> = Vec::new();
     for address in broker.addresses() {
         let mut client = Client::open_at(*address);
-        exchange(&mut client);
+        client.exchange(connect());
         clients.push(client);
     }
     // It is one broker.
@@ -62,7 +55,7 @@ fn all_addresses_by_default() {
     assert_eq!(ips.iter().any(IpAddr::is_ipv6), has_ipv6(), "{ips:?}");
     for address in broker.addresses() {
         let loopback = if address.is_ipv4() { "127.0.0.1" } else { "::1" };
-        exchange(&mut Client::open_at(SocketAddr::new(loopback.parse().unwrap(), address.port())));
+        Client::open_at(SocketAddr::new(loopback.parse().unwrap(), address.port())).exchange(connect());
     }
 }
 
@@ -72,7 +65,7 @@ fn a_port_that_is_given() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let broker = listening(&["--bind=127.0.0.1", &format!("--tcp-port={port}")]);
     assert_eq!(broker.address().port(), port);
-    exchange(&mut Client::open(&broker));
+    Client::open(&broker).exchange(connect());
 }
 
 #[test]
@@ -91,7 +84,7 @@ fn a_port_can_be_shared_if_wanted() {
     let second = listening(&["--bind=127.0.0.1", &port, "--socket-reuseport=true"]);
     assert_eq!(first.address(), second.address());
     drop(first);
-    exchange(&mut Client::open(&second));
+    Client::open(&second).exchange(connect());
 }
 
 #[test]
@@ -108,7 +101,7 @@ fn every_socket_option() {
     ] {
         let broker = Broker::start(&options);
         let mut client = Client::open(&broker);
-        exchange(&mut client);
+        client.exchange(connect());
         let payload = vec![b'x'; 300_000];
         client.send(puback(1));
         client.send(publish("a").payload(&payload));
@@ -134,7 +127,7 @@ mod unix {
             client.attach(connect().version(version));
             client.expect_nothing();
         }
-        exchange(&mut Client::open_unix(&path));
+        Client::open_unix(&path).exchange(connect());
     }
 
     #[test]
@@ -169,7 +162,7 @@ mod unix {
         early.expect_accepted();
         early.expect_nothing();
         assert_eq!(broker.addresses(), [address]);
-        exchange(&mut Client::open_unix(&path));
+        Client::open_unix(&path).exchange(connect());
         broker.signal("TERM");
         assert!(broker.wait().success());
         assert!(path.exists(), "the file belongs to who made it");
@@ -180,7 +173,7 @@ mod unix {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let _broker = Setup::new().listeners_as_told().socket("ws", listener).start();
-        exchange(&mut Client::open_websocket(address));
+        Client::open_websocket(address).exchange(connect());
     }
 
     #[test]
@@ -192,7 +185,7 @@ mod unix {
         let broker = setup.socket("tls", tcp).socket("quic", udp).start();
         assert_eq!(broker.addresses(), [tls, quic]);
         let mut client = Quic::new().connect(quic);
-        exchange(&mut client);
+        client.exchange(connect());
         Tls::new().connect(tls).attach(connect());
         client.send(puback(1));
         broker.signal("TERM");
@@ -235,7 +228,7 @@ mod unix {
         drop(UnixListener::bind(&path).unwrap());
         assert!(std::fs::metadata(&path).unwrap().file_type().is_socket());
         let broker = setup.start();
-        exchange(&mut Client::open_unix(&broker.path("mqtt.sock")));
+        Client::open_unix(&broker.path("mqtt.sock")).exchange(connect());
     }
 
     #[test]

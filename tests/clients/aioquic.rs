@@ -10,7 +10,7 @@ const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/.venv/b
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/aioquic/streams.py");
 
 /// Each scenario, and what must be seen.
-pub(crate) const SCENARIOS: [(&str, &[&str]); 3] = [
+pub(crate) const SCENARIOS: [(&str, &[&str]); 4] = [
     (
         "one-stream",
         &[
@@ -38,6 +38,16 @@ pub(crate) const SCENARIOS: [(&str, &[&str]); 3] = [
             "wrong: stop 0xb6",
             "control: end",
             "connection: closed 0x0",
+        ],
+    ),
+    (
+        "subscriptions",
+        &[
+            "control: CONNACK 0000",
+            "data: SUBACK 000101",
+            "data: PUBLISH a x",
+            "data: end",
+            "control: PUBLISH a y",
         ],
     ),
     ("datagrams", &["control: CONNACK 0000", "control: SUBACK 000101", "control: PUBLISH a x"]),

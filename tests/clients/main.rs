@@ -22,6 +22,7 @@ mod aioquic;
 mod browser;
 mod certificates;
 mod mosquitto;
+mod mqtt5;
 mod mqttjs;
 mod paho;
 mod process;
@@ -136,6 +137,13 @@ fn main() -> ExitCode {
     for (scenario, expected) in aioquic::SCENARIOS {
         let name = format!("aioquic::{scenario}");
         trials.push(trial(name, missing.clone(), required, move || aioquic::play(scenario, expected)));
+    }
+    let missing = mqtt5::missing();
+    for scenario in mqtt5::SCENARIOS {
+        let [strategy, headers, delivery] = scenario;
+        let headers = if headers == "true" { "with-headers" } else { "without-headers" };
+        let name = format!("mqtt5::{strategy}::{headers}::{delivery}");
+        trials.push(trial(name, missing.clone(), required, move || mqtt5::play(scenario)));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }

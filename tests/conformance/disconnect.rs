@@ -65,6 +65,33 @@ fn the_server_s_disconnect_has_its_own_codes_and_properties_and_fits_the_client(
     }
 }
 
+/// Keeps [MQTT-3.14.2-1].
+#[test]
+fn a_client_has_its_own_reasons_to_disconnect() {
+    const OF_CLIENTS: [u8; 15] =
+        [0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x8C, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99];
+    const OF_SERVERS: [u8; 15] =
+        [0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2];
+    let broker = Broker::start(&[]);
+    let mut watcher = Client::connect(&broker, connect());
+    watcher.subscribe("w", 0);
+    for reason in OF_CLIENTS {
+        let mut client = Client::connect(&broker, connect().will(will("w")));
+        client.send(disconnect().reason(reason));
+        client.expect_closed();
+        if reason != 0 {
+            watcher.expect(publish("w"));
+        }
+    }
+    for reason in OF_SERVERS {
+        let mut client = Client::connect(&broker, connect().will(will("w")));
+        client.send(disconnect().reason(reason));
+        client.expect_disconnect(0x82);
+        watcher.expect(publish("w"));
+    }
+    watcher.expect_nothing();
+}
+
 /// Keeps [MQTT-3.14.0-1].
 #[test]
 fn a_refused_client_gets_no_disconnect() {

@@ -3,8 +3,19 @@
 //! A broker answers the packets of a connection in the order in which they came, so that all answers of a connection
 //! are one sequence that is known beforehand.
 
+use mqtt_broker::broker::Durability;
 use mqtt_broker::mqtt::packet::{AcknowledgementKind, ConnAck};
 use mqtt_broker::mqtt::{Packet, ProtocolVersion, ReasonCode};
+
+/// An answer that a client has not seen yet.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) answer: Answer,
+    /// What it answers: so many inputs had the broker been told.
+    pub(crate) input: u64,
+    /// What has to hold for the records of that before it is given.
+    pub(crate) durability: Durability,
+}
 
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

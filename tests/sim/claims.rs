@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use mqtt_broker::broker::Permissions;
 use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::packet::{Publish, SubscriptionOptions};
 use mqtt_broker::mqtt::{
-    Message, ProtocolVersion, PublishProperties, QoS, SubscriptionFilter, SubscriptionIdentifier, TopicName,
-    codec,
+    Message, PacketId, ProtocolVersion, PublishProperties, QoS, SubscriptionFilter, SubscriptionIdentifier,
+    TopicName, codec,
 };
+
+use crate::reference::memory::Outlived;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Subscription {
@@ -49,10 +52,15 @@ pub(crate) struct Seen {
     pub(crate) at: Instant,
 }
 
+/// Moments are written down in milliseconds: what is read again may expire earlier by that.
+const ROUNDING: Duration = Duration::from_millis(1);
+
 /// The claims of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     claims: Vec<Claim>,
+    /// How often the broker has been told something.
+    pub(crate) input: u64,
     /// Subscriptions that may still be getting retained messages.
     replays: Vec<Subscription>,
     /// Whether messages of a group may be on their way to it, which nobody but the broker knows.
@@ -73,6 +81,20 @@ struct Claim {
     /// Whether it has to be delivered; otherwise it may be.
     must: bool,
     got: bool,
+    /// What gave rise to it: so many inputs had the broker been told.
+    made: u64,
+    /// Under which packet identifier it came.
+    packet: Option<u16>,
+    /// When the broker was told that the client has it.
+    settled: Option<u64>,
+    /// Whether it may come once more, since a broker did not remember that it had sent it.
+    again: bool,
+}
+
+impl Claim {
+    const fn new(expected: Expected, replay: Option<SubscriptionFilter>, must: bool, made: u64) -> Self {
+        Self { expected, replay, must, got: false, made, packet: None, settled: None, again: false }
+    }
 }
 
 /// A message that one member of a group has a claim to.
@@ -85,6 +107,8 @@ pub(crate) struct SharedClaim {
     got: Vec<(usize, Seen)>,
     /// How often it may be seen: once, and once more for each member whose session has ended.
     most: usize,
+    /// What gave rise to it: so many inputs had the broker been told.
+    made: u64,
 }
 
 #[derive(Debug)]
@@ -108,7 +132,7 @@ impl Claims {
     /// A message has been routed to the session.
     pub(crate) fn owe(&mut self, expected: Expected, takes: Takes) {
         let must = takes.takes(&expected);
-        self.claims.push(Claim { expected, replay: None, must, got: false });
+        self.claims.push(Claim::new(expected, None, must, self.input));
     }
 
     /// Retained messages are being sent because of a subscription.
@@ -120,7 +144,7 @@ impl Claims {
     /// A retained message is to be sent because of a subscription.
     pub(crate) fn owe_retained(&mut self, expected: Expected, subscription: &Subscription, must: bool) {
         let replay = Some(subscription.filter.clone());
-        self.claims.push(Claim { expected, replay, must, got: false });
+        self.claims.push(Claim::new(expected, replay, must, self.input));
     }
 
     /// The session has joined a group.
@@ -179,6 +203,34 @@ impl Claims {
         }
     }
 
+    /// Another broker has taken over, which knows of so much.
+    pub(crate) fn outlive(&mut self, outlived: Outlived) {
+        // What has come of what is forgotten its publisher will send again, if it was not told that it is kept.
+        self.claims.retain(|claim| outlived.includes(claim.made));
+        for claim in &mut self.claims {
+            let waits = claim.expected.qos > QoS::AtMostOnce && (claim.replay.is_none() || claim.got);
+            claim.must &= waits && Some(claim.made) != outlived.partly;
+            claim.settled = claim.settled.filter(|settled| *settled <= outlived.inputs);
+            claim.again = claim.got && claim.settled.is_none() && claim.expected.qos == QoS::AtLeastOnce;
+        }
+        self.replays.clear();
+    }
+
+    /// Whether a PUBLISH is one of QoS 1 that had come before another broker took over, which may not know that.
+    pub(crate) fn came_again(&mut self, seen: &Seen) -> bool {
+        let Some(claim) = self.claims.iter_mut().find(|claim| claim.again && claim.expected.is(seen)) else {
+            return false;
+        };
+        claim.again = false;
+        claim.packet = seen.publish.packet_id.map(PacketId::get);
+        // It may as well be another that looks like it.
+        for claim in self.claims.iter_mut().filter(|claim| !claim.got && claim.expected.is(seen)) {
+            claim.must = false;
+        }
+        self.remember(&seen.publish);
+        true
+    }
+
     /// The session has ended.
     pub(crate) fn ended(&mut self) {
         for claim in &mut self.claims {
@@ -189,6 +241,10 @@ impl Claims {
     /// The broker has got the client's last word about a packet identifier.
     pub(crate) fn acknowledged(&mut self, packet_id: u16) {
         self.unacknowledged.retain(|id| *id != packet_id);
+        let of_packet = |claim: &&mut Claim| claim.packet == Some(packet_id) && claim.settled.is_none();
+        for claim in self.claims.iter_mut().filter(of_packet) {
+            claim.settled = Some(self.input);
+        }
         self.settle_replays();
     }
 
@@ -224,6 +280,7 @@ impl Claims {
         });
         let Some(claim) = found else { return too_late.map_or(Ok(false), Err) };
         claim.got = true;
+        claim.packet = seen.publish.packet_id.map(PacketId::get);
         self.remember(&seen.publish);
         self.settle_replays();
         Ok(true)
@@ -239,12 +296,18 @@ impl Claims {
     }
 
     /// Whether a PUBLISH is one that was seen on an earlier connection and not acknowledged to the end.
-    pub(crate) fn is_repeated(&self, publish: &Publish) -> bool {
-        let known = publish.packet_id.and_then(|id| self.packets.get(&id.get()));
-        publish.dup
+    pub(crate) fn is_repeated(&mut self, publish: &Publish) -> bool {
+        let id = publish.packet_id.map(PacketId::get);
+        let known = id.and_then(|id| self.packets.get(&id));
+        let is_repeated = publish.dup
             && known.is_some_and(|(topic, payload)| {
                 publish.topic.as_ref() == Some(topic) && publish.payload == *payload
-            })
+            });
+        // The broker remembers that it has sent it.
+        for claim in self.claims.iter_mut().filter(|claim| is_repeated && claim.packet == id) {
+            claim.again = false;
+        }
+        is_repeated
     }
 
     /// The client has this, under its packet identifier.
@@ -274,13 +337,22 @@ impl Claims {
 impl Claim {
     /// Whether the message has to be delivered, if `now` is the last moment.
     fn must_by(&self, now: Instant) -> bool {
-        self.must && !self.expected.message.has_expired(now)
+        self.must && !self.expected.message.has_expired(now + ROUNDING)
     }
 }
 
 impl SharedClaim {
-    pub(crate) const fn new(filter: SubscriptionFilter, members: Vec<Member>, must: bool) -> Self {
-        Self { filter, members, must, got: Vec::new(), most: 1 }
+    pub(crate) const fn new(filter: SubscriptionFilter, members: Vec<Member>, must: bool, made: u64) -> Self {
+        Self { filter, members, must, got: Vec::new(), most: 1, made }
+    }
+
+    /// Another broker has taken over, which knows of so much; these sessions are gone. Whether it knows of the message.
+    pub(crate) fn outlive(&mut self, outlived: Outlived, gone: &[usize]) -> bool {
+        // A member that has it may get it again; one that is gone takes it along.
+        self.most += 1;
+        let is_gone = |member: &Member| gone.contains(&member.session);
+        self.must &= !self.members.iter().any(is_gone) && Some(self.made) != outlived.partly;
+        outlived.includes(self.made)
     }
 
     /// The session of a member has ended: the members that there are now stand in for it.
@@ -302,6 +374,11 @@ impl SharedClaim {
         for member in self.members.iter_mut().filter(|member| member.session == session) {
             member.excused = true;
         }
+    }
+
+    /// What was taken for something else may have been this.
+    pub(crate) fn may_have_come(&mut self, session: usize, seen: &Seen) {
+        self.must &= !(self.got.is_empty() && self.is(session, seen));
     }
 
     /// Whether it is a claim to the same message.
@@ -328,7 +405,7 @@ impl SharedClaim {
     }
 
     fn must_by(&self, now: Instant) -> bool {
-        let can = |member: &Member| !member.excused && !member.expected.message.has_expired(now);
+        let can = |member: &Member| !member.excused && !member.expected.message.has_expired(now + ROUNDING);
         self.must && self.members.iter().any(can)
     }
 }
@@ -460,7 +537,7 @@ impl Expected {
     fn has_life(&self, told: Option<&PublishProperties>, at: Instant) -> bool {
         let told = told.and_then(|properties| properties.message_expiry_interval);
         let said = self.message.properties.as_ref().and_then(|properties| properties.message_expiry_interval);
-        let left = self.message.expires_at.map(|expires| expires.saturating_since(at).as_secs());
+        let left = self.message.expires_at.map(|expires| expires.saturating_since(at + ROUNDING).as_secs());
         match (told, said, left) {
             (None, None, None) => true,
             (Some(told), Some(said), Some(left)) => told <= said && u64::from(told) >= left,

@@ -11,14 +11,18 @@
     reason = "a simulation ends with the first thing that is not as it should be, and says so; scenarios are switches"
 )]
 
+mod account;
 mod answer;
 mod arb;
 mod checks;
 mod claims;
 mod client;
 mod corpus;
+mod crash;
+mod disk;
 mod endpoint;
 mod fuzzing;
+mod keeping;
 mod matching;
 mod network;
 mod reference;

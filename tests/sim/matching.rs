@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mqtt_broker::broker::SessionKey;
-use mqtt_broker::broker::retained::{Position, RetainedStore, Step};
+use mqtt_broker::broker::retained::{Position, Retained, RetainedStore, Step};
 use mqtt_broker::broker::subscriptions::{Subscribed, Subscription, SubscriptionKey, Subscriptions};
 use mqtt_broker::mqtt::packet::SubscriptionOptions;
-use mqtt_broker::mqtt::{ClientId, Message, QoS, SubscriptionFilter, TopicFilter, TopicName};
+use mqtt_broker::mqtt::{ClientId, Message, Places, QoS, SubscriptionFilter, TopicFilter, TopicName};
 
 use crate::arb::Choices;
 
@@ -111,6 +111,7 @@ impl Both {
             retain: true,
             expires_at: None,
             properties: None,
+            places: Places::default(),
         };
         self.retained.insert(Retained {
             message: Arc::new(message),

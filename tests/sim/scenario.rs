@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use mqtt_broker::broker::permissions::{Names, Rule, RuleTopic, Verdicts};
 use mqtt_broker::broker::{
-    BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, Policy, QueuePolicy, SharedStrategy,
+    BrokerConfig, BrokerLimits, Durability, DurabilityRules, Features, OverlappingSubscriptions, Policy,
+    QueuePolicy, SharedStrategy,
 };
 use mqtt_broker::connection::ConnectionLimits;
-use mqtt_broker::mqtt::QoS;
+use mqtt_broker::mqtt::{QoS, TopicFilter};
 
 use crate::arb::Choices;
 
@@ -31,6 +32,17 @@ pub(crate) struct Scenario {
     pub(crate) authenticates_slowly: bool,
     /// Whether a stalled network and slow clients leave the broker with full buffers.
     pub(crate) reads_slowly: bool,
+    /// If what there is outlives the broker: how.
+    pub(crate) keeping: Option<KeepingScenario>,
+}
+
+/// How what there is outlives the broker.
+#[derive(Debug, Clone)]
+pub(crate) struct KeepingScenario {
+    /// Whether brokers end before their time.
+    pub(crate) crashes: bool,
+    /// What clients are promised at the least.
+    pub(crate) least: Durability,
 }
 
 pub(crate) const TOPICS: [&str; 8] = ["a", "a/b", "a/b/c", "a/c", "b", "b/", "$d/x", "w/c0"];
@@ -60,7 +72,7 @@ pub(crate) const USERS: [&str; 3] = ["u0", "u1", "u2"];
 impl Scenario {
     pub(crate) fn draw(choices: &mut Choices<'_>) -> Self {
         let (features, connection) = draw_features(choices);
-        let broker = BrokerConfig {
+        let mut broker = BrokerConfig {
             features,
             limits: draw_limits(choices),
             overlapping: choices.among(&[OverlappingSubscriptions::Once, OverlappingSubscriptions::Each]),
@@ -77,10 +89,12 @@ impl Scenario {
                 QueuePolicy::DropNewest,
                 QueuePolicy::Disconnect,
             ]),
+            durability: DurabilityRules::default(),
         };
         let connection = ConnectionLimits { auto_map_topic_alias: choices.chance(1, 2), ..connection };
         let policies =
             if choices.chance(1, 3) { draw_policies(choices) } else { vec![Arc::new(Policy::AllowAll)] };
+        let keeping = choices.chance(3, 5).then(|| draw_keeping(choices, &mut broker));
         Self {
             broker,
             connection,
@@ -91,16 +105,44 @@ impl Scenario {
             is_disorderly: choices.chance(1, 2),
             authenticates_slowly: choices.chance(1, 8),
             reads_slowly: choices.chance(1, 3),
+            keeping,
         }
     }
 }
 
 impl Scenario {
+    /// What has to hold before a client is told that something is kept, if it is not what holds for all.
+    pub(crate) fn draw_durability(&self, choices: &mut Choices<'_>) -> Option<Durability> {
+        let least = self.keeping.as_ref()?.least;
+        choices
+            .chance(1, 6)
+            .then(|| choices.among(&[Durability::Fsync, Durability::Os, Durability::Memory]).max(least))
+    }
+
     /// Whether some messages are answered in MQTT 5.0 and end the connection in older versions, so that no client may
     /// change its version while such a message is under way.
     pub(crate) fn has_strict_features(&self) -> bool {
         !self.broker.features.retain || self.broker.limits.topic_levels < 4
     }
+}
+
+fn draw_keeping(choices: &mut Choices<'_>, broker: &mut BrokerConfig) -> KeepingScenario {
+    use Durability::{Fsync, Memory, Os};
+    let least = choices.among(&[Fsync, Fsync, Fsync, Os, Memory]);
+    broker.durability.default = choices.among(&[Fsync, Fsync, least]);
+    if choices.chance(1, 4) {
+        let filter = TopicFilter::parse(choices.among(&["a/#", "b", "w/+"])).unwrap();
+        broker.durability.by_topic = vec![(filter, choices.among(&[Fsync, Os, Memory]).max(least))];
+    }
+    if choices.chance(1, 2) {
+        broker.limits.cached_bytes = choices.among(&[0, 1_000]);
+    }
+    let crashes = choices.chance(3, 4);
+    if crashes {
+        // Wills that fell due while nobody ran are published in any order: it must not decide which are retained.
+        broker.limits.retained_messages = BrokerLimits::default().retained_messages;
+    }
+    KeepingScenario { crashes, least }
 }
 
 fn draw_features(choices: &mut Choices<'_>) -> (Features, ConnectionLimits) {
@@ -149,6 +191,9 @@ fn draw_limits(choices: &mut Choices<'_>) -> BrokerLimits {
     }
     if choices.chance(1, 2) {
         limits.outbound_window = 200;
+    } else {
+        // Windows shrink as soon as a few clients have something under way.
+        limits.outbound_total = 1_000;
     }
     if choices.chance(1, 4) {
         limits.inflight_messages = 2;

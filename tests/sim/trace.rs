@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use mqtt_broker::broker::record::frame::Frames;
+use mqtt_broker::broker::record::{Frame, Record};
 use mqtt_broker::broker::{Input, ToClient};
 use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::Packet;
@@ -112,7 +114,21 @@ pub(crate) fn brief_input(input: &Input) -> String {
                 packets.iter().map(brief).collect::<Vec<_>>().join(", ")
             )
         }
-        Input::Written { .. }
+        Input::Reclaim { frames } => {
+            let mut brief = "Reclaim".to_owned();
+            for frame in Frames::new(frames) {
+                let _ = write!(brief, "\n      {}", brief_record(frame));
+            }
+            brief
+        }
+        Input::Fetched { message, record, content } => {
+            let there = if content.is_some() { "read" } else { "not there" };
+            format!("Fetched {{ {message:?}, {record}: {there} }}")
+        }
+        Input::Kept { .. }
+        | Input::Room(_)
+        | Input::Outside { .. }
+        | Input::Written { .. }
         | Input::Closed { .. }
         | Input::PolicyChanged { .. }
         | Input::Reauthenticated { .. }
@@ -121,6 +137,11 @@ pub(crate) fn brief_input(input: &Input) -> String {
             format!("{input:?}")
         }
     }
+}
+
+/// A record in a few words.
+pub(crate) fn brief_record(frame: Frame<'_>) -> String {
+    format!("{} {:?}", frame.sequence, Record::decode(frame.kind, frame.body))
 }
 
 /// What a client is handed, in a few words.

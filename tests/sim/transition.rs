@@ -4,7 +4,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mqtt_broker::broker::{BrokerConfig, ConnectionId, Input};
+use mqtt_broker::broker::{BrokerConfig, ConnectionId, Input, Room};
 use mqtt_broker::mqtt::packet::{
     Connect, ConnectProperties, Disconnect, Publish, RetainHandling, Subscribe, SubscribeEntry,
     SubscriptionOptions, Unsubscribe, Will,
@@ -46,10 +46,18 @@ pub(crate) enum Transition {
     /// It has been found out who a client is.
     Authenticate,
     ChangePolicy,
+    /// The disk does something.
+    Disk,
+    /// The oldest records are made unnecessary.
+    Reclaim,
+    /// The disk is full, or fails, or does so no longer.
+    Room,
+    /// The broker ends, and another one takes over.
+    Crash,
 }
 
 /// How often each happens, compared with the others: in calm weather, and in a storm.
-const WEIGHTS: [(Transition, usize, usize); 16] = [
+const WEIGHTS: [(Transition, usize, usize); 20] = [
     (Transition::Up, 24, 24),
     (Transition::Down, 24, 24),
     (Transition::Acknowledge, 20, 18),
@@ -66,6 +74,10 @@ const WEIGHTS: [(Transition, usize, usize); 16] = [
     (Transition::Fault, 0, 1),
     (Transition::Authenticate, 4, 4),
     (Transition::ChangePolicy, 3, 3),
+    (Transition::Disk, 40, 40),
+    (Transition::Reclaim, 4, 4),
+    (Transition::Room, 1, 1),
+    (Transition::Crash, 1, 2),
 ];
 
 impl World<'_> {
@@ -87,8 +99,18 @@ impl World<'_> {
     }
 
     fn draw(&mut self) -> Transition {
-        let weight = |(_, calm, stormy): &(Transition, usize, usize)| {
-            if self.scenario.is_stormy { *stormy } else { *calm }
+        let weight = |(transition, calm, stormy): &(Transition, usize, usize)| {
+            let needs_disk = matches!(
+                transition,
+                Transition::Disk | Transition::Reclaim | Transition::Room | Transition::Crash
+            );
+            if needs_disk && self.keeping.is_none() {
+                0
+            } else if self.scenario.is_stormy {
+                *stormy
+            } else {
+                *calm
+            }
         };
         let mut left = self.choices.below(WEIGHTS.iter().map(weight).sum());
         for entry in &WEIGHTS {
@@ -142,6 +164,10 @@ impl World<'_> {
                     self.change_policy(&policy);
                 }
             }
+            Transition::Disk => self.disk_works(),
+            Transition::Reclaim => self.reclaim(),
+            Transition::Room => self.change_room(),
+            Transition::Crash => self.crash(),
         }
     }
 
@@ -437,6 +463,9 @@ impl World<'_> {
         self.trace.note(|| "-- the end begins".to_owned());
         let friendly = self.scenario.policies.last().map(Arc::clone).unwrap();
         self.change_policy(&friendly);
+        if self.keeping.is_some() {
+            self.tell(Input::Room(Room::Enough));
+        }
         for connection in self.endpoints.keys().copied().collect::<Vec<_>>() {
             self.authenticated(connection);
             self.cut(connection);
@@ -513,7 +542,7 @@ impl World<'_> {
     /// Carries and acknowledges everything, until nothing happens any more.
     fn exhaust(&mut self) {
         for _ in 0..100_000 {
-            let mut busy = false;
+            let mut busy = self.disk_works_off();
             for connection in self.endpoints.keys().copied().collect::<Vec<_>>() {
                 busy |= self.endpoints.get(&connection).is_some_and(Endpoint::is_busy);
                 self.carry_up(connection, usize::MAX);

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mqtt_broker::broker::record::Sequence;
 use mqtt_broker::broker::{
-    Attach, Broker, Closure, ConnectionId, Identity, Input, Output, Policy, PolicyName, ToClient,
+    Attach, Broker, Closure, ConnectionId, Identity, Input, Output, Policy, PolicyName, Recovery, ToClient,
 };
-use mqtt_broker::clock::Instant;
+use mqtt_broker::clock::{Epoch, Instant};
 use mqtt_broker::connection::ConnectionLimits;
 use mqtt_broker::mqtt::packet::Publish;
 use mqtt_broker::mqtt::{Packet, QoS, ReasonCode, codec};
@@ -19,6 +20,7 @@ use crate::checks::{Watch, check_books, check_missing};
 use crate::claims::Arrival;
 use crate::client::Client;
 use crate::endpoint::{Endpoint, Event};
+use crate::keeping::{EPOCH, Keeping};
 use crate::network::{Link, Read};
 use crate::reference::Reference;
 use crate::scenario::{Scenario, USERS};
@@ -32,11 +34,15 @@ pub(crate) struct World<'a> {
     pub(crate) clients: Vec<Client>,
     pub(crate) endpoints: BTreeMap<ConnectionId, Endpoint>,
     pub(crate) trace: Trace,
+    /// The disk, if there is one.
+    pub(crate) keeping: Option<Keeping>,
+    /// The counters of the brokers before this one, added up.
+    pub(crate) past: BTreeMap<&'static str, u64>,
     /// The rules that hold.
-    policy: Arc<Policy>,
-    broker: Broker,
-    reference: Reference,
-    watch: Watch,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) broker: Broker,
+    pub(crate) reference: Reference,
+    pub(crate) watch: Watch,
     limits: Arc<ConnectionLimits>,
     /// What the broker's side should read, in order.
     sent: BTreeMap<ConnectionId, VecDeque<Sent>>,
@@ -49,7 +55,7 @@ pub(crate) struct World<'a> {
 
 /// What a client has written.
 #[derive(Debug)]
-enum Sent {
+pub(crate) enum Sent {
     Packet(Packet),
     /// Bytes that are to be refused.
     Fault,
@@ -71,9 +77,15 @@ impl<'a> World<'a> {
             clients,
             endpoints: BTreeMap::new(),
             trace,
-            broker: Broker::new(scenario.broker.clone(), Arc::clone(&policy), seed),
-            reference: Reference::new(scenario.broker.clone(), Arc::clone(&policy)),
-            watch: Watch::new(scenario.broker.limits.clone()),
+            broker: new_broker(&scenario, &policy, seed),
+            reference: Reference::new(
+                scenario.broker.clone(),
+                Arc::clone(&policy),
+                scenario.keeping.is_some(),
+            ),
+            watch: Watch::new(scenario.broker.limits.clone(), scenario.keeping.is_some()),
+            keeping: scenario.keeping.clone().map(Keeping::new),
+            past: BTreeMap::new(),
             limits: Arc::new(scenario.connection.clone()),
             sent: BTreeMap::new(),
             inputs: VecDeque::new(),
@@ -186,13 +198,14 @@ impl<'a> World<'a> {
             return self.happened(connection, event);
         }
         let (connect, event) = endpoint.accept(self.now);
+        let durability = self.scenario.draw_durability(&mut self.choices);
         self.tell(Input::Attach(Box::new(Attach {
             connection,
             connect: *connect,
             identity,
             grants: None,
             policy: PolicyName::default(),
-            durability: None,
+            durability,
         })));
         self.happened(connection, Some(event));
     }
@@ -211,7 +224,7 @@ impl<'a> World<'a> {
             if next.is_none() {
                 return;
             }
-            if self.broker.deadline().is_some_and(|at| at <= self.now) {
+            if self.broker.deadline().is_some_and(|at| at <= self.local()) {
                 self.tell(Input::Tick);
             }
             for connection in self.endpoints.keys().copied().collect::<Vec<_>>() {
@@ -237,7 +250,9 @@ impl<'a> World<'a> {
 
     fn deadline(&self) -> Option<Instant> {
         let endpoints = self.endpoints.values().filter_map(Endpoint::deadline);
-        endpoints.chain(self.broker.deadline()).min()
+        let started = self.now.saturating_since(self.local());
+        let broker = self.broker.deadline().map(|at| at + started);
+        endpoints.chain(broker).min()
     }
 
     /// Something happened at the broker's side of a connection.
@@ -286,7 +301,15 @@ impl<'a> World<'a> {
                 sent => panic!("{connection}: {packet:?} was never sent: {sent:?}"),
             }
         }
-        self.tell(Input::Received { connection, packets });
+        let crashes = self.keeping.as_ref().is_some_and(|keeping| keeping.scenario.crashes);
+        if crashes || self.reference.is_short_of_room() {
+            // What is there after each is to be known; or one of them may end the connection.
+            for packet in packets {
+                self.tell(Input::Received { connection, packets: vec![packet] });
+            }
+        } else {
+            self.tell(Input::Received { connection, packets });
+        }
     }
 
     /// Tells the broker and the reference broker, and carries out what comes of it.
@@ -299,13 +322,32 @@ impl<'a> World<'a> {
             self.trace.note(|| format!("the broker is told {}", brief_input(&input)));
             self.watch.input(&input, &self.reference);
             self.reference.handle(&input, self.now);
-            self.broker.handle(input, self.now);
+            self.broker.handle(input, self.local());
             let mut touched = Vec::new();
-            while let Some(Output::ToClient { connection, items }) = self.broker.poll_output() {
-                self.hand_over(connection, items);
-                touched.push(connection);
+            while let Some(output) = self.broker.poll_output() {
+                match output {
+                    Output::ToClient { connection, items } => {
+                        self.hand_over(connection, items);
+                        touched.push(connection);
+                    }
+                    // What has been written already is said with what comes next.
+                    Output::AskWritten { connection } => {
+                        if let Some(endpoint) = self.endpoints.get_mut(&connection) {
+                            endpoint.is_asked = true;
+                        }
+                        touched.push(connection);
+                    }
+                    Output::Resume { .. } => {}
+                    Output::Fetch(records) => {
+                        let keeping = self.keeping.as_mut().expect("nothing is read without a disk");
+                        keeping.wanted.extend(records);
+                    }
+                }
             }
             check_books(&self.broker, &self.reference);
+            if self.keeping.as_ref().is_some_and(|keeping| keeping.scenario.crashes) {
+                self.take_records();
+            }
             for connection in touched {
                 self.happened(connection, None);
             }
@@ -313,7 +355,9 @@ impl<'a> World<'a> {
         self.is_telling = false;
     }
 
-    fn hand_over(&mut self, connection: ConnectionId, items: Vec<ToClient>) {
+    fn hand_over(&mut self, connection: ConnectionId, mut items: Vec<ToClient>) {
+        let started = self.now.saturating_since(self.local());
+        items.iter_mut().for_each(|item| by_our_clock(item, started));
         for item in &items {
             self.trace.note(|| format!("{connection} is handed {}", brief_item(item)));
             self.watch.output(connection, item, &self.reference, self.now);
@@ -359,10 +403,14 @@ impl<'a> World<'a> {
     ) -> Result<(), String> {
         let version = self.clients[client].version;
         if let Some(seen) = Answer::of(&packet) {
-            let expected = self.reference.answers.get_mut(&connection).and_then(VecDeque::pop_front);
-            match &expected {
-                Some(expected) if expected.is(&seen, version) => expected.tell_truly(&mut packet),
-                _ => return Err(format!("the answer should have been {expected:?}")),
+            match self.reference.take_answer(connection, &seen) {
+                Some(due) if due.answer.is(&seen, version) => {
+                    due.answer.tell_truly(&mut packet);
+                    if let Some(keeping) = &mut self.keeping {
+                        keeping.promised(due);
+                    }
+                }
+                due => return Err(format!("the answer should have been {due:?}")),
             }
         }
         match packet {
@@ -399,7 +447,8 @@ impl<'a> World<'a> {
         let version = self.clients[client].version;
         let arrival = self.reference.arrived(connection, &publish, version, self.now)?;
         let Some(packet_id) = publish.packet_id else { return Ok(()) };
-        if publish.qos == QoS::ExactlyOnce {
+        let is_lossy = self.keeping.as_ref().is_some_and(|keeping| keeping.is_lossy);
+        if publish.qos == QoS::ExactlyOnce && !is_lossy {
             if arrival == Arrival::Repeated && self.clients[client].would_take_again(packet_id) {
                 return Err("a message of QoS 2 came twice".to_owned());
             }
@@ -434,7 +483,7 @@ impl<'a> World<'a> {
             let answers = self.reference.answers.get(&connection);
             assert!(answers.is_none_or(VecDeque::is_empty), "{} still waits for {answers:?}", client.name);
         }
-        check_missing(self.broker.counters(), &mut self.reference, self.now);
+        check_missing(self.broker.counters(), &self.past, &mut self.reference, self.now);
         let queued = self.broker.gauges().find(|(name, _)| *name == "queued_bytes");
         if self.reference.nobody_is_away() {
             assert_eq!(
@@ -443,5 +492,24 @@ impl<'a> World<'a> {
                 "nothing waits for clients that have read everything"
             );
         }
+    }
+}
+
+/// A broker that has no past.
+fn new_broker(scenario: &Scenario, policy: &Arc<Policy>, seed: u64) -> Broker {
+    let (config, policy) = (scenario.broker.clone(), Arc::clone(policy));
+    if scenario.keeping.is_none() {
+        return Broker::new(config, policy, seed);
+    }
+    Recovery::new(config, policy, seed, Epoch::started_at(EPOCH)).finish(Sequence::FIRST, Instant::START).0
+}
+
+/// The broker tells times since it was started, which was so much later than all began.
+fn by_our_clock(item: &mut ToClient, started: Duration) {
+    if let ToClient::Deliver(delivery) = item
+        && let Some(at) = delivery.message.expires_at
+        && started > Duration::ZERO
+    {
+        Arc::make_mut(&mut delivery.message).expires_at = Some(at + started);
     }
 }

@@ -43,6 +43,13 @@ fn what_is_synced_outlives_everything_and_nothing_is_invented() {
     }
 }
 
+/// Seeds that have found something, and what.
+#[test]
+fn what_was_found_once_is_not_found_again() {
+    // A mark that never reached the disk was believed, and not written again.
+    World::new(3_884).live();
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = SplitMix::new(seed);
@@ -67,7 +74,7 @@ impl World {
             let faults = self.faults(calm);
             self.directory.set_faults(faults);
             if !calm && self.random.below(3) == 0 {
-                self.directory.fail_after(self.random.below(200) as u64);
+                self.directory.fail_after(self.random.next() % 200);
             }
             let mut log = self.open();
             for _ in 0..self.random.below(60) {
@@ -105,7 +112,7 @@ impl World {
         }
         let next = log.next_sequence().number();
         for (number, kind, body) in &found {
-            let (pushed_kind, pushed) = self.pushed.get(number).expect("it was pushed");
+            let (pushed_kind, pushed) = &self.pushed[number];
             assert!(kind == pushed_kind && body == pushed, "record {number} is as it was pushed");
         }
         let end = found.last().map_or(next, |(number, ..)| number + 1);
@@ -149,8 +156,8 @@ impl World {
             let kind = 1 + self.random.byte() % 200;
             let len = [0, 10, 100, 700, 6_000][self.random.below(5)];
             let fill = self.random.byte();
-            let body: Vec<u8> =
-                (0..self.random.below(len + 1)).map(|at| fill.wrapping_add(at as u8)).collect();
+            let len = self.random.below(len + 1);
+            let body: Vec<u8> = (0..=u8::MAX).cycle().map(|byte| byte.wrapping_add(fill)).take(len).collect();
             let sequence = batch.append(kind, |bytes| bytes.extend_from_slice(&body));
             self.pushed.insert(sequence.number(), (kind, body));
         }

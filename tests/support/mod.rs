@@ -26,7 +26,7 @@ mod tls;
 mod websocket;
 mod wire;
 
-pub(crate) use client::{Client, Layered, tcp_from};
+pub(crate) use client::{Client, Layered, fastest_connection, tcp_from};
 pub(crate) use connect::{Connect, Will, connect, will};
 pub(crate) use packet::{
     Ack, Auth, ConnAck, Disconnect, Packet, Publish, SubAck, Subscribe, UnsubAck, Unsubscribe, auth, connack,
@@ -34,9 +34,9 @@ pub(crate) use packet::{
     unsubscribe,
 };
 pub(crate) use property::Property;
-pub(crate) use quic::{Quic, QuicConnection, QuicStream};
+pub(crate) use quic::{Quic, QuicConnection, QuicStream, setup_with_quic, start_with_quic};
 pub(crate) use server::{Broker, Finished, PATIENCE, Setup, run};
-pub(crate) use tls::{Tls, TlsStream, certificate, certs, server_certificate};
+pub(crate) use tls::{Tls, TlsStream, certificate, certs, install_certificate, server_certificate};
 pub(crate) use websocket::{
     BINARY, CLOSE, PING, PONG, REQUEST, TEXT, WebSocket, WebSocketFrame, websocket_frame,
 };

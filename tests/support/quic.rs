@@ -1,7 +1,7 @@
 //! QUIC for the test client, with blocking calls.
 
 use std::io::{Error, ErrorKind, IoSliceMut, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
@@ -16,13 +16,25 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::client::{Client, Layered};
-use super::server::PATIENCE;
-use super::tls::Tls;
+use super::connect::connect;
+use super::server::{Broker, PATIENCE, Setup};
+use super::tls::{Tls, server_certificate};
 
 /// Drives the connections of all tests of a process.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 });
+
+/// A broker with QUIC, beside the TCP listener that all have.
+pub(crate) fn setup_with_quic(options: &[&str]) -> Setup {
+    let [certificate, key] = server_certificate("server");
+    Setup::new().options(&["--quic-port=0", &certificate, &key]).options(options)
+}
+
+/// The same, started: QUIC is at the second of its addresses.
+pub(crate) fn start_with_quic(options: &[&str]) -> Broker {
+    setup_with_quic(options).start()
+}
 
 /// How a client speaks QUIC. Connections that are made with the same one can resume each other's sessions.
 #[derive(Debug, Clone)]
@@ -62,6 +74,15 @@ impl Quic {
         quic
     }
 
+    /// Has room for so many bytes on each stream that are not read.
+    pub(crate) fn narrow(bytes: u32) -> Self {
+        let mut quic = Self::new();
+        let mut transport = quinn::TransportConfig::default();
+        transport.stream_receive_window(VarInt::from_u32(bytes));
+        quic.config.transport_config(Arc::new(transport));
+        quic
+    }
+
     /// Opens a connection; it fails where the server, or the client, breaks the handshake off.
     pub(crate) fn open(&self, address: SocketAddr) -> Result<QuicConnection, ConnectionError> {
         let connecting = self.begin(address);
@@ -86,6 +107,15 @@ impl Quic {
         Some((QuicConnection { connection }, || wait(accepted).expect("the handshake takes too long")))
     }
 
+    /// Opens a connection to the QUIC listener of a broker that was [started](start_with_quic) here, and is let in on
+    /// its control stream.
+    pub(crate) fn connected(&self, broker: &Broker) -> (QuicConnection, Client) {
+        let connection = self.open(broker.addresses()[1]).unwrap();
+        let mut control = connection.client();
+        control.attach(connect());
+        (connection, control)
+    }
+
     /// Opens a connection, which must come to be, and its first stream.
     pub(crate) fn connect(&self, address: SocketAddr) -> Client {
         self.open(address).unwrap().client()
@@ -99,8 +129,13 @@ impl Quic {
 
     /// Goes to another port of this machine, with all connections.
     pub(crate) fn migrate(&self) {
+        self.migrate_to(Ipv4Addr::LOCALHOST);
+    }
+
+    /// Goes to another address of this machine, with all connections.
+    pub(crate) fn migrate_to(&self, address: Ipv4Addr) {
         let _context = RUNTIME.enter();
-        self.endpoint.rebind(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        self.endpoint.rebind(UdpSocket::bind((address, 0)).unwrap()).unwrap();
     }
 }
 
@@ -252,6 +287,11 @@ impl QuicStream {
     pub(crate) fn begin(mut self, bytes: &[u8]) -> Self {
         self.write_all(bytes).unwrap();
         self
+    }
+
+    /// How many of so many bytes can be sent at once.
+    pub(crate) fn room_for(&mut self, bytes: usize) -> usize {
+        wait(self.send.as_mut().unwrap().write(&vec![0; bytes])).expect("there is no room").unwrap()
     }
 
     /// Breaks the stream off.

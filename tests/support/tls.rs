@@ -175,6 +175,13 @@ impl Layered for TlsStream {
     }
 }
 
+/// Makes this certificate of the server and its key the files `a.crt` and `a.key` in a directory.
+pub(crate) fn install_certificate(directory: &Path, name: &str) {
+    for kind in ["crt", "key"] {
+        std::fs::copy(certs(&format!("{name}.{kind}")), directory.join(format!("a.{kind}"))).unwrap();
+    }
+}
+
 /// The first certificate in a file of `certs`.
 pub(crate) fn certificate(name: &str) -> Vec<u8> {
     CertificateDer::from_pem_file(certs_path(name)).unwrap().to_vec()

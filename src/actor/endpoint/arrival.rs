@@ -52,8 +52,8 @@ impl Arrival {
         let origin = origin(peer);
         let properties = &connect.properties;
         self.authentication = Some(if let Some(method) = properties.authentication_method.clone() {
-            let opening = Opening { origin, method, data: properties.authentication_data.clone() };
-            begin(auth, opening)
+            let (certificate, data) = (peer.certificate.clone(), properties.authentication_data.clone());
+            begin(auth, Opening { origin, certificate, method, data })
         } else {
             let attempt = Attempt {
                 origin,
@@ -98,7 +98,7 @@ pub(super) fn go_on(
     exchange: Box<Exchange>,
     answer: Option<Bytes>,
 ) -> Authentication {
-    Box::pin(async move { auth.go_on(*exchange, answer) })
+    Box::pin(async move { auth.go_on(*exchange, answer).await })
 }
 
 impl fmt::Debug for Arrival {
@@ -150,7 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             Ok(written) => self.around.counters.bytes_sent.add(written),
             Err(error) => return self.lose(&error),
         }
-        self.hand_on(packets);
+        self.hand_on(packets, self.unfinished.bytes());
         if let Err(error) = asked {
             self.misbehave(error);
         }
@@ -171,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         let mut packets = Vec::new();
         self.connection.conclude(data);
         let accepted = self.connection.accept(now, &mut packets);
-        self.hand_on(packets);
+        self.hand_on(packets, self.unfinished.bytes());
         if let Err(error) = accepted {
             self.misbehave(error);
         }

@@ -38,6 +38,13 @@ impl Outflow {
         self.backlog.as_ref().map_or(0, |backlog| backlog.transmit.len())
     }
 
+    /// The bytes of memory that it takes, beside what the broker counts as handed over and not written.
+    pub(super) fn own_bytes(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| {
+            size_of::<Backlog>() + backlog.transmit.memory().saturating_sub(backlog.handed_over)
+        })
+    }
+
     /// Since when there has been something to write of which the client takes nothing.
     pub(super) fn stuck_since(&self) -> Option<Instant> {
         self.backlog.as_ref().map(|backlog| backlog.stuck_since)
@@ -60,9 +67,10 @@ impl Outflow {
         let Some(backlog) = &mut self.backlog else {
             return scratch::with_transmit(|transmit| self.write_new(stream, cx, now, transmit, encode));
         };
+        backlog.transmit.compact();
         backlog.handed_over += encode(&mut backlog.transmit);
         let (written, progress) = write_out(stream, cx, &mut backlog.transmit)?;
-        let credit = if progress.is_ready() { backlog.handed_over } else { written.min(backlog.handed_over) };
+        let credit = credit(backlog.handed_over, written, &backlog.transmit, progress);
         backlog.handed_over -= credit;
         self.unreported += credit;
         if written > 0 {
@@ -91,7 +99,7 @@ impl Outflow {
         if progress.is_ready() {
             self.unreported += handed_over;
         } else {
-            let credit = written.min(handed_over);
+            let credit = credit(handed_over, written, transmit, progress);
             self.unreported += credit;
             self.backlog = Some(Box::new(Backlog {
                 transmit: transmit.take_unwritten(),
@@ -100,6 +108,16 @@ impl Outflow {
             }));
         }
         Ok(written)
+    }
+}
+
+/// How many of the bytes that were handed over count as written.
+fn credit(handed_over: usize, written: usize, transmit: &Transmit, progress: Poll<()>) -> usize {
+    match progress {
+        Poll::Ready(()) => handed_over,
+        // The stream has taken all, and holds it: that is not to be more and more.
+        Poll::Pending if transmit.is_empty() => 0,
+        Poll::Pending => written.min(handed_over),
     }
 }
 

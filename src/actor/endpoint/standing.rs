@@ -59,8 +59,8 @@ impl Standing {
         self.authentication = match (self.exchange.take(), auth.method) {
             (Some(exchange), _) => Some(go_on(authenticator, exchange, auth.data)),
             (None, Some(method)) => {
-                let opening = Opening { origin: origin(peer), method, data: auth.data };
-                Some(begin(authenticator, opening))
+                let (origin, certificate) = (origin(peer), peer.certificate.clone());
+                Some(begin(authenticator, Opening { origin, certificate, method, data: auth.data }))
             }
             (None, None) => None,
         };

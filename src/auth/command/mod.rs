@@ -2,6 +2,7 @@
 
 mod explain;
 mod hash;
+mod token;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 pub use explain::{Explain, Question};
 pub use hash::{Hash, HashMethod};
+pub use token::TokenReader;
 
 use super::AuthError;
 use super::file::AuthFile;

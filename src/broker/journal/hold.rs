@@ -47,6 +47,11 @@ enum Reason {
 }
 
 impl Held {
+    /// How many there are.
+    pub(in crate::broker) fn len(&self) -> usize {
+        self.items.len()
+    }
+
     fn push(&mut self, item: ToClient, until: Option<Until>, passing: Passing) {
         self.barriers += usize::from(passing == Passing::Nothing);
         self.items.push_back(HeldItem { item, reason: Reason::Waits { until, passing } });
@@ -84,8 +89,15 @@ impl Held {
     }
 }
 
+impl super::Journal {
+    /// What waited for a connection waits no longer: there is none.
+    pub(in crate::broker) fn let_go(&mut self, held: Option<&Held>) {
+        self.held -= held.map_or(0, |held| held.items.len());
+    }
+}
+
 impl Broker {
-    /// Hands something over to the session's connection, if it has one.
+    /// Hands something over to the session's connection, if it has one; behind what nothing may pass.
     pub(in crate::broker) fn send(&mut self, key: SessionKey, item: ToClient) {
         let Some(attachment) = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut())
         else {
@@ -94,6 +106,7 @@ impl Broker {
         // The end of the connection is the end of waiting, too: what is held now is never sent.
         let ends = matches!(item, ToClient::Close { .. });
         if let Some(held) = attachment.held.as_mut().filter(|held| held.barriers > 0 && !ends) {
+            self.journal.held += 1;
             return held.push_behind(item);
         }
         if attachment.outbox.is_empty() {
@@ -119,7 +132,9 @@ impl Broker {
         else {
             return;
         };
-        attachment.outstanding += delivery.handed_over_bytes();
+        let bytes = delivery.handed_over_bytes();
+        attachment.outstanding += bytes;
+        self.outstanding.handed_over(bytes);
         self.counters.deliveries += 1;
         if until.is_some() || attachment.held.is_some() {
             return match until {
@@ -146,6 +161,7 @@ impl Broker {
             self.journal.holding.push(key);
         }
         attachment.held.get_or_insert_default().push(item, until, passing);
+        self.journal.held += 1;
         if let Some(until) = until {
             self.journal.wait_for(until.durability);
         }
@@ -163,8 +179,9 @@ impl Broker {
             };
             let Some(held) = &mut attachment.held else { continue };
             let was_empty = attachment.outbox.is_empty();
-            let journal = &self.journal;
+            let (journal, before) = (&self.journal, held.items.len());
             held.release(&mut attachment.outbox, |until| journal.is_kept(until.record, until.durability));
+            self.journal.held -= before - held.items.len();
             if held.items.is_empty() {
                 attachment.held = None;
             } else {

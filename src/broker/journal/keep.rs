@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use super::hold::Until;
 use super::{Durability, Room};
-use crate::broker::record::{Number, Published, Record, Sequence, SessionId, SessionRecord, Target};
+use crate::broker::record::{
+    Number, PublicationOf, Published, Record, Sequence, SessionId, SessionRecord, Target,
+};
 use crate::broker::retained::Retained;
 use crate::broker::session::queue::{Content, Offer, Place};
 use crate::broker::session::{Expiry, Session};
 use crate::broker::subscriptions::SubscriptionKey;
 use crate::broker::{Broker, SessionKey};
-use crate::clock::Instant;
-use crate::mqtt::codec::Publication;
+use crate::clock::{Instant, WallTime};
 use crate::mqtt::{ClientId, Delivery, Message, PacketId, QoS, ReasonCode};
 
 /// What the message that is being handed around has led to.
@@ -22,6 +23,8 @@ pub(in crate::broker) struct Routing {
     pub(in crate::broker) course: Course,
     /// Its number, once somebody needs it kept.
     message: Option<Number>,
+    /// How many places in queues it has.
+    references: u32,
     is_retained: bool,
     targets: Vec<Target>,
     /// Deliveries that must not leave before it is written down.
@@ -33,6 +36,7 @@ impl Routing {
     pub(in crate::broker) fn is_finished(&self) -> bool {
         self.course == Course::Published
             && self.message.is_none()
+            && self.references == 0
             && !self.is_retained
             && self.targets.is_empty()
             && self.deferred.is_empty()
@@ -107,8 +111,8 @@ impl Broker {
         let footprint = message.footprint();
         let (number, place) = match self.routing.course {
             Course::Published => {
-                let message = Arc::clone(message);
-                let number = self.keep_message(&message);
+                let number = self.keep_message();
+                self.routing.references += 1;
                 let has_one = |target: &Target| target.session == session;
                 let is_first = offer.group.is_none() && !self.routing.targets.last().is_some_and(has_one);
                 (number, if is_first { number } else { self.journal.next_number() })
@@ -123,25 +127,28 @@ impl Broker {
     }
 
     /// The message that is being handed around has to be kept: under this number.
-    fn keep_message(&mut self, message: &Arc<Message>) -> Number {
-        if let Some(number) = self.routing.message {
-            return number;
-        }
-        let number = self.journal.next_number();
-        self.messages.insert(number, message);
-        self.routing.message = Some(number);
-        number
+    fn keep_message(&mut self) -> Number {
+        let journal = &mut self.journal;
+        *self.routing.message.get_or_insert_with(|| journal.next_number())
     }
 
     /// The message that is being handed around is retained now. Its number, if that is kept.
-    pub(in crate::broker) fn keep_retained(&mut self, message: &Arc<Message>) -> Option<Number> {
-        if !self.journal.is_open() || self.journal.room != Room::Enough {
+    pub(in crate::broker) fn keep_retained(&mut self, message: &Message) -> Option<Number> {
+        let is_large = message.footprint() > self.config.limits.kept_message_bytes;
+        if !self.journal.is_open() || self.journal.room != Room::Enough || is_large {
             return None;
         }
-        let number = self.keep_message(message);
         self.routing.is_retained = true;
-        self.messages.retained(number);
-        Some(number)
+        Some(self.keep_message())
+    }
+
+    /// A message is needed once less.
+    pub(in crate::broker) fn release_message(&mut self, number: Number) {
+        if self.routing.message == Some(number) {
+            self.routing.references -= 1;
+        } else {
+            self.messages.release(number);
+        }
     }
 
     /// Writes down that the session has this message in its queue or, under a packet identifier, under way.
@@ -225,7 +232,7 @@ impl Broker {
         if let Some(session) = self.kept_id(key) {
             self.journal.append(&Record::Settled { session, number: place.number });
         }
-        self.messages.release(place.message);
+        self.release_message(place.message);
     }
 
     /// Of the session's message only the packet identifier is still to be released.
@@ -234,16 +241,15 @@ impl Broker {
         if let Some(session) = self.kept_id(key) {
             self.journal.append(&Record::Completing { session, number: place.number, packet_id });
         }
-        self.messages.release(place.message);
+        self.release_message(place.message);
     }
 
     /// A message has been handed around: what came of it is written down.
     pub(in crate::broker) fn finish_routing(
         &mut self,
-        message: &Message,
+        message: &Arc<Message>,
         publisher: &ClientId,
         source: Source,
-        now: Instant,
     ) {
         let (received, will_of) = match source {
             Source::Client(received) => (received, None),
@@ -253,42 +259,34 @@ impl Broker {
             if let Some((session, packet_id)) = received {
                 self.journal.append(&Record::Received { session, packet_id });
             }
-            if let Some(key) = will_of.and_then(|id| self.sessions.of_id(id)) {
-                self.write_session(key, now);
-            }
             return;
         };
-        let mut publication = std::mem::take(&mut self.publication);
-        publication.clear();
-        // What has come in a packet can be written as one.
-        let _ = Publication::append(
-            &message.topic,
-            &message.payload,
-            message.properties.as_deref(),
-            &mut publication,
-        );
+        let retained = std::mem::take(&mut self.routing.is_retained);
         let record = Record::Published(Published {
             number,
             received,
             will_of,
-            retained: std::mem::take(&mut self.routing.is_retained),
+            retained,
             retain: message.retain,
             qos: message.qos,
             expires_at: message.expires_at.map(|at| self.journal.wall(at)),
-            footprint: self.messages.footprint(number),
-            publisher: publisher.as_str(),
+            footprint: u32::try_from(message.footprint()).unwrap_or(u32::MAX),
+            publisher: if retained { publisher.as_str() } else { "" },
             targets: std::mem::take(&mut self.routing.targets),
-            publication: &publication,
+            publication: PublicationOf::Message(message),
         });
         let home = self.journal.append(&record);
         if let Record::Published(Published { mut targets, .. }) = record {
             targets.clear();
             self.routing.targets = targets;
         }
-        publication.shrink_to(PUBLICATION_BYTES);
-        self.publication = publication;
-        self.messages.set_home(number, home);
-        self.messages.forget_unneeded(number);
+        let references = std::mem::take(&mut self.routing.references);
+        if retained || references > 0 {
+            self.messages.insert(number, message, home, references);
+        }
+        if retained {
+            self.messages.retained(number);
+        }
         for (key, delivery) in std::mem::take(&mut self.routing.deferred) {
             let until = self.until(key, home);
             self.deliver(key, delivery, until);
@@ -313,6 +311,18 @@ impl Broker {
     pub(in crate::broker) fn write_session(&mut self, key: SessionKey, now: Instant) {
         let Some(session) = self.sessions.get(key) else { return };
         let Some(record) = session_record(session, &self.journal, now) else { return };
+        self.write_session_record(key, record);
+    }
+
+    /// Writes down a session whose connection ended with the last broker, then. That says nothing of others, which may
+    /// have been connected as long as that broker was running, and no longer.
+    pub(super) fn write_cut_off(&mut self, key: SessionKey, disconnected_at: WallTime, now: Instant) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let Some(record) = session_record(session, &self.journal, now) else { return };
+        self.write_session_record(key, SessionRecord { disconnected_at: Some(disconnected_at), ..record });
+    }
+
+    fn write_session_record(&mut self, key: SessionKey, record: SessionRecord) {
         let sequence = self.journal.append(&Record::Session(Box::new(record)));
         if let Some(keeping) = self.sessions.get_mut(key).and_then(|session| session.keeping.as_mut()) {
             keeping.record = sequence;
@@ -341,6 +351,18 @@ impl Broker {
         }
     }
 
+    /// Why a message that has to be kept is not taken; `None`: it is.
+    pub(in crate::broker) fn has_no_room_for(
+        &mut self,
+        message: &Message,
+    ) -> Option<(ReasonCode, &'static str)> {
+        if self.journal.is_open() && message.footprint() > self.config.limits.kept_message_bytes {
+            self.counters.refused_kept_size += 1;
+            return Some((ReasonCode::QuotaExceeded, "the message is too large to be kept on this disk"));
+        }
+        self.has_no_room()
+    }
+
     /// Whether a message of QoS 1 or 2 would be written down: a session that is kept would have it, or it is retained.
     pub(in crate::broker) fn would_be_kept(&mut self, message: &Message) -> bool {
         if message.qos == QoS::AtMostOnce {
@@ -367,9 +389,6 @@ impl Broker {
         plain || shared
     }
 }
-
-/// Room for a publication that is kept for the next one.
-const PUBLICATION_BYTES: usize = 64 << 10;
 
 fn session_record(session: &Session, journal: &super::Journal, now: Instant) -> Option<SessionRecord> {
     let keeping = session.keeping.as_ref()?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use crate::broker::memory::KEPT_MESSAGE;
 use crate::broker::record::{Number, Sequence};
 use crate::broker::session::SessionKey;
 use crate::clock::Instant;
@@ -28,8 +29,8 @@ pub(in crate::broker) struct KeptMessages {
 
 #[derive(Debug)]
 struct KeptMessage {
-    /// The record that holds it; `None` while that is not written down.
-    home: Option<Sequence>,
+    /// The record that holds it.
+    home: Sequence,
     /// How many need it: places in queues, and the retained store.
     references: u32,
     footprint: u32,
@@ -38,6 +39,12 @@ struct KeptMessage {
     body: Option<Arc<Message>>,
     /// Who is waiting for it to be read.
     waiting: Option<Box<Vec<SessionKey>>>,
+}
+
+impl KeptMessage {
+    const fn new(home: Sequence, footprint: u32, expires_at: Option<Instant>) -> Self {
+        Self { home, references: 0, footprint, is_retained: false, expires_at, body: None, waiting: None }
+    }
 }
 
 /// Bytes of a record beyond its message's footprint, by and large.
@@ -66,6 +73,11 @@ impl KeptMessages {
         self.messages.len()
     }
 
+    /// The bytes that it takes to know of them, without those that are in memory.
+    pub(in crate::broker) fn table_bytes(&self) -> usize {
+        self.messages.len() * KEPT_MESSAGE
+    }
+
     pub(in crate::broker) const fn cached_bytes(&self) -> usize {
         self.cached_bytes
     }
@@ -74,11 +86,24 @@ impl KeptMessages {
         self.live_bytes
     }
 
-    /// Takes up a message that is going to be written down, or has been.
-    pub(in crate::broker) fn insert(&mut self, number: Number, message: &Arc<Message>) {
+    /// Takes up a message that is written down in this record, and has so many places in queues. It may have none yet.
+    pub(in crate::broker) fn insert(
+        &mut self,
+        number: Number,
+        message: &Arc<Message>,
+        home: Sequence,
+        references: u32,
+    ) {
         let footprint = u32::try_from(message.footprint()).unwrap_or(u32::MAX);
-        self.insert_new(number, None, footprint, message.expires_at);
-        self.set_body(number, Arc::clone(message));
+        let kept = KeptMessage {
+            references,
+            body: Some(Arc::clone(message)),
+            ..KeptMessage::new(home, footprint, message.expires_at)
+        };
+        self.live_bytes += RECORD + u64::from(footprint);
+        self.cached_bytes += bytes(footprint);
+        self.cached.push_back(number);
+        self.messages.insert(number, kept);
     }
 
     /// Takes up a message that is not in memory, or its new home.
@@ -92,28 +117,9 @@ impl KeptMessages {
         if self.contains(number) {
             self.set_home(number, home);
         } else {
-            self.insert_new(number, Some(home), footprint, expires_at);
+            self.live_bytes += RECORD + u64::from(footprint);
+            self.messages.insert(number, KeptMessage::new(home, footprint, expires_at));
         }
-    }
-
-    fn insert_new(
-        &mut self,
-        number: Number,
-        home: Option<Sequence>,
-        footprint: u32,
-        expires_at: Option<Instant>,
-    ) {
-        let message = KeptMessage {
-            home,
-            references: 0,
-            footprint,
-            is_retained: false,
-            expires_at,
-            body: None,
-            waiting: None,
-        };
-        self.live_bytes += RECORD + u64::from(footprint);
-        self.messages.insert(number, message);
     }
 
     pub(in crate::broker) fn contains(&self, number: Number) -> bool {
@@ -122,12 +128,12 @@ impl KeptMessages {
 
     /// The record that holds a message.
     pub(in crate::broker) fn home(&self, number: Number) -> Option<Sequence> {
-        self.messages.get(&number)?.home
+        self.messages.get(&number).map(|message| message.home)
     }
 
     pub(in crate::broker) fn set_home(&mut self, number: Number, home: Sequence) {
         if let Some(message) = self.messages.get_mut(&number) {
-            message.home = Some(home);
+            message.home = home;
         }
     }
 
@@ -160,13 +166,6 @@ impl KeptMessages {
         let Some(message) = self.messages.get_mut(&number) else { return };
         message.references = message.references.saturating_sub(1);
         if message.references == 0 {
-            self.forget(number);
-        }
-    }
-
-    /// Forgets a message if nobody needs it.
-    pub(in crate::broker) fn forget_unneeded(&mut self, number: Number) {
-        if self.messages.get(&number).is_some_and(|message| message.references == 0) {
             self.forget(number);
         }
     }
@@ -239,7 +238,10 @@ impl KeptMessages {
     /// Has a message read; `session` wants to be told.
     pub(in crate::broker) fn want(&mut self, number: Number, session: Option<SessionKey>) {
         let Some(message) = self.messages.get_mut(&number) else { return };
-        let (None, Some(home)) = (&message.body, message.home) else { return };
+        if message.body.is_some() {
+            return;
+        }
+        let home = message.home;
         let waiting = message.waiting.get_or_insert_with(|| {
             self.wanted.push((number, home));
             Box::default()
@@ -253,7 +255,7 @@ impl KeptMessages {
 
     /// A message that was wanted is in another place now: it is read there.
     pub(in crate::broker) fn want_again(&mut self, number: Number) {
-        if let Some(KeptMessage { body: None, home: Some(home), .. }) = self.messages.get(&number) {
+        if let Some(KeptMessage { body: None, home, .. }) = self.messages.get(&number) {
             self.wanted.push((number, *home));
         }
     }
@@ -273,7 +275,7 @@ impl KeptMessages {
                 && message.body.is_some()
                 && !message.is_retained
             {
-                if message.home.is_none_or(|home| home >= written) {
+                if message.home >= written {
                     return;
                 }
                 message.body = None;

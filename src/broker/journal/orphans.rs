@@ -6,6 +6,7 @@ use foldhash::fast::FixedState;
 
 use super::keep::{Course, Source};
 use crate::broker::Broker;
+use crate::broker::memory::PLACE;
 use crate::broker::record::{Number, Record, SessionId};
 use crate::broker::session::queue::{Content, Offer, Place};
 use crate::broker::subscriptions::GroupKey;
@@ -26,6 +27,7 @@ pub(in crate::broker) struct Orphans {
     by_message: HashMap<Number, Vec<Orphan>, FixedState>,
     /// How many there are of each session.
     by_session: BTreeMap<SessionId, usize>,
+    count: usize,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,11 @@ struct Orphan {
 }
 
 impl Orphans {
+    /// The bytes that they occupy.
+    pub(in crate::broker) const fn bytes(&self) -> usize {
+        self.count * PLACE
+    }
+
     /// The messages that are needed for them, each as often as it is.
     pub(in crate::broker) fn needed(&self) -> impl Iterator<Item = Number> {
         let mut needed: Vec<Number> = Vec::new();
@@ -56,7 +63,7 @@ impl Broker {
             (Content::Here(message), Some(group)) => {
                 self.offer_to_another(group, message, &from.client_id, now);
                 // A member that is kept may have it now.
-                self.finish_routing(message, &from.client_id, Source::Client(None), now);
+                self.finish_routing(message, &from.client_id, Source::Client(None));
             }
             (Content::Kept(place), None) => self.messages.release(place.message),
             (Content::Kept(place), Some(group)) => {
@@ -68,6 +75,7 @@ impl Broker {
                 } else {
                     self.messages.want(place.message, None);
                     *self.orphans.by_session.entry(session).or_default() += 1;
+                    self.orphans.count += 1;
                     self.orphans.by_message.entry(place.message).or_default().push(orphan);
                 }
             }
@@ -88,6 +96,7 @@ impl Broker {
     pub(in crate::broker) fn move_orphans(&mut self, message: Number, now: Instant) {
         for orphan in self.orphans.by_message.remove(&message).unwrap_or_default() {
             let session = orphan.session;
+            self.orphans.count -= 1;
             self.move_place(orphan, now);
             if let Some(left) = self.orphans.by_session.get_mut(&session) {
                 *left -= 1;

@@ -6,16 +6,19 @@
 use std::sync::Arc;
 
 use crate::broker::record::frame::Frames;
-use crate::broker::record::{Number, Published, Record, Sequence, SessionId, Target};
+use crate::broker::record::{Number, PublicationOf, Published, Record, Sequence, SessionId, Target};
 use crate::broker::session::queue::Content;
 use crate::broker::{Broker, SessionKey};
 use crate::clock::{Epoch, Instant};
-use crate::mqtt::Message;
 use crate::mqtt::codec::Publication;
+use crate::mqtt::{Message, Places};
 
 /// The message that a record tells of.
 pub(super) fn message_of(published: &Published<'_>, epoch: Epoch) -> Option<Message> {
-    let publication = Publication::decode(published.publication).ok()?;
+    let publication = match published.publication {
+        PublicationOf::Message(message) => return Some(message.clone()),
+        PublicationOf::Bytes(bytes) => Publication::decode(bytes).ok()?,
+    };
     Some(Message {
         topic: publication.topic,
         payload: publication.payload,
@@ -23,6 +26,7 @@ pub(super) fn message_of(published: &Published<'_>, epoch: Epoch) -> Option<Mess
         retain: published.retain,
         expires_at: published.expires_at.map(|at| epoch.to_instant(at)),
         properties: publication.properties,
+        places: Places::default(),
     })
 }
 
@@ -188,9 +192,10 @@ impl Broker {
                 None => session.queue.take(|offer| is_lost(&offer.content)),
             };
             let Some(offer) = offer else { return };
-            self.queued_bytes -= offer.footprint();
+            self.waiting.remove(&offer);
             session.dropped += 1;
             self.settle_place(key, &offer);
+            self.queue_changed(key);
         }
     }
 }

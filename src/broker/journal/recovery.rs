@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::reclaim::message_of;
+use crate::broker::memory::SUBSCRIPTION;
 use crate::broker::record::{
     Frame, Malformed, Number, Published, Record, Sequence, SessionId, SessionRecord, Target,
 };
@@ -221,6 +222,7 @@ impl Recovery {
         let mut session = Session::new(client_id, policy, record.identity, permissions);
         session.grants = record.grants.map(Arc::new);
         session.expiry = Expiry::from_seconds(record.expiry);
+        broker.received_ids += received.len();
         session.received = received;
         let key = broker.sessions.insert(session);
         broker.sessions.keep(key, Keeping { record: at, ..Keeping::new(id) });
@@ -243,7 +245,7 @@ impl Recovery {
         broker.restore_timers(key, disconnected_at, record.will_at, now);
         if record.disconnected_at.is_none() {
             // Next time it need not be guessed.
-            broker.write_session(key, now);
+            broker.write_cut_off(key, disconnected_at, now);
         }
     }
 }
@@ -272,6 +274,7 @@ impl Broker {
         if session.subscriptions.insert(place) {
             let bytes = crate::broker::subscribe::footprint(filter);
             session.subscription_bytes += bytes;
+            self.subscription_bytes += bytes + SUBSCRIPTION;
             self.kept_subscription_bytes += bytes;
         }
     }
@@ -300,7 +303,7 @@ impl Broker {
                 identifiers: target.identifiers,
                 group: target.shared.and_then(|filter| self.group_of(key, &filter)),
             };
-            self.queued_bytes += offer.footprint();
+            self.waiting.add(&offer);
             if let Some(packet_id) = target.sent {
                 under_way.insert(number, (packet_id, Some(offer)));
             } else if let Some(session) = self.sessions.get_mut(key) {

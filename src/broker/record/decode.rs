@@ -2,7 +2,7 @@
 
 use super::encode::{flag, kind, qos};
 use super::wire::Parts;
-use super::{Malformed, Number, Published, Record, SessionId, SessionRecord, Target};
+use super::{Malformed, Number, PublicationOf, Published, Record, SessionId, SessionRecord, Target};
 use crate::broker::permissions::{Grants, Identity, TokenKey};
 use crate::clock::WallTime;
 use crate::mqtt::codec::Publication;
@@ -98,7 +98,7 @@ fn published(mut parts: Parts<'_>) -> Result<Published<'_>, Malformed> {
         footprint,
         publisher,
         targets,
-        publication: parts.rest(),
+        publication: PublicationOf::Bytes(parts.rest()),
     })
 }
 

@@ -1,12 +1,12 @@
 //! The bytes of each kind of record, as they are written.
 
 use super::wire::{put_data, put_length, put_number, put_text};
-use super::{Batch, Number, Published, Record, Sequence, SessionId, SessionRecord, Target};
+use super::{Batch, Number, PublicationOf, Published, Record, Sequence, SessionId, SessionRecord, Target};
 use crate::broker::permissions::{Grants, Identity};
 use crate::clock::WallTime;
 use crate::mqtt::codec::Publication;
 use crate::mqtt::packet::{RetainHandling, SubscriptionOptions, Will};
-use crate::mqtt::{PacketId, QoS, SubscriptionIdentifier, TopicFilter};
+use crate::mqtt::{Message, PacketId, QoS, SubscriptionIdentifier, TopicFilter};
 
 /// The kinds of records, as on disk.
 pub(super) mod kind {
@@ -149,7 +149,13 @@ impl Published<'_> {
             for target in &self.targets {
                 put_target(out, target, self.number);
             }
-            out.extend_from_slice(self.publication);
+            match self.publication {
+                PublicationOf::Bytes(bytes) => out.extend_from_slice(bytes),
+                PublicationOf::Message(Message { topic, payload, properties, .. }) => {
+                    // What has come in a packet can be written as one.
+                    let _ = Publication::append(topic, payload, properties.as_deref(), out);
+                }
+            }
         })
     }
 }

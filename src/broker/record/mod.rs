@@ -20,7 +20,7 @@ pub use wire::Malformed;
 use super::permissions::{Grants, Identity};
 use crate::clock::WallTime;
 use crate::mqtt::packet::{SubscriptionOptions, Will};
-use crate::mqtt::{PacketId, QoS, SubscriptionIdentifier};
+use crate::mqtt::{Message, PacketId, QoS, SubscriptionIdentifier};
 
 /// The number of a session, never used for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,12 +150,21 @@ pub struct Published<'a> {
     pub expires_at: Option<WallTime>,
     /// What it counts against bounds on bytes.
     pub footprint: u32,
-    /// The client identifier of who published it.
+    /// The client identifier of who published it; of use if it is retained, and else mostly empty.
     pub publisher: &'a str,
     /// The queues that it is in.
     pub targets: Vec<Target>,
-    /// Topic, payload and properties, as [`Publication`](crate::mqtt::codec::Publication) writes them.
-    pub publication: &'a [u8],
+    /// Topic, payload and properties.
+    pub publication: PublicationOf<'a>,
+}
+
+/// What was published, to be written or as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublicationOf<'a> {
+    /// That of a message.
+    Message(&'a Message),
+    /// As [`Publication`](crate::mqtt::codec::Publication) writes it.
+    Bytes(&'a [u8]),
 }
 
 /// A place in a queue.

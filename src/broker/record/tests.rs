@@ -57,7 +57,7 @@ fn records(publication: &[u8]) -> Vec<Record<'_>> {
         footprint: 0,
         publisher: "",
         targets: Vec::new(),
-        publication,
+        publication: PublicationOf::Bytes(publication),
     };
     let options = SubscriptionOptions {
         qos: QoS::AtLeastOnce,

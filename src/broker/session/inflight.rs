@@ -299,7 +299,7 @@ mod tests {
 
     use super::*;
     use crate::broker::session::queue::Content;
-    use crate::mqtt::TopicName;
+    use crate::mqtt::{Places, TopicName};
 
     fn offer(qos: QoS) -> (Offer, Arc<Message>) {
         let message = Message {
@@ -309,6 +309,7 @@ mod tests {
             retain: false,
             expires_at: None,
             properties: None,
+            places: Places::default(),
         };
         let message = Arc::new(message);
         let content = Content::Here(Arc::clone(&message));

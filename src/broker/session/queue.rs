@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::broker::journal::messages::KeptMessages;
+use crate::broker::memory::place;
 use crate::broker::record::Number;
 use crate::broker::subscriptions::GroupKey;
 use crate::clock::Instant;
@@ -52,6 +53,15 @@ impl Offer {
         message + identifiers_footprint(self.identifiers.as_deref())
     }
 
+    /// The bytes that it counts against the bound on all queues: those of its message where that is in memory for it,
+    /// otherwise only those of its place.
+    pub(in crate::broker) fn counted(&self) -> usize {
+        match &self.content {
+            Content::Here(_) => self.footprint(),
+            Content::Kept(_) => place(self),
+        }
+    }
+
     /// The message, if it is in memory.
     pub(in crate::broker) fn message<'a>(&'a self, kept: &'a KeptMessages) -> Option<&'a Arc<Message>> {
         match &self.content {
@@ -89,11 +99,30 @@ struct Lanes {
     unacknowledged: VecDeque<(u64, Offer)>,
     acknowledged: VecDeque<(u64, Offer)>,
     bytes: usize,
+    loads: Loads,
     arrivals: u64,
     /// Not later than the moment when the first of them expires; `None`: none does.
     first_expiry: Option<Instant>,
     /// How many had come when it was last looked for expired ones.
     looked_at: u64,
+}
+
+/// What the two lanes of a queue count against the bound on all queues, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::broker) struct Loads {
+    /// Messages of QoS 0.
+    pub(in crate::broker) unacknowledged: usize,
+    /// Messages of QoS 1 and 2.
+    pub(in crate::broker) acknowledged: usize,
+}
+
+impl Loads {
+    pub(in crate::broker) fn of(&mut self, qos: QoS) -> &mut usize {
+        match qos {
+            QoS::AtMostOnce => &mut self.unacknowledged,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => &mut self.acknowledged,
+        }
+    }
 }
 
 /// Which messages may leave now.
@@ -122,6 +151,11 @@ impl MessageQueue {
     /// The bytes that wait.
     pub(in crate::broker) fn bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |lanes| lanes.bytes)
+    }
+
+    /// What waits counts so much against the bound on all queues.
+    pub(in crate::broker) fn loads(&self) -> Loads {
+        self.0.as_ref().map(|lanes| lanes.loads).unwrap_or_default()
     }
 
     /// Adds a message, which expires at this moment.
@@ -160,19 +194,25 @@ impl MessageQueue {
         self.0.iter().flat_map(|lanes| &lanes.acknowledged).map(|(_, offer)| offer)
     }
 
+    /// All messages, those of QoS 0 first.
+    pub(in crate::broker) fn iter(&self) -> impl Iterator<Item = &Offer> {
+        let lanes = self.0.iter().flat_map(|lanes| lanes.unacknowledged.iter().chain(&lanes.acknowledged));
+        lanes.map(|(_, offer)| offer)
+    }
+
     /// Takes the first message of QoS 1 or 2 that is meant, out of turn.
     pub(in crate::broker) fn take(&mut self, is_meant: impl Fn(&Offer) -> bool) -> Option<Offer> {
         self.change(|lanes| {
             let index = lanes.acknowledged.iter().position(|(_, offer)| is_meant(offer))?;
             let (_, offer) = lanes.acknowledged.remove(index)?;
-            lanes.bytes -= offer.footprint();
+            lanes.removed(&offer);
             Some(offer)
         })?
     }
 
-    /// Drops the QoS 0 message that came last.
-    pub(in crate::broker) fn drop_newest_qos0(&mut self) -> bool {
-        self.change(Lanes::drop_newest_qos0).unwrap_or_default()
+    /// Takes out the QoS 0 message that came last.
+    pub(in crate::broker) fn take_newest_qos0(&mut self) -> Option<Offer> {
+        self.change(Lanes::take_newest_qos0)?
     }
 
     /// Takes out the QoS 1 or 2 message that has waited longest.
@@ -180,9 +220,14 @@ impl MessageQueue {
         self.change(Lanes::take_oldest)?
     }
 
-    /// Drops all messages of QoS 0. How many.
-    pub(in crate::broker) fn drop_qos0(&mut self) -> usize {
-        self.change(Lanes::drop_qos0).unwrap_or_default()
+    /// Takes out all messages of QoS 0.
+    pub(in crate::broker) fn take_qos0(&mut self) -> VecDeque<Offer> {
+        self.change(Lanes::take_qos0).unwrap_or_default()
+    }
+
+    /// Takes out the message of QoS 1 or 2 that came last.
+    pub(in crate::broker) fn take_newest(&mut self) -> Option<Offer> {
+        self.change(Lanes::take_newest)?
     }
 
     /// Takes out what has expired, unless it was looked for not long ago.
@@ -220,6 +265,7 @@ impl Lanes {
 
     fn push(&mut self, offer: Offer, expires_at: Option<Instant>) {
         self.bytes += offer.footprint();
+        *self.loads.of(offer.qos) += offer.counted();
         self.arrivals += 1;
         self.first_expiry = match (self.first_expiry, expires_at) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -257,26 +303,40 @@ impl Lanes {
             QoS::AtLeastOnce | QoS::ExactlyOnce => &mut self.acknowledged,
         };
         let (_, offer) = lane.pop_front()?;
-        self.bytes -= offer.footprint();
+        self.removed(&offer);
         Some(offer)
     }
 
-    fn drop_newest_qos0(&mut self) -> bool {
-        let Some((_, offer)) = self.unacknowledged.pop_back() else { return false };
-        self.bytes -= offer.footprint();
-        true
+    fn take_newest_qos0(&mut self) -> Option<Offer> {
+        let (_, offer) = self.unacknowledged.pop_back()?;
+        self.removed(&offer);
+        Some(offer)
+    }
+
+    fn take_newest(&mut self) -> Option<Offer> {
+        let (_, offer) = self.acknowledged.pop_back()?;
+        self.removed(&offer);
+        Some(offer)
     }
 
     fn take_oldest(&mut self) -> Option<Offer> {
         let (_, offer) = self.acknowledged.pop_front()?;
-        self.bytes -= offer.footprint();
+        self.removed(&offer);
         Some(offer)
     }
 
-    fn drop_qos0(&mut self) -> usize {
-        let gone = std::mem::take(&mut self.unacknowledged);
-        self.bytes -= gone.iter().map(|(_, offer)| offer.footprint()).sum::<usize>();
-        gone.len()
+    fn take_qos0(&mut self) -> VecDeque<Offer> {
+        let gone: VecDeque<Offer> =
+            std::mem::take(&mut self.unacknowledged).into_iter().map(|(_, offer)| offer).collect();
+        for offer in &gone {
+            self.removed(offer);
+        }
+        gone
+    }
+
+    fn removed(&mut self, offer: &Offer) {
+        self.bytes -= offer.footprint();
+        *self.loads.of(offer.qos) -= offer.counted();
     }
 
     fn take_expired(&mut self, now: Instant, kept: &KeptMessages) -> Vec<Offer> {
@@ -292,16 +352,16 @@ impl Lanes {
         for lane in [&mut self.unacknowledged, &mut self.acknowledged] {
             for (arrival, offer) in std::mem::take(lane) {
                 match offer.expires_at(kept) {
-                    Some(at) if at <= now => {
-                        self.bytes -= offer.footprint();
-                        expired.push(offer);
-                    }
+                    Some(at) if at <= now => expired.push(offer),
                     at => {
                         self.first_expiry = self.first_expiry.into_iter().chain(at).min();
                         lane.push_back((arrival, offer));
                     }
                 }
             }
+        }
+        for offer in &expired {
+            self.removed(offer);
         }
         expired
     }
@@ -314,7 +374,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::mqtt::TopicName;
+    use crate::mqtt::{Places, TopicName};
 
     fn offer(qos: QoS, payload: &'static str, expires: Option<u64>) -> Offer {
         let message = Message {
@@ -324,6 +384,7 @@ mod tests {
             retain: false,
             expires_at: expires.map(|seconds| Instant::from_start(Duration::from_secs(seconds))),
             properties: None,
+            places: Places::default(),
         };
         Offer {
             content: Content::Here(Arc::new(message)),
@@ -370,10 +431,10 @@ mod tests {
         }
         let now = Instant::from_start(Duration::from_secs(2));
         assert_eq!(queue.take_expired(now, &KeptMessages::new(1)).len(), 2);
-        assert!(queue.drop_newest_qos0());
+        assert!(queue.take_newest_qos0().is_some());
         assert!(queue.take_oldest().is_some());
-        assert_eq!(queue.drop_qos0(), 1);
-        assert!(!queue.drop_newest_qos0());
+        assert_eq!(queue.take_qos0().len(), 1);
+        assert!(queue.take_newest_qos0().is_none());
         assert_eq!(queue.len(), 1);
         assert!(queue.take_oldest().is_some());
         assert_eq!((queue.len(), queue.bytes()), (0, 0));

@@ -1,5 +1,6 @@
 //! Who is subscribed to what.
 
+mod edges;
 mod shared;
 mod trie;
 

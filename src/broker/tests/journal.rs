@@ -41,6 +41,22 @@ impl Kept {
 
     /// The broker is killed, and started again after so many seconds. What was taken is kept, what was not is lost.
     pub(super) fn restart(&mut self, after: u64) {
+        self.recover(after);
+        self.rig.wait(0);
+        self.sync();
+    }
+
+    /// Of the records that the disk has not got yet it gets so many, and no more.
+    fn tear(&mut self, count: usize) {
+        let written = self.rig.broker.take_batch().unwrap();
+        let mut kept = Batch::new(written.first());
+        for frame in written.frames().take(count) {
+            kept.append(frame.kind, |body| body.extend_from_slice(frame.body));
+        }
+        self.disk.push(kept);
+    }
+
+    fn recover(&mut self, after: u64) {
         let millis = u64::try_from(self.rig.now.since_start().as_millis()).unwrap() + after * 1_000;
         self.started = WallTime::from_unix_millis(self.started.unix_millis() + millis);
         let (broker, recovered) = recover(&self.rig.broker, &self.disk, self.reclaimed, self.started);
@@ -49,8 +65,6 @@ impl Kept {
         self.recovered = recovered;
         self.rig.now = Instant::START;
         self.rig.heard.clear();
-        self.rig.wait(0);
-        self.sync();
     }
 
     /// Makes all records unnecessary that there are.
@@ -177,11 +191,16 @@ fn what_had_to_let_an_answer_go_first_is_not_overtaken() {
 }
 
 #[test]
-fn a_connection_that_waits_for_its_answer_is_closed_at_once() {
+fn a_connection_is_closed_whatever_waits_for_it() {
     let mut kept = Kept::new();
-    let first = kept.rig.try_connect(lasting("client"), Identity::Anonymous);
-    kept.rig.try_connect(lasting("client"), Identity::Anonymous);
-    kept.rig.expect(first, &["CLOSE 8e"]);
+    let reader = kept.connect(lasting("reader"));
+    kept.rig.say(reader, subscribe("a", 1));
+    let other = kept.connect(lasting("reader"));
+    kept.rig.expect(reader, &["CLOSE 8e"]);
+    let third = kept.rig.try_connect(lasting("reader"), Identity::Anonymous);
+    kept.rig.expect(other, &["CLOSE 8e"]);
+    kept.rig.try_connect(lasting("reader"), Identity::Anonymous);
+    kept.rig.expect(third, &["CLOSE 8e"]);
 }
 
 #[test]
@@ -325,6 +344,18 @@ fn a_message_of_qos_2_that_was_received_is_not_taken_again() {
 }
 
 #[test]
+fn what_a_client_cannot_be_told_is_refused_is_known_to_have_been_received() {
+    let mut kept = Kept::new();
+    let writer = kept.connect(v3("writer", false));
+    kept.say(writer, publish("$SYS/x", "x", 2, 1));
+    kept.rig.expect(writer, &["PUBREC 1 00"]);
+    kept.restart(0);
+    let writer = kept.connect(v3("writer", false));
+    kept.say(writer, (PubRel, 1));
+    kept.rig.expect(writer, &["PUBCOMP 1 00"]);
+}
+
+#[test]
 fn retained_messages_subscriptions_and_wills_survive() {
     for reclaims in [false, true] {
         let mut kept = Kept::new();
@@ -384,6 +415,69 @@ fn a_session_expires_while_the_broker_is_down() {
     kept.restart(0);
     assert_eq!(kept.recovered.sessions, 0, "its end is written down");
     let _ = reader;
+}
+
+#[test]
+fn a_session_is_not_taken_for_connected_while_a_later_broker_ran() {
+    let mut kept = Kept::new();
+    let mut connect = v5("short");
+    connect.properties.session_expiry_interval = 1_000;
+    kept.connect(connect);
+    kept.connect(lasting("long"));
+    kept.recover(500);
+    kept.tear(1);
+    kept.restart(600);
+    assert_eq!(
+        kept.rig.broker.sessions.len(),
+        1,
+        "the one expired 1000 seconds after the first broker had ended"
+    );
+}
+
+#[test]
+fn a_will_that_is_due_is_not_forgotten_before_it_is_published() {
+    for count in 0..=2 {
+        let mut kept = Kept::new();
+        let reader = kept.connect(lasting("reader"));
+        kept.say(reader, subscribe("gone", 1));
+        let mut connect = lasting("writer");
+        connect.will = Some(Box::new(Will { qos: QoS::AtLeastOnce, ..*will("gone", 0) }));
+        let writer = kept.connect(connect.clone());
+        kept.rig.cut(reader);
+        kept.sync();
+        kept.rig.cut(writer);
+        kept.tear(count);
+        kept.restart(0);
+        let reader = kept.connect(lasting("reader"));
+        kept.rig.expect(reader, &["gone gone q1 #1"]);
+    }
+}
+
+#[test]
+fn a_new_will_is_not_taken_for_the_one_that_was_published() {
+    let mut kept = Kept::new();
+    let reader = kept.connect(lasting("reader"));
+    kept.say(reader, subscribe("+", 1));
+    let with_will = |topic| Connect { will: Some(will(topic, 0)), ..lasting("writer") };
+    kept.connect(with_will("one"));
+    kept.connect(with_will("two"));
+    kept.rig.expect(reader, &["SUBACK 01", "one gone q0"]);
+    kept.restart(0);
+    assert_eq!(kept.rig.broker.counters().wills_published, 1, "the second, once its connection is gone");
+}
+
+#[test]
+fn a_client_is_not_told_that_it_begins_anew_before_that_is_kept() {
+    let mut kept = Kept::new();
+    let reader = kept.connect(lasting("reader"));
+    kept.rig.cut(reader);
+    kept.sync();
+    let mut clean = v5("reader");
+    clean.clean_start = true;
+    let reader = kept.rig.try_connect(clean, Identity::Anonymous);
+    kept.rig.expect(reader, &[]);
+    kept.sync();
+    kept.rig.expect(reader, &["CONNACK 00 present=false"]);
 }
 
 #[test]

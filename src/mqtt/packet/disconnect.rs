@@ -38,6 +38,11 @@ impl Disconnect {
 }
 
 impl Disconnect {
+    /// Whether a client may send it: some reasons are for servers only.
+    pub fn may_come_from_client(&self) -> bool {
+        !is_of_servers(self.reason)
+    }
+
     pub(crate) fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut disconnect = Self::because(ReasonCode::Success);
         // Where the packet ends early, it is a normal disconnection, and there is no more to say.
@@ -67,6 +72,28 @@ impl Disconnect {
     pub(crate) fn is_expressible(&self, version: ProtocolVersion) -> bool {
         version.is_v5() || self.reason == ReasonCode::Success
     }
+}
+
+/// Whether only servers may give this reason (MQTT 5.0 table 3-13).
+const fn is_of_servers(reason: ReasonCode) -> bool {
+    matches!(
+        reason,
+        ReasonCode::NotAuthorized
+            | ReasonCode::ServerBusy
+            | ReasonCode::ServerShuttingDown
+            | ReasonCode::KeepAliveTimeout
+            | ReasonCode::SessionTakenOver
+            | ReasonCode::TopicFilterInvalid
+            | ReasonCode::RetainNotSupported
+            | ReasonCode::QoSNotSupported
+            | ReasonCode::UseAnotherServer
+            | ReasonCode::ServerMoved
+            | ReasonCode::SharedSubscriptionsNotSupported
+            | ReasonCode::ConnectionRateExceeded
+            | ReasonCode::MaximumConnectTime
+            | ReasonCode::SubscriptionIdentifiersNotSupported
+            | ReasonCode::WildcardSubscriptionsNotSupported
+    )
 }
 
 /// Whether DISCONNECT may give this reason \[MQTT-3.14.2-1\].

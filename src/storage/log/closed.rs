@@ -15,6 +15,7 @@ const OPEN_FILES: usize = 64;
 pub(super) struct Closed<F> {
     segments: VecDeque<Segment<F>>,
     bytes: u64,
+    index_bytes: usize,
     open: usize,
 }
 
@@ -30,7 +31,7 @@ pub(super) struct Segment<F> {
 
 impl<F> Default for Closed<F> {
     fn default() -> Self {
-        Self { segments: VecDeque::new(), bytes: 0, open: 0 }
+        Self { segments: VecDeque::new(), bytes: 0, index_bytes: 0, open: 0 }
     }
 }
 
@@ -38,6 +39,7 @@ impl<F> Closed<F> {
     /// Adds the newest.
     pub(super) fn push(&mut self, number: u64, first: Sequence, len: u64, index: Index, file: Option<F>) {
         self.bytes += len;
+        self.index_bytes += index.bytes();
         self.open += usize::from(file.is_some());
         self.segments.push_back(Segment { number, first, len, index, file });
     }
@@ -50,8 +52,8 @@ impl<F> Closed<F> {
         self.bytes
     }
 
-    pub(super) fn index_bytes(&self) -> usize {
-        self.segments.iter().map(|segment| segment.index.bytes()).sum()
+    pub(super) const fn index_bytes(&self) -> usize {
+        self.index_bytes
     }
 
     pub(super) fn oldest(&self) -> Option<&Segment<F>> {
@@ -65,10 +67,8 @@ impl<F> Closed<F> {
 
     /// Forgets the oldest.
     pub(super) fn pop(&mut self) {
-        if let Some(segment) = self.segments.pop_front() {
-            self.bytes -= segment.len;
-            self.open -= usize::from(segment.file.is_some());
-        }
+        let segment = self.segments.pop_front();
+        self.forget(segment);
     }
 
     pub(super) fn newest_number(&self) -> Option<u64> {
@@ -77,8 +77,14 @@ impl<F> Closed<F> {
 
     /// Forgets the newest.
     pub(super) fn pop_newest(&mut self) {
-        if let Some(segment) = self.segments.pop_back() {
+        let segment = self.segments.pop_back();
+        self.forget(segment);
+    }
+
+    fn forget(&mut self, segment: Option<Segment<F>>) {
+        if let Some(segment) = segment {
             self.bytes -= segment.len;
+            self.index_bytes -= segment.index.bytes();
             self.open -= usize::from(segment.file.is_some());
         }
     }

@@ -13,6 +13,7 @@
 //! its end can be read still counts. From then on the first record of the new segment says where the old one ends.
 
 mod closed;
+pub(super) mod inspect;
 mod quarantine;
 mod read;
 mod recovery;
@@ -63,6 +64,12 @@ impl LogOptions {
     pub fn new(disk_max: Option<u64>, seed: u64) -> Self {
         let bounded = disk_max.map_or(SEGMENT_BYTES, |max| max / SEGMENTS_AT_LEAST);
         Self { segment_bytes: bounded.clamp(SMALLEST_SEGMENT, SEGMENT_BYTES), disk_max, seed }
+    }
+
+    /// Bytes that a batch may have, where the disk space is bounded. A larger one might wait for ever, and everything
+    /// behind it.
+    pub fn largest_batch(&self) -> Option<u64> {
+        self.disk_max.map(|max| max / 4)
     }
 }
 

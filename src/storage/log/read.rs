@@ -124,16 +124,13 @@ impl<D: Directory> Log<D> {
         let mut bytes = vec![0; READ_AT_ONCE];
         let read = file.read_fully(&mut bytes, from).map_err(wrong)?;
         bytes.truncate(read);
-        let (at, header) = find(&bytes, sequence, self.salt).ok_or(ReadError::Lost(sequence))?;
-        let mut frame = bytes.split_off(at);
-        let there = frame.len().min(header.frame_len());
-        frame.resize(header.frame_len(), 0);
-        if let Some(rest) = frame.get_mut(there..).filter(|rest| !rest.is_empty()) {
-            file.read_fully(rest, from.saturating_add(length(read))).map_err(wrong)?;
+        let at = walk_to(&bytes, sequence);
+        if let Some(record) = at.and_then(|at| take(file, (&bytes, from), at, sequence, self.salt)) {
+            return Ok(record);
         }
-        whole_frame(&frame, self.salt).ok_or(ReadError::Lost(sequence))?;
-        frame.drain(..HEADER_LEN);
-        Ok(Record { kind: header.kind, body: frame })
+        // Something before it is damaged.
+        let record = (0..bytes.len()).find_map(|at| take(file, (&bytes, from), at, sequence, self.salt));
+        record.ok_or(ReadError::Lost(sequence))
     }
 
     fn read_unsynced(batches: &VecDeque<Batch>, sequence: Sequence) -> Option<Record> {
@@ -283,20 +280,44 @@ fn step(bytes: &[u8], salt: Salt, next: Sequence, limit: Sequence) -> Step {
     }
 }
 
-/// Where a record begins in these bytes, which begin with a record, and its header. It may go on behind them.
-fn find(bytes: &[u8], sequence: Sequence, salt: Salt) -> Option<(usize, FrameHeader)> {
-    let is_it = |header: &FrameHeader| header.sequence == sequence && header.kind < FIRST_RESERVED_KIND;
+/// Where a record seems to begin in these bytes, which begin with a record.
+fn walk_to(bytes: &[u8], sequence: Sequence) -> Option<usize> {
     let mut at = 0;
-    while let Some(header) = bytes.get(at..).and_then(FrameHeader::parse) {
-        if is_it(&header) {
-            return Some((at, header));
+    loop {
+        let header = FrameHeader::parse(bytes.get(at..)?)?;
+        if header.sequence == sequence && header.kind < FIRST_RESERVED_KIND {
+            return Some(at);
         }
         at = at.saturating_add(header.frame_len());
     }
-    // Something before it may be damaged.
-    (0..bytes.len()).find_map(|at| {
-        let rest = bytes.get(at..)?;
-        let header = FrameHeader::parse(rest).filter(is_it)?;
-        (header.frame_len() > rest.len() || whole_frame(rest, salt).is_some()).then_some((at, header))
-    })
+}
+
+/// The record with this number, if it begins at this place of what was read from a file, and is whole. It may go on
+/// behind what was read.
+fn take(
+    file: &impl File,
+    (bytes, from): (&[u8], u64),
+    at: usize,
+    sequence: Sequence,
+    salt: Salt,
+) -> Option<Record> {
+    let rest = bytes.get(at..)?;
+    let header = FrameHeader::parse(rest)?;
+    if header.sequence != sequence || header.kind >= FIRST_RESERVED_KIND {
+        return None;
+    }
+    if header.frame_len() <= rest.len() {
+        let (header, body) = whole_frame(rest, salt)?;
+        return Some(Record { kind: header.kind, body: body.to_vec() });
+    }
+    let begin = from.saturating_add(length(at));
+    let end = begin.saturating_add(length(header.frame_len()));
+    if file.len().ok()? < end {
+        return None;
+    }
+    let mut frame = vec![0; header.frame_len()];
+    file.read_fully(&mut frame, begin).ok()?;
+    whole_frame(&frame, salt)?;
+    frame.drain(..HEADER_LEN);
+    Some(Record { kind: header.kind, body: frame })
 }

@@ -5,7 +5,7 @@ use std::mem;
 
 use super::closed::Closed;
 use super::scan::{Bound, Damage, Found, Scan, Tail};
-use super::segment::{Index, SEGMENT_HEADER_LEN, SegmentHeader};
+use super::segment::{Index, SegmentHeader};
 use super::survey::{Contents, FORMAT_FILE, Part, Survey};
 use super::{Active, Log, LogOptions, quarantine};
 use crate::broker::record::frame::{FIRST_RESERVED_KIND, Frames};
@@ -64,6 +64,27 @@ pub struct Damaged {
     pub kind: Option<u8>,
     /// What is wrong.
     pub reason: String,
+}
+
+impl Recovery {
+    /// Says in the log of the broker what was found.
+    pub fn report(&self) {
+        let Self { records, segments, bytes, cut, damaged, damaged_places, trouble } = self;
+        tracing::info!("storage: {records} records in {segments} segments with {bytes} bytes");
+        if let Some(cut) = cut {
+            tracing::warn!("storage: {cut}; they have been cut off");
+        }
+        for damaged in damaged {
+            tracing::error!("storage: {damaged}; what is there has been set aside in `quarantine`");
+        }
+        let more = damaged_places.saturating_sub(length(damaged.len()));
+        if more > 0 {
+            tracing::error!("storage: {more} more places are damaged");
+        }
+        if let Some(trouble) = trouble {
+            tracing::error!("storage: {trouble}");
+        }
+    }
 }
 
 impl Damaged {
@@ -157,10 +178,7 @@ impl<D: Directory> Opening<'_, D> {
     /// Reads a segment and takes it over.
     fn take(&mut self, part: &Part, bound: Bound) {
         self.log.number = part.number.saturating_add(1);
-        let opened = self.log.directory.open(&part.name, Access::Read);
-        if let Err(error) = opened.and_then(|file| self.contents.read(&file)) {
-            self.contents.fill_unreadable(&error);
-        }
+        self.contents.read_any(&self.log.directory, &part.name);
         // The rest of `self` is written to while the segment is read.
         let contents = mem::take(&mut self.contents);
         match part.first {
@@ -172,8 +190,7 @@ impl<D: Directory> Opening<'_, D> {
 
     fn read(&mut self, part: &Part, first: Sequence, bound: Bound, contents: &Contents) {
         if !part.has_header {
-            let (len, reason) = (SEGMENT_HEADER_LEN, "the header of the segment is damaged");
-            self.meet(part, &Damage { at: 0, len, first, next: first, kind: None, reason }, contents);
+            self.meet(part, &Damage::of_header(first), contents);
         }
         let mut index = Index::default();
         let mut scan = Scan::new(&contents.bytes, self.log.salt, first.max(self.log.next), bound);
@@ -284,16 +301,13 @@ impl<D: Directory> Opening<'_, D> {
 
     /// A segment in which nothing can be found. If nothing was ever written to it, it is not missed.
     fn put_by(&mut self, part: &Part, contents: &Contents) {
-        let len = contents.bytes.len();
-        // Records follow only when the header is on the disk.
-        let is_unused = len <= SEGMENT_HEADER_LEN || contents.bytes.iter().all(|byte| *byte == 0);
-        if contents.unreadable.is_empty() && is_unused {
+        if contents.is_unused() {
             self.log.discard(part.name.clone());
             return;
         }
-        let (next, reason) = (self.log.next, "there is no record in the segment");
-        self.meet(part, &Damage { at: 0, len, first: next, next, kind: None, reason }, contents);
-        self.log.closed.push(part.number, next, length(len), Index::default(), None);
+        let next = self.log.next;
+        self.meet(part, &Damage::of_all(contents, next), contents);
+        self.log.closed.push(part.number, next, length(contents.bytes.len()), Index::default(), None);
     }
 
     /// Reports a damaged place and sets it aside.

@@ -7,6 +7,7 @@
 use crate::broker::record::Sequence;
 use crate::broker::record::frame::{FIRST_RESERVED_KIND, FrameHeader, HEADER_LEN};
 use crate::storage::checksum::{RunningChecksum, Salt, checksum};
+use crate::storage::directory::length;
 
 /// Bytes before the first record.
 pub(crate) const SEGMENT_HEADER_LEN: usize = 32;
@@ -142,10 +143,11 @@ impl Own {
             (1..FIRST_RESERVED_KIND, _) => Ok(None),
             (MARK, []) => Ok(Some(Self::Mark)),
             (GAP, []) => Ok(Some(Self::Gap)),
-            (SEAL, &[a, b, c, d, e, f, g, h]) => Ok(Some(Self::Seal {
-                count: u32::from_le_bytes([a, b, c, d]),
-                sum: RunningChecksum(u32::from_le_bytes([e, f, g, h])),
-            })),
+            (SEAL, _) => {
+                let (count, sum) = body.split_first_chunk().ok_or(())?;
+                let sum = RunningChecksum(u32::from_le_bytes(sum.try_into().map_err(drop)?));
+                Ok(Some(Self::Seal { count: u32::from_le_bytes(*count), sum }))
+            }
             _ => Err(()),
         }
     }
@@ -177,7 +179,7 @@ impl Index {
         let number = sequence.since(first);
         let behind = self.entries.partition_point(|(noted, _)| u64::from(*noted) <= number);
         let entry = behind.checked_sub(1).and_then(|at| self.entries.get(at));
-        entry.map_or(SEGMENT_HEADER_LEN as u64, |(_, offset)| (*offset).into())
+        entry.map_or_else(|| length(SEGMENT_HEADER_LEN), |(_, offset)| (*offset).into())
     }
 
     /// Bytes of memory that it takes.
@@ -236,7 +238,7 @@ mod tests {
         let seal = Own::Seal { count: 3, sum: RunningChecksum(4) };
         for (own, len) in [(Own::Mark, MARK_LEN), (Own::Gap, MARK_LEN), (seal, SEAL_LEN)] {
             let bytes = own.to_bytes(Sequence::new(9), SALT);
-            assert_eq!(bytes.len() as u64, len);
+            assert_eq!(length(bytes.len()), len);
             let (header, body) = whole_frame(&bytes, SALT).unwrap();
             assert_eq!(header.sequence, Sequence::new(9));
             assert_eq!(Own::parse(header.kind, body), Ok(Some(own)));

@@ -8,7 +8,7 @@ use super::segment::{NoHeader, SEGMENT_HEADER_LEN, SegmentHeader, file_name, is_
 use crate::broker::record::Sequence;
 use crate::storage::StorageError;
 use crate::storage::checksum::Salt;
-use crate::storage::directory::{Access, Directory, File};
+use crate::storage::directory::{Access, Directory, File, length};
 
 /// The name of the file that says which format the directory has. It holds the header of a segment whose first record
 /// is 0: should the header of the only segment be damaged, its salt is still known.
@@ -55,22 +55,19 @@ impl Survey {
         let names = directory.list().map_err(StorageError::Unreadable)?;
         let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
         numbers.sort_unstable();
-        let format = match names.iter().any(|name| name == FORMAT_FILE) {
-            true => header_of(directory, FORMAT_FILE)?,
-            false => None,
-        };
+        let format = header_of(directory, FORMAT_FILE)?;
         let mut parts = Vec::with_capacity(numbers.len());
         let mut salt = format.map(|header| header.salt);
         for number in numbers {
             let name = file_name(number);
             let header = header_of(directory, &name)?;
-            salt = salt.or(header.map(|header| header.salt));
+            salt = salt.or_else(|| header.map(|header| header.salt));
             let first = header.map(|header| header.first);
             parts.push(Part { number, name, first, has_header: header.is_some() });
         }
         if let Some(salt) = salt {
             for part in parts.iter_mut().filter(|part| part.first.is_none()) {
-                let contents = Contents::of(directory, &part.name).unwrap_or_default();
+                let contents = Contents::of_any(directory, &part.name);
                 part.first = first_in(&contents.bytes, salt);
             }
         }
@@ -97,16 +94,24 @@ fn header_of(directory: &impl Directory, name: &str) -> Result<Option<SegmentHea
 }
 
 impl Contents {
-    /// Reads a file. What of it cannot be read is zero.
-    pub(crate) fn of(directory: &impl Directory, name: &str) -> io::Result<Self> {
+    /// Reads a file. What of it cannot be read is zero, or not there.
+    pub(crate) fn of_any(directory: &impl Directory, name: &str) -> Self {
         let mut contents = Self::default();
-        contents.read(&directory.open(name, Access::Read)?)?;
-        Ok(contents)
+        contents.read_any(directory, name);
+        contents
     }
 
-    /// Reads a file into the memory that another took.
-    pub(crate) fn read(&mut self, file: &impl File) -> io::Result<()> {
+    /// The same, into the memory that another file took.
+    pub(crate) fn read_any(&mut self, directory: &impl Directory, name: &str) {
         self.unreadable.clear();
+        let read = directory.open(name, Access::Read).and_then(|file| self.read(&file));
+        if let Err(error) = read {
+            self.bytes.clear();
+            self.unreadable = vec![(0..1, error.to_string())];
+        }
+    }
+
+    fn read(&mut self, file: &impl File) -> io::Result<()> {
         self.bytes.clear();
         self.bytes.resize(usize::try_from(file.len()?).map_err(io::Error::other)?, 0);
         if file.read_fully(&mut self.bytes, 0).is_ok() {
@@ -117,18 +122,12 @@ impl Contents {
         for block in self.bytes.chunks_mut(BLOCK) {
             let range = at..at + block.len();
             at = range.end;
-            if let Err(error) = file.read_fully(block, u64::try_from(range.start).unwrap_or(u64::MAX)) {
+            if let Err(error) = file.read_fully(block, length(range.start)) {
                 block.fill(0);
                 self.unreadable.push((range, error.to_string()));
             }
         }
         Ok(())
-    }
-
-    /// Nothing of a file can be read. That is told from a file without anything in it.
-    pub(crate) fn fill_unreadable(&mut self, error: &io::Error) {
-        self.bytes.clear();
-        self.unreadable = vec![(0..1, error.to_string())];
     }
 
     /// Why some of these bytes could not be read, if so.

@@ -48,7 +48,7 @@ impl<D: Directory> Worker<D> {
                 Reclaim::Removable { up_to }
             }
             Reclaim::LookedThrough { up_to, .. } if up_to == done => Reclaim::Idle,
-            other => other,
+            reclaim @ (Reclaim::Idle | Reclaim::LookedThrough { .. } | Reclaim::Removable { .. }) => reclaim,
         };
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{mem, thread};
 
 use super::reclaim::Reclaim;
 use super::{Command, Event, Room, Shared, StorageSettings};
@@ -125,9 +125,10 @@ impl<D: Directory> Worker<D> {
 
     /// Waits for something to do.
     fn wait(&self) -> Wake {
-        let room = (self.room != Room::Enough).then(|| self.room_at + ROOM_INTERVAL);
         let retry = self.retry.map(|(at, _)| at);
-        let sync = self.sync_at.filter(|_| retry.is_none());
+        // Before that nothing else can be done either.
+        let room = (self.room != Room::Enough).then(|| self.room_at + ROOM_INTERVAL);
+        let [room, sync] = [room, self.sync_at].map(|at| at.filter(|_| retry.is_none()));
         let Some(until) = [room, retry, sync, self.reclaim_at].into_iter().flatten().min() else {
             return self.commands.recv().map_or(Wake::End, Wake::Command);
         };
@@ -194,13 +195,15 @@ impl<D: Directory> Worker<D> {
         self.log.write_out()?;
         self.counters().bytes_written.add(length(unwritten));
         self.counters().records_written.add(self.log.written().since(first));
+        if self.log.unsynced_bytes() > 0 && self.sync_at.is_none() {
+            self.sync_at = Some(now + self.settings.sync_interval);
+        }
         let is_due = self.sync_at.is_some_and(|at| at <= now)
             || self.group.awaits_synced
             || self.waits_for_sync()
             || self.log.unsynced_bytes() > self.settings.unsynced_max;
         // Who goes on when a batch is written has to know, if it is not known with the sync soon.
-        if self.group.awaits_written || !is_due {
-            self.group.awaits_written = false;
+        if mem::take(&mut self.group.awaits_written) || !is_due {
             self.tell_horizons();
         }
         if is_due {
@@ -289,6 +292,8 @@ impl<D: Directory> Worker<D> {
     }
 
     fn tell_horizons(&mut self) {
+        let unwritten = length(self.log.unwritten_bytes());
+        self.shared.written.store(self.taken.saturating_sub(unwritten), Ordering::Relaxed);
         let (written, synced) = (self.log.written(), self.log.synced());
         if self.told != (written, synced) {
             self.told = (written, synced);
@@ -301,8 +306,6 @@ impl<D: Directory> Worker<D> {
     }
 
     fn account(&self) {
-        let written = self.taken.saturating_sub(length(self.log.unwritten_bytes()));
-        self.shared.written.store(written, Ordering::Relaxed);
         let counters = self.counters();
         counters.segments.set(length(self.log.segments()));
         counters.disk_bytes.set(self.log.bytes());

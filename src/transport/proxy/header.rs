@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{v1, v2};
+use crate::transport::TooMuch;
 
 /// What a proxy says about a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +61,9 @@ pub enum ProxyError {
     /// The connection ended within it.
     #[error("the connection ended within the PROXY header: {0}")]
     Lost(io::ErrorKind),
+    /// All connections together hold as much as they may.
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
 }
 
 /// Looks for a header at the beginning of `bytes`, which may be all that has come of it, or more.

@@ -10,13 +10,14 @@ mod v1;
 mod v2;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 pub use header::{Progress, ProxyError, ProxyHeader, Source, parse};
 pub use network::{Network, ParseNetworkError};
 
-use super::{Handshake, HandshakeError, Peer, Transport};
+use super::{Handshake, HandshakeError, Peer, Transport, UnfinishedPackets, UnfinishedPart};
 
 /// From whom a header is expected.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,14 +38,21 @@ impl ProxySettings {
 }
 
 /// The header as a layer of connections: it is read to its last byte and no further.
-#[derive(Debug, Clone, Copy)]
-pub struct ProxyLayer;
+#[derive(Debug, Clone)]
+pub struct ProxyLayer(Arc<UnfinishedPackets>);
+
+impl ProxyLayer {
+    /// For headers that count there until they are whole.
+    pub fn new(unfinished: Arc<UnfinishedPackets>) -> Self {
+        Self(unfinished)
+    }
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handshake<S> for ProxyLayer {
     type Stream = S;
 
     async fn perform(self, mut stream: S, peer: Peer) -> Result<(S, Peer), HandshakeError> {
-        let header = read(&mut stream).await.map_err(HandshakeError::Proxy)?;
+        let header = read(&mut stream, self.0.part()).await.map_err(HandshakeError::Proxy)?;
         let peer = match header.source {
             Source::Proxy => peer,
             Source::Client(address) => Peer { address: Some(address), ..peer },
@@ -53,13 +61,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handshake<S> for ProxyL
     }
 }
 
-async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<ProxyHeader, ProxyError> {
+async fn read(
+    stream: &mut (impl AsyncRead + Unpin),
+    mut unfinished: UnfinishedPart,
+) -> Result<ProxyHeader, ProxyError> {
     let mut bytes = Vec::new();
     loop {
         let len = bytes.len();
         match parse(&bytes)? {
             Progress::Whole { header, .. } => return Ok(header),
-            Progress::Lacks(missing) => bytes.resize(len + missing, 0),
+            Progress::Lacks(missing) => {
+                unfinished.set(len + missing)?;
+                bytes.resize(len + missing, 0);
+            }
         }
         let rest = bytes.get_mut(len..).unwrap_or_default();
         stream.read_exact(rest).await.map_err(|error| ProxyError::Lost(error.kind()))?;

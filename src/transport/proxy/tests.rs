@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use super::*;
 
 fn whole(bytes: &[u8]) -> ProxyHeader {
@@ -24,6 +22,10 @@ fn client(address: &str) -> ProxyHeader {
 fn v2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
     let len = u16::try_from(rest.len()).unwrap().to_be_bytes();
     [&v2::SIGNATURE[..], &[0x20 | command, family], &len, rest].concat()
+}
+
+fn layer() -> ProxyLayer {
+    ProxyLayer::new(UnfinishedPackets::with_room_for(4_096))
 }
 
 const IPV4: [u8; 12] = [192, 0, 2, 1, 198, 51, 100, 1, 0xC0, 0x00, 0x07, 0x5B];
@@ -180,7 +182,7 @@ async fn the_layer_reads_the_header_and_no_byte_more() {
         let writer = tokio::spawn(async move {
             tokio::io::AsyncWriteExt::write_all(&mut theirs, &[&header[..], b"MQTT"].concat()).await.unwrap();
         });
-        let (mut stream, peer) = ProxyLayer.perform(ours, proxy.clone()).await.unwrap();
+        let (mut stream, peer) = layer().perform(ours, proxy.clone()).await.unwrap();
         let mut rest = String::new();
         stream.read_to_string(&mut rest).await.unwrap();
         assert_eq!(rest, "MQTT");
@@ -204,12 +206,12 @@ async fn what_is_no_header_is_refused_as_soon_as_that_is_seen() {
     ] {
         let (mut theirs, ours) = tokio::io::duplex(64);
         tokio::io::AsyncWriteExt::write_all(&mut theirs, bytes).await.unwrap();
-        let error = ProxyLayer.perform(ours, proxy.clone()).await.unwrap_err();
+        let error = layer().perform(ours, proxy.clone()).await.unwrap_err();
         assert!(error.to_string().contains("no PROXY header"), "{error}");
     }
     let (theirs, ours) = tokio::io::duplex(64);
     drop(theirs);
-    assert!(ProxyLayer.perform(ours, proxy).await.unwrap_err().to_string().contains("ended within"));
+    assert!(layer().perform(ours, proxy).await.unwrap_err().to_string().contains("ended within"));
 }
 
 #[test]

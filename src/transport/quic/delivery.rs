@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use quinn::Connection;
 
-use super::flow::{Flow, Message, message_in};
+use super::flow::{Flow, Message};
 use super::flows::{Key, Streams};
 
 /// On which streams messages go to the client.
@@ -31,7 +31,7 @@ pub(super) struct Deliveries {
     /// The last used comes last.
     topics: Vec<(Box<[u8]>, Key)>,
     /// Where messages of QoS 2 went, that are to be released there.
-    unreleased: HashMap<u16, Key>,
+    unreleased: HashMap<u16, (Key, LastPacket)>,
     next_flow: u64,
 }
 
@@ -42,41 +42,66 @@ impl Deliveries {
 
     /// Whether there is anything to choose.
     pub(super) fn has_choice(&self) -> bool {
-        self.how != QuicDelivery::ControlOnly
+        self.how != QuicDelivery::ControlOnly || !self.unreleased.is_empty()
     }
 
-    /// The stream for the packet of ours that begins here, opened if need be, and whether the packet is the last on it.
-    /// `None`: the control stream.
+    /// The stream for a message, opened if need be, and whether the message is the last packet on it. `None`: the
+    /// control stream.
     pub(super) fn stream_for(
         &mut self,
         cx: &mut Context<'_>,
-        packet: &[u8],
+        message: &Message<'_>,
         connection: &Connection,
         streams: &mut Streams,
     ) -> Option<(Key, LastPacket)> {
-        if !self.has_choice() {
-            return None;
-        }
-        let per_publish = self.how == QuicDelivery::PerPublish;
-        match message_in(packet)? {
-            Message::Release { packet_id } => {
-                let key = self.unreleased.remove(&packet_id)?;
-                let last = if per_publish { LastPacket::Yes } else { LastPacket::No };
-                streams.find(key).is_some_and(|flow| flow.takes_answers()).then_some((key, last))
+        match (self.how, message.qos) {
+            (QuicDelivery::ControlOnly, _) => None,
+            (QuicDelivery::PerTopic, _) => {
+                let key = self.stream_of(cx, message.topic, connection, streams)?;
+                self.remember(message, key, LastPacket::No);
+                Some((key, LastPacket::No))
             }
-            Message::Publish { topic, qos, packet_id } => {
-                let (key, last) = if per_publish {
-                    let last = if qos < 2 { LastPacket::Yes } else { LastPacket::No };
-                    (open_for_message(cx, connection, streams, qos)?, last)
-                } else {
-                    (self.stream_of(cx, topic, connection, streams)?, LastPacket::No)
-                };
-                if qos == 2 {
-                    self.unreleased.insert(packet_id, key);
-                }
-                Some((key, last))
+            (QuicDelivery::PerPublish, 2) => {
+                let key = open(cx, connection, streams)?;
+                self.remember(message, key, LastPacket::Yes);
+                Some((key, LastPacket::No))
+            }
+            (QuicDelivery::PerPublish, qos) => {
+                Some((open_for_message(cx, connection, streams, qos)?, LastPacket::Yes))
             }
         }
+    }
+
+    /// A message goes there. If it is of QoS 2 it will be released there, by the last packet or another.
+    pub(super) fn remember(&mut self, message: &Message<'_>, stream: Key, release: LastPacket) {
+        if message.qos == 2 {
+            self.unreleased.insert(message.packet_id, (stream, release));
+        }
+    }
+
+    /// The stream for the release of a message, and whether that is the last packet on it. `None`: the control stream.
+    pub(super) fn stream_for_release(
+        &mut self,
+        packet_id: u16,
+        streams: &mut Streams,
+    ) -> Option<(Key, LastPacket)> {
+        let place = self.unreleased.remove(&packet_id);
+        place.filter(|(key, _)| streams.find(*key).is_some_and(|flow| flow.takes_answers()))
+    }
+
+    /// Opens a flow of ours, with a header.
+    pub(super) fn open_flow(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &Connection,
+        streams: &mut Streams,
+    ) -> Option<Key> {
+        let key = open(cx, connection, streams)?;
+        let flow = streams.find(key)?;
+        flow.is_lasting = true;
+        flow.append(&server_flow(self.next_flow));
+        self.next_flow += 2;
+        Some(key)
     }
 
     fn stream_of(
@@ -97,15 +122,10 @@ impl Deliveries {
             // Its place is free when the client has closed its side: until then the control stream serves.
             let (_, oldest) = self.topics.remove(0);
             if let Some(flow) = streams.find(oldest) {
-                flow.is_lasting = false;
                 flow.end();
             }
         }
-        let key = open(cx, connection, streams)?;
-        let flow = streams.find(key)?;
-        flow.is_lasting = true;
-        flow.append(&server_flow(self.next_flow));
-        self.next_flow += 2;
+        let key = self.open_flow(cx, connection, streams)?;
         self.topics.push((topic.into(), key));
         Some(key)
     }

@@ -22,16 +22,28 @@ pub(super) struct Flow {
     partial: Vec<u8>,
     /// Since when that does not get on.
     stuck_since: Option<Instant>,
-    /// Answers that the client has not taken yet.
+    /// What the client has not taken yet.
     unsent: Vec<u8>,
+    /// Since when it has taken nothing of too much.
+    untaken_since: Option<Instant>,
     /// Answers that are still to come.
     pub(super) unanswered: usize,
-    /// Whether we opened it.
-    pub(super) is_ours: bool,
+    pub(super) origin: Origin,
     /// Whether more may be sent on it although the client has said all.
     pub(super) is_lasting: bool,
     /// Whether nothing is to be sent behind what waits to be.
     ends: bool,
+}
+
+/// Who opened a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The client, for both directions.
+    Client,
+    /// The client, for what it sends: there never was a way back.
+    ClientOneWay,
+    /// We did.
+    Server,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,12 +85,13 @@ pub(super) struct Question {
 }
 
 impl Flow {
-    /// What may wait for a client to take it, beyond one part of a packet that is as long.
-    pub(super) const UNSENT: usize = 64 << 10;
+    /// What may wait for a client to take it: beyond that it is too much.
+    const UNSENT: usize = 64 << 10;
 
     /// One that the client has opened.
     pub(super) fn new(receive: RecvStream, send: Option<SendStream>) -> Self {
-        Self { is_ours: false, ..Self::ours(Some(receive), send) }
+        let origin = if send.is_some() { Origin::Client } else { Origin::ClientOneWay };
+        Self { origin, ..Self::ours(Some(receive), send) }
     }
 
     /// One that we have opened.
@@ -90,8 +103,9 @@ impl Flow {
             partial: Vec::new(),
             stuck_since: None,
             unsent: Vec::new(),
+            untaken_since: None,
             unanswered: 0,
-            is_ours: true,
+            origin: Origin::Server,
             is_lasting: false,
             ends: false,
         }
@@ -110,6 +124,16 @@ impl Flow {
         self.partial.len()
     }
 
+    /// How many bytes its client has not taken.
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
+    /// Since when its client has taken nothing, although there is too much.
+    pub(super) fn untaken_since(&self) -> Option<Instant> {
+        self.untaken_since
+    }
+
     /// Since when its client has left a packet, or the header, unfinished.
     pub(super) fn stuck_since(&self) -> Option<Instant> {
         self.stuck_since
@@ -126,14 +150,13 @@ impl Flow {
         self.receive.is_none() && (self.send.is_none() || says_no_more)
     }
 
-    /// Reads once. Packets that are whole are added to `packets`, and those of them that want an answer reported to
-    /// `question`.
+    /// Reads once. Packets that are whole are added to `packets`, and each of them is told to `hear`.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         packets: &mut Vec<u8>,
         largest: usize,
-        question: impl FnMut(Question),
+        hear: impl FnMut(FrameHeader, &[u8]),
     ) -> Result<Progress, FlowError> {
         /// Of one stream at a time, so that the others get their turn.
         const CHUNK: usize = 8 << 10;
@@ -144,6 +167,7 @@ impl Flow {
             Poll::Pending => return Ok(Progress::Pending),
             Poll::Ready(Err(_)) => {
                 self.receive = None;
+                self.let_go();
                 return Ok(Progress::Ended(End::Broken));
             }
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
@@ -154,7 +178,7 @@ impl Flow {
             Poll::Ready(Ok(())) => {}
         }
         self.partial.extend_from_slice(buffer.filled());
-        self.go_on(buffer.filled().len(), packets, largest, question)
+        self.go_on(buffer.filled().len(), packets, largest, hear)
     }
 
     /// Takes the packets that have come behind the header, which was found to be good.
@@ -162,9 +186,9 @@ impl Flow {
         &mut self,
         packets: &mut Vec<u8>,
         largest: usize,
-        question: impl FnMut(Question),
+        hear: impl FnMut(FrameHeader, &[u8]),
     ) -> Result<Progress, FlowError> {
-        self.go_on(0, packets, largest, question)
+        self.go_on(0, packets, largest, hear)
     }
 
     fn go_on(
@@ -172,7 +196,7 @@ impl Flow {
         come: usize,
         packets: &mut Vec<u8>,
         largest: usize,
-        question: impl FnMut(Question),
+        hear: impl FnMut(FrameHeader, &[u8]),
     ) -> Result<Progress, FlowError> {
         /// A client in the middle of a large packet gets on if so much of it comes at a time.
         const SIGN_OF_LIFE: usize = 1 << 10;
@@ -187,7 +211,7 @@ impl Flow {
                 return Ok(Progress::Header(header));
             }
         }
-        let taken = take_packets(&self.partial, packets, largest, question);
+        let taken = take_packets(&self.partial, packets, largest, hear);
         self.partial.drain(..taken);
         if self.partial.is_empty() {
             self.partial = Vec::new();
@@ -198,7 +222,7 @@ impl Flow {
         Ok(Progress::Read)
     }
 
-    /// Adds a part of a packet of ours behind those that the client has not taken. The caller has made room before.
+    /// Adds a part of a packet of ours behind those that the client has not taken.
     pub(super) fn append(&mut self, bytes: &[u8]) {
         if self.send.is_some() {
             self.unsent.extend_from_slice(bytes);
@@ -207,11 +231,13 @@ impl Flow {
 
     /// Nothing is to be sent behind what waits to be.
     pub(super) fn end(&mut self) {
+        self.is_lasting = false;
         self.ends = true;
     }
 
     /// Sends what waits, as far as the client takes it. Pending: more waits than should.
     pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let before = self.unsent.len();
         while let (Some(send), false) = (&mut self.send, self.unsent.is_empty()) {
             match AsyncWrite::poll_write(Pin::new(send), cx, &self.unsent) {
                 Poll::Ready(Ok(sent)) => drop(self.unsent.drain(..sent)),
@@ -227,7 +253,14 @@ impl Flow {
             // That finishes it.
             self.send = None;
         }
-        if self.unsent.len() < Self::UNSENT { Poll::Ready(()) } else { Poll::Pending }
+        if self.unsent.len() < Self::UNSENT {
+            self.untaken_since = None;
+            return Poll::Ready(());
+        }
+        if self.unsent.len() < before || self.untaken_since.is_none() {
+            self.untaken_since = Some(Instant::now());
+        }
+        Poll::Pending
     }
 
     /// Sends what waits, all of it.
@@ -249,6 +282,12 @@ impl Flow {
         // It may have ended already.
         let _ = self.receive.take().map(|mut receive| receive.stop(code));
         let _ = self.send.take().map(|mut send| send.reset(code));
+        self.let_go();
+    }
+
+    /// The rest of what waits for it will not come.
+    fn let_go(&mut self) {
+        self.partial = Vec::new();
         self.stuck_since = None;
     }
 }
@@ -259,7 +298,7 @@ fn take_packets(
     bytes: &[u8],
     packets: &mut Vec<u8>,
     largest: usize,
-    mut question: impl FnMut(Question),
+    mut hear: impl FnMut(FrameHeader, &[u8]),
 ) -> usize {
     let mut rest = bytes;
     let taken = loop {
@@ -273,9 +312,7 @@ fn take_packets(
             break bytes.len();
         }
         let Some((packet, behind)) = rest.split_at_checked(len) else { break bytes.len() - rest.len() };
-        if let Some(asked) = question_in(header, packet) {
-            question(asked);
-        }
+        hear(header, packet);
         rest = behind;
     };
     packets.extend_from_slice(bytes.get(..taken).unwrap_or_default());
@@ -283,7 +320,7 @@ fn take_packets(
 }
 
 /// What a packet of a client asks; `None` where no answer goes back on its stream.
-fn question_in(header: FrameHeader, packet: &[u8]) -> Option<Question> {
+pub(super) fn question_in(header: FrameHeader, packet: &[u8]) -> Option<Question> {
     const PUBLISH: u8 = 3;
     const PUBREL: u8 = 6;
     const SUBSCRIBE: u8 = 8;
@@ -299,9 +336,18 @@ fn question_in(header: FrameHeader, packet: &[u8]) -> Option<Question> {
     Some(Question { packet_id: integer_at(body, at)?, continues: packet_type == PUBREL })
 }
 
-/// The packet identifier that an answer of ours has, and whether it is the last one to that question; `None`: it is no
-/// answer, or one that cannot be told from its first bytes.
-pub(super) fn answer_id(packet: &[u8]) -> Option<(u16, bool)> {
+/// An answer of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Answer<'a> {
+    pub(super) packet_id: u16,
+    /// Whether it is the last one to its question.
+    pub(super) is_last: bool,
+    /// The whole of it, if it is a SUBACK.
+    pub(super) suback: Option<&'a [u8]>,
+}
+
+/// The answer that begins here; `None`: it is none, or one that cannot be told from its first bytes.
+pub(super) fn answer_in(packet: &[u8]) -> Option<Answer<'_>> {
     const PUBACK: u8 = 4;
     const PUBREC: u8 = 5;
     const PUBCOMP: u8 = 7;
@@ -315,18 +361,29 @@ pub(super) fn answer_id(packet: &[u8]) -> Option<(u16, bool)> {
         PUBREC => header.body_len > 2 && *body.get(2)? >= 0x80,
         _ => return None,
     };
-    Some((integer_at(body, 0)?, is_last))
+    let whole = packet.get(..header.header_len + header.body_len);
+    let suback = whole.filter(|_| header.first >> 4 == SUBACK);
+    Some(Answer { packet_id: integer_at(body, 0)?, is_last, suback })
 }
 
-/// A message of ours, or the release of one.
+/// What is sent to the client of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Message<'a> {
-    Publish { topic: &'a [u8], qos: u8, packet_id: u16 },
+pub(super) enum Sent<'a> {
+    Publish(Message<'a>),
     Release { packet_id: u16 },
 }
 
-/// The message that begins here, if it is one and its topic is there.
-pub(super) fn message_in(packet: &[u8]) -> Option<Message<'_>> {
+/// A message of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Message<'a> {
+    pub(super) topic: &'a [u8],
+    pub(super) qos: u8,
+    /// 0 for QoS 0.
+    pub(super) packet_id: u16,
+}
+
+/// The message that begins here, if it is one and its topic is there, or its release.
+pub(super) fn message_in(packet: &[u8]) -> Option<Sent<'_>> {
     const PUBLISH: u8 = 3;
     const PUBREL: u8 = 6;
     let header = frame_header(packet).ok()??;
@@ -336,9 +393,9 @@ pub(super) fn message_in(packet: &[u8]) -> Option<Message<'_>> {
             let len = usize::from(integer_at(body, 0)?);
             let (topic, qos) = (body.get(2..2 + len)?, header.first >> 1 & 0x03);
             let packet_id = if qos == 0 { 0 } else { integer_at(body, 2 + len)? };
-            Some(Message::Publish { topic, qos, packet_id })
+            Some(Sent::Publish(Message { topic, qos, packet_id }))
         }
-        PUBREL => Some(Message::Release { packet_id: integer_at(body, 0)? }),
+        PUBREL => Some(Sent::Release { packet_id: integer_at(body, 0)? }),
         _ => None,
     }
 }
@@ -353,7 +410,9 @@ mod tests {
 
     fn taken(bytes: &[u8]) -> (usize, Vec<u16>) {
         let (mut packets, mut ids) = (Vec::new(), Vec::new());
-        let taken = take_packets(bytes, &mut packets, 1_000, |question| ids.push(question.packet_id));
+        let taken = take_packets(bytes, &mut packets, 1_000, |header, packet| {
+            ids.extend(question_in(header, packet).map(|question| question.packet_id));
+        });
         assert_eq!(packets, bytes[..taken]);
         (taken, ids)
     }
@@ -384,9 +443,15 @@ mod tests {
     #[test]
     fn messages_are_known_by_topic_and_identifier() {
         for (packet, expected) in [
-            (&[0x30, 4, 0, 1, b'a', 0][..], Some(Message::Publish { topic: b"a", qos: 0, packet_id: 0 })),
-            (&[0x34, 9, 0, 1, b'a', 1, 2], Some(Message::Publish { topic: b"a", qos: 2, packet_id: 0x0102 })),
-            (&[0x62, 2, 0, 7], Some(Message::Release { packet_id: 7 })),
+            (
+                &[0x30, 4, 0, 1, b'a', 0][..],
+                Some(Sent::Publish(Message { topic: b"a", qos: 0, packet_id: 0 })),
+            ),
+            (
+                &[0x34, 9, 0, 1, b'a', 1, 2],
+                Some(Sent::Publish(Message { topic: b"a", qos: 2, packet_id: 0x0102 })),
+            ),
+            (&[0x62, 2, 0, 7], Some(Sent::Release { packet_id: 7 })),
             (&[0x34, 9, 0, 1, b'a', 1], None),
             (&[0x30, 9, 0, 5, b'a', 1], None),
             (&[0x40, 2, 0, 7], None),
@@ -410,7 +475,10 @@ mod tests {
             (&[0xD0, 0], None),
             (&[0x40, 2, 0], None),
         ] {
-            assert_eq!(answer_id(packet), expected, "{packet:02x?}");
+            let answer = answer_in(packet);
+            assert_eq!(answer.map(|answer| (answer.packet_id, answer.is_last)), expected, "{packet:02x?}");
         }
+        let packets = [0x90, 4, 0, 4, 0, 0x80, 0x40, 2, 0, 1];
+        assert_eq!(answer_in(&packets).and_then(|answer| answer.suback), Some(&packets[..6]));
     }
 }

@@ -10,19 +10,23 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::io::ReadBuf;
 use tokio::time::{self, Instant, Sleep};
 use tracing::debug;
 
 use super::delivery::{Deliveries, LastPacket, QuicDelivery};
-use super::flow::{End, Flow, Progress, Question, answer_id};
+use super::flow::{End, Flow, Origin, Progress, Question, Sent, answer_in, message_in, question_in};
 use super::header::{FlowError, FlowHeader, FlowKind};
 use super::stream::close_code;
-use crate::mqtt::codec::frame_header;
+use super::subscriptions::{Home, Subscriptions};
+use super::walk::Kept;
+use crate::mqtt::ProtocolVersion;
+use crate::mqtt::codec::{FrameHeader, frame_header};
+use crate::transport::{UnfinishedPackets, UnfinishedPart};
 
 /// What the data streams of one connection may cost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct FlowLimits {
     /// Bytes that may wait, on all of them, for the rest of their packets. The packet that has waited longest may
     /// go beyond.
@@ -31,6 +35,10 @@ pub(super) struct FlowLimits {
     pub(super) stall: Duration,
     /// On which streams messages go to the client.
     pub(super) delivery: QuicDelivery,
+    /// Whether they go where they were subscribed to.
+    pub(super) follow_subscriptions: bool,
+    /// What waits on all connections for the rest of its packets.
+    pub(super) unfinished: Arc<UnfinishedPackets>,
 }
 
 /// How many flows are known of one connection, open or remembered.
@@ -43,6 +51,11 @@ pub(super) struct Flows {
     arriving: Option<Arriving>,
     open: Streams,
     deliveries: Deliveries,
+    version: ProtocolVersion,
+    /// Which subscriptions were made on which of them.
+    subscriptions: Subscriptions,
+    /// The flows of ours for the messages of flows on whose streams only the client can send.
+    beside: HashMap<u64, Key>,
     /// On which stream a question came to which there are answers to come.
     questions: HashMap<u16, Key>,
     /// What is known of flows with a number.
@@ -52,6 +65,8 @@ pub(super) struct Flows {
     /// Whole packets that have not been read.
     packets: Vec<u8>,
     read: usize,
+    /// The room for what waits for the rest of its packets, and for what is whole and has not been read.
+    unfinished: UnfinishedPart,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -61,7 +76,8 @@ pub(super) struct Key(u64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
-    Open,
+    /// On this stream.
+    Open(Key),
     /// Its stream broke: it can be resumed until then.
     Until(Instant),
 }
@@ -88,7 +104,7 @@ impl Streams {
 
     /// How many of them we opened.
     pub(super) fn ours(&self) -> usize {
-        self.flows.iter().filter(|(_, flow)| flow.is_ours).count()
+        self.flows.iter().filter(|(_, flow)| flow.origin == Origin::Server).count()
     }
 }
 
@@ -109,26 +125,42 @@ async fn arrival(connection: Connection) -> Result<Arrival, ConnectionError> {
 }
 
 impl Flows {
-    pub(super) fn new(connection: Connection, limits: Arc<FlowLimits>) -> Self {
+    pub(super) fn new(connection: Connection, limits: Arc<FlowLimits>, version: ProtocolVersion) -> Self {
+        /// What may be under way to us on all streams of a connection.
+        const TO_US: u32 = 1 << 20;
+        connection.set_receive_window(VarInt::from_u32(TO_US));
         Self {
             arriving: Some(Box::pin(arrival(connection.clone()))),
             connection,
             open: Streams::default(),
             deliveries: Deliveries::new(limits.delivery),
+            version,
+            subscriptions: Subscriptions::default(),
+            beside: HashMap::new(),
             questions: HashMap::new(),
             known: HashMap::new(),
             lacked_state: false,
             packets: Vec::new(),
             read: 0,
+            unfinished: limits.unfinished.part(),
             timer: None,
             limits,
         }
     }
 
-    /// Reads packets into the buffer: the next part of those that are whole. Ready only if there are some.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<()> {
+    /// Reads packets into the buffer: the next part of those that are whole. Ready only if there are some, or there is
+    /// no room for more.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.packets.is_empty() {
             self.advance(cx);
+            if let Err(error) = self.unfinished.set(self.waiting() + self.packets.len()) {
+                self.let_go();
+                return Poll::Ready(Err(error.into()));
+            }
         }
         let left = self.packets.get(self.read..).unwrap_or_default();
         if left.is_empty() {
@@ -141,7 +173,24 @@ impl Flows {
             self.read = 0;
             self.packets = Vec::new();
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
+    }
+
+    /// Refuses what has no room, and holds nothing more of it.
+    fn let_go(&mut self) {
+        for (_, flow) in &mut self.open.flows {
+            if flow.waiting() > 0 {
+                flow.refuse(FlowError::Refused.code());
+            }
+        }
+        self.open.flows.retain(|(_, flow)| !flow.is_over());
+        self.packets = Vec::new();
+        let _ = self.unfinished.set(0);
+    }
+
+    /// Bytes that wait for the rest of their packets.
+    fn waiting(&self) -> usize {
+        self.open.flows.iter().map(|(_, flow)| flow.waiting()).sum()
     }
 
     /// Whether a packet that was begun to be read has not been read to its end.
@@ -151,36 +200,112 @@ impl Flows {
 
     /// Whether a packet of ours may be for another stream than the control stream.
     pub(super) fn has_choice(&self) -> bool {
-        !self.questions.is_empty() || self.deliveries.has_choice()
+        !self.questions.is_empty() || self.has_subscriptions() || self.deliveries.has_choice()
+    }
+
+    /// Whether there are subscriptions that were made on these streams: what the client says about them elsewhere is to
+    /// be told.
+    pub(super) fn has_subscriptions(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
+    /// A SUBSCRIBE or UNSUBSCRIBE has come on the control stream.
+    pub(super) fn hear_control(&mut self, packet: Kept<'_>) {
+        match packet {
+            Kept::Whole(header, body) => self.subscriptions.hear(header, body, self.version, None),
+            Kept::TooLong => self.subscriptions.forget_all(),
+        }
     }
 
     /// The stream for the packet of ours that begins here, if it is not the control stream. To be asked once for each
     /// packet.
     pub(super) fn route(&mut self, cx: &mut Context<'_>, packet: &[u8]) -> Option<(Key, LastPacket)> {
-        let Some((packet_id, is_last)) = answer_id(packet) else {
-            return self.deliveries.stream_for(cx, packet, &self.connection, &mut self.open);
-        };
-        let Entry::Occupied(question) = self.questions.entry(packet_id) else { return None };
+        let Some(answer) = answer_in(packet) else { return self.route_message(cx, packet) };
+        if let Some(suback) = answer.suback {
+            self.subscriptions.answered(answer.packet_id, suback);
+        }
+        let Entry::Occupied(question) = self.questions.entry(answer.packet_id) else { return None };
         let key = *question.get();
-        if is_last {
+        if answer.is_last {
             question.remove();
         }
         let flow = self.open.find(key)?;
-        flow.unanswered -= usize::from(is_last);
+        flow.unanswered -= usize::from(answer.is_last);
         flow.takes_answers().then_some((key, LastPacket::No))
     }
 
+    fn route_message(&mut self, cx: &mut Context<'_>, packet: &[u8]) -> Option<(Key, LastPacket)> {
+        let message = match message_in(packet)? {
+            Sent::Release { packet_id } => {
+                return self.deliveries.stream_for_release(packet_id, &mut self.open);
+            }
+            Sent::Publish(message) => message,
+        };
+        let home = self.subscriptions.home_of(message.topic);
+        if let Some(key) = home.and_then(|home| self.stream_at(cx, home)) {
+            self.deliveries.remember(&message, key, LastPacket::No);
+            return Some((key, LastPacket::No));
+        }
+        self.deliveries.stream_for(cx, &message, &self.connection, &mut self.open)
+    }
+
+    /// The stream for messages to those who subscribed there, opened if need be.
+    fn stream_at(&mut self, cx: &mut Context<'_>, home: Home) -> Option<Key> {
+        let key = match home {
+            Home::Stream(key) => key,
+            Home::Flow(number) => {
+                let Some(Known::Open(key)) = self.known.get(&number) else { return None };
+                if self.open.find(*key)?.origin != Origin::ClientOneWay {
+                    *key
+                } else if let Some(beside) = self.beside.get(&number) {
+                    *beside
+                } else {
+                    let beside = self.deliveries.open_flow(cx, &self.connection, &mut self.open)?;
+                    self.beside.insert(number, beside);
+                    beside
+                }
+            }
+        };
+        self.open.find(key)?.takes_answers().then_some(key)
+    }
+
     /// Takes a part of a packet of ours, and tells how long that was. Pending: the client does not take what was
-    /// before.
+    /// before, and that is so much that all other streams have to wait for it.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, key: Key, bytes: &[u8]) -> Poll<usize> {
-        let part = bytes.get(..Flow::UNSENT).unwrap_or(bytes);
+        /// Taken at a time.
+        const PART: usize = 64 << 10;
+        /// More than is handed over before the client has taken some of it, but for messages that are as large.
+        const HELD: usize = 1 << 20;
+        let part = bytes.get(..PART).unwrap_or(bytes);
+        let held = self.open.flows.iter().map(|(_, flow)| flow.unsent()).sum::<usize>();
         // What belongs to a stream that has ended in the meantime is nobody's.
         if let Some(flow) = self.open.find(key) {
-            ready!(flow.poll_room(cx));
+            if flow.poll_room(cx).is_pending() && held >= HELD {
+                return Poll::Pending;
+            }
             flow.append(part);
             let _ = flow.poll_room(cx);
         }
         Poll::Ready(part.len())
+    }
+
+    /// Pending: on some stream more waits for the client than should. An error: it takes nothing of that.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut flushed = Poll::Ready(Ok(()));
+        let now = Instant::now();
+        for (_, flow) in &mut self.open.flows {
+            if flow.poll_room(cx).is_pending() {
+                if flow.untaken_since().is_some_and(|since| since + self.limits.stall <= now) {
+                    let error = "the client takes nothing of what is written to one of its streams";
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));
+                }
+                flushed = Poll::Pending;
+            }
+        }
+        if flushed.is_pending() {
+            self.arm(cx);
+        }
+        flushed
     }
 
     /// Nothing more is to be sent on this stream.
@@ -206,7 +331,7 @@ impl Flows {
     fn advance(&mut self, cx: &mut Context<'_>) {
         self.accept(cx);
         let now = Instant::now();
-        let waiting: usize = self.open.flows.iter().map(|(_, flow)| flow.waiting()).sum();
+        let waiting = self.waiting();
         // Where too much waits, only what has waited longest gets on.
         let oldest = self.open.flows.iter().filter(|(_, flow)| flow.waiting() > 0);
         let oldest = oldest.min_by_key(|(_, flow)| flow.stuck_since()).map(|(key, _)| *key);
@@ -215,8 +340,9 @@ impl Flows {
         while self.packets.is_empty() && index < self.open.flows.len() {
             let Some((key, flow)) = self.open.flows.get_mut(index) else { return };
             let key = *key;
-            let _ = flow.poll_room(cx);
-            if only.is_none_or(|only| only == key) {
+            // Who does not take the answers is not asked what else there is.
+            let takes_answers = flow.poll_room(cx).is_ready();
+            if takes_answers && only.is_none_or(|only| only == key) {
                 while self.packets.is_empty() && self.poll_flow(cx, index) {}
                 // Not before it had the chance to get on.
                 self.refuse_if_stuck(key, now);
@@ -259,31 +385,29 @@ impl Flows {
     /// Reads once from a stream. Tells whether that brought anything, but no end.
     fn poll_flow(&mut self, cx: &mut Context<'_>, index: usize) -> bool {
         let Some((key, flow)) = self.open.flows.get_mut(index) else { return false };
-        let (key, questions, packets) = (*key, &mut self.questions, &mut self.packets);
-        let (largest, takes_answers) = (self.limits.partial, flow.takes_answers());
-        let (mut asked, mut displaced) = (0, Vec::new());
-        let mut ask = |question: Question| match questions.entry(question.packet_id) {
-            Entry::Occupied(_) if question.continues => {}
-            Entry::Occupied(other) if !takes_answers => displaced.push(other.remove()),
-            Entry::Occupied(mut other) => {
-                displaced.push(other.insert(key));
-                asked += 1;
-            }
-            Entry::Vacant(free) if takes_answers => {
-                free.insert(key);
-                asked += 1;
-            }
-            Entry::Vacant(_) => {}
+        let (key, packets, largest) = (*key, &mut self.packets, self.limits.partial);
+        let mut ear = Ear {
+            questions: &mut self.questions,
+            subscriptions: self.limits.follow_subscriptions.then_some(&mut self.subscriptions),
+            version: self.version,
+            stream: key,
+            home: home_on(key, flow),
+            takes_answers: flow.takes_answers(),
+            asked: 0,
+            displaced: Vec::new(),
         };
-        let mut progress = flow.poll_read(cx, packets, largest, &mut ask);
+        let mut progress = flow.poll_read(cx, packets, largest, |header, packet| ear.hear(header, packet));
         if let Ok(Progress::Header(header)) = progress {
-            progress = match judge(header, &mut self.known, &mut self.lacked_state) {
-                Ok(()) => flow.begin(packets, largest, &mut ask),
+            progress = match judge(header, key, &mut self.known, &mut self.lacked_state) {
+                Ok(was) => {
+                    ear.begin(home_on(key, flow), was);
+                    flow.begin(packets, largest, |header, packet| ear.hear(header, packet))
+                }
                 Err(error) => Err(error),
             };
         }
-        flow.unanswered += asked;
-        for key in displaced {
+        flow.unanswered += ear.asked;
+        for key in ear.displaced {
             if let Some(flow) = self.open.find(key) {
                 flow.unanswered -= 1;
             }
@@ -304,17 +428,22 @@ impl Flows {
 
     /// Nothing more comes on this stream.
     fn end(&mut self, key: Key, end: End) {
+        self.subscriptions.forget(Home::Stream(key));
         let Some(flow) = self.open.find(key) else { return };
         let Some(FlowHeader { kind: FlowKind::ClientData { flow: number, expires }, .. }) = flow.header()
         else {
             return;
         };
+        if let Some(beside) = self.beside.remove(&number).and_then(|beside| self.open.find(beside)) {
+            beside.end();
+        }
         match (end, Instant::now().checked_add(Duration::from_secs(expires))) {
             (End::Broken, Some(until)) if expires > 0 => {
                 self.known.insert(number, Known::Until(until));
             }
             (End::Broken | End::Finished, _) => {
                 self.known.remove(&number);
+                self.subscriptions.forget(Home::Flow(number));
             }
         }
     }
@@ -341,9 +470,10 @@ impl Flows {
         }
     }
 
-    /// Sees to it that it is noticed when a packet does not get on.
+    /// Sees to it that it is noticed when a packet does not get on, in either direction.
     fn arm(&mut self, cx: &mut Context<'_>) {
-        let Some(since) = self.open.flows.iter().filter_map(|(_, flow)| flow.stuck_since()).min() else {
+        let waits = |flow: &Flow| flow.untaken_since().or_else(|| flow.stuck_since());
+        let Some(since) = self.open.flows.iter().filter_map(|(_, flow)| waits(flow)).min() else {
             self.timer = None;
             return;
         };
@@ -358,27 +488,107 @@ impl Flows {
     }
 }
 
-/// Whether a flow may begin as this header wants.
+/// Where subscriptions belong that are made on this stream.
+fn home_on(key: Key, flow: &Flow) -> Option<Home> {
+    match flow.header() {
+        Some(FlowHeader { kind: FlowKind::ClientData { flow, .. }, .. }) => Some(Home::Flow(flow)),
+        Some(FlowHeader { kind: FlowKind::Control, .. }) | None => {
+            (flow.origin != Origin::ClientOneWay).then_some(Home::Stream(key))
+        }
+    }
+}
+
+/// Takes note of what comes on a stream.
+struct Ear<'a> {
+    questions: &'a mut HashMap<u16, Key>,
+    subscriptions: Option<&'a mut Subscriptions>,
+    version: ProtocolVersion,
+    stream: Key,
+    home: Option<Home>,
+    takes_answers: bool,
+    /// How many questions have come.
+    asked: usize,
+    /// Streams where questions had come with the same identifiers.
+    displaced: Vec<Key>,
+}
+
+impl Ear<'_> {
+    /// The header has come.
+    fn begin(&mut self, home: Option<Home>, was: Was) {
+        self.home = home;
+        if let (Some(home), Some(subscriptions), Was::Unknown) = (home, &mut self.subscriptions, was) {
+            subscriptions.forget(home);
+        }
+    }
+
+    fn hear(&mut self, header: FrameHeader, packet: &[u8]) {
+        if let Some(subscriptions) =
+            self.subscriptions.as_mut().filter(|_| is_about_subscriptions(header.first))
+        {
+            let body = packet.get(header.header_len..).unwrap_or_default();
+            subscriptions.hear(header, body, self.version, self.home);
+        }
+        if let Some(question) = question_in(header, packet) {
+            self.ask(question);
+        }
+    }
+
+    fn ask(&mut self, question: Question) {
+        match self.questions.entry(question.packet_id) {
+            Entry::Occupied(_) if question.continues => {}
+            Entry::Occupied(other) if !self.takes_answers => self.displaced.push(other.remove()),
+            Entry::Occupied(mut other) => {
+                self.displaced.push(other.insert(self.stream));
+                self.asked += 1;
+            }
+            Entry::Vacant(free) if self.takes_answers => {
+                free.insert(self.stream);
+                self.asked += 1;
+            }
+            Entry::Vacant(_) => {}
+        }
+    }
+}
+
+/// Whether a packet that begins so is SUBSCRIBE or UNSUBSCRIBE.
+pub(super) fn is_about_subscriptions(first: u8) -> bool {
+    const SUBSCRIBE: u8 = 8;
+    const UNSUBSCRIBE: u8 = 10;
+    matches!(first >> 4, SUBSCRIBE | UNSUBSCRIBE)
+}
+
+/// What is known of a flow that begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Was {
+    Unknown,
+    Broken,
+}
+
+/// Whether a flow may begin on this stream as the header wants.
 fn judge(
     header: FlowHeader,
+    stream: Key,
     known: &mut HashMap<u64, Known>,
     lacked_state: &mut bool,
-) -> Result<(), FlowError> {
+) -> Result<Was, FlowError> {
     let FlowKind::ClientData { flow, .. } = header.kind else { return Err(FlowError::WrongKind) };
     let now = Instant::now();
     known.retain(|_, known| match known {
-        Known::Open => true,
+        Known::Open(_) => true,
         Known::Until(until) => *until > now,
     });
-    match known.get(&flow) {
-        Some(Known::Open) => return Err(FlowError::NotOwner),
+    let was = match known.get(&flow) {
+        Some(Known::Open(_)) => return Err(FlowError::NotOwner),
         None if header.flags.aborts_without_state() => return Err(FlowError::NoState),
         None if known.len() >= FLOWS => return Err(FlowError::Refused),
-        Some(Known::Until(_)) => *lacked_state = false,
-        None => {}
-    }
-    known.insert(flow, Known::Open);
-    Ok(())
+        Some(Known::Until(_)) => {
+            *lacked_state = false;
+            if header.flags.is_clean() { Was::Unknown } else { Was::Broken }
+        }
+        None => Was::Unknown,
+    };
+    known.insert(flow, Known::Open(stream));
+    Ok(was)
 }
 
 /// Whether a datagram is what it may be: one whole PUBLISH of QoS 0.

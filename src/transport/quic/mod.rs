@@ -9,7 +9,9 @@ mod flow;
 mod flows;
 pub mod header;
 mod stream;
+mod subscriptions;
 mod walk;
+mod whereabouts;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -31,7 +33,7 @@ pub use stream::QuicStream;
 use stream::close_code;
 
 use super::tls::Tls;
-use super::{Handshake, HandshakeError, Peer, SocketOptions};
+use super::{Handshake, HandshakeError, Peer, SocketOptions, UnfinishedPackets};
 
 /// How QUIC is spoken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,13 +46,17 @@ pub struct QuicSettings {
     pub early_data: bool,
     /// How many streams of each direction a client may have open beside its control stream.
     pub data_streams: u16,
-    /// How long a packet on such a stream may take without getting on.
+    /// How long a packet on such a stream may take without getting on, and a client without taking anything of too much
+    /// that waits for it on a stream.
     pub stream_timeout: Duration,
     /// How many bytes may wait on all such streams of a connection for the rest of their packets, and so how large a
     /// packet may be there.
     pub read_budget: usize,
     /// On which streams messages go to clients.
     pub delivery: QuicDelivery,
+    /// Whether messages to subscriptions that were made on a data stream go there. Topic aliases must not be assigned
+    /// then: they would be overtaken.
+    pub follow_subscriptions: bool,
 }
 
 impl Default for QuicSettings {
@@ -64,6 +70,7 @@ impl Default for QuicSettings {
             stream_timeout: Duration::from_secs(30),
             read_budget: LARGEST_PACKET,
             delivery: QuicDelivery::ControlOnly,
+            follow_subscriptions: true,
         }
     }
 }
@@ -82,12 +89,18 @@ impl QuicListener {
         socket: &SocketOptions,
         settings: &QuicSettings,
         tls: &Arc<Tls>,
+        unfinished: &Arc<UnfinishedPackets>,
     ) -> io::Result<Self> {
-        Self::adopt(bind(address, socket)?.into(), settings, tls)
+        Self::adopt(bind(address, socket)?.into(), settings, tls, unfinished)
     }
 
     /// Listens on a socket that is bound. To be called within the runtime.
-    pub(super) fn adopt(socket: UdpSocket, settings: &QuicSettings, tls: &Arc<Tls>) -> io::Result<Self> {
+    pub(super) fn adopt(
+        socket: UdpSocket,
+        settings: &QuicSettings,
+        tls: &Arc<Tls>,
+        unfinished: &Arc<UnfinishedPackets>,
+    ) -> io::Result<Self> {
         /// What may have come from a client before its handshake begins, in bytes, and from all of them.
         const EARLY: (u64, u64) = (64 << 10, 64 << 20);
         let mut config = quinn::ServerConfig::with_crypto(tls.quic(settings.early_data));
@@ -105,6 +118,8 @@ impl QuicListener {
                 partial: settings.read_budget,
                 stall: settings.stream_timeout,
                 delivery: settings.delivery,
+                follow_subscriptions: settings.follow_subscriptions,
+                unfinished: Arc::clone(unfinished),
             }),
         };
         Ok(Self { endpoint, layer })
@@ -159,8 +174,11 @@ fn bind(address: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
 
 /// What holds for each connection.
 fn transport(settings: &QuicSettings) -> io::Result<TransportConfig> {
-    /// What may be under way to us on a stream, and on all streams of a connection.
-    const TO_US: (u32, u32) = (256 << 10, 1 << 20);
+    /// What may be under way to us on a stream.
+    const TO_US: u32 = 256 << 10;
+    /// What may be under way to us on all streams of a connection whose client has not been let in, and that is not
+    /// read, as only CONNECT is.
+    const BEFORE_CONNECTED: u32 = 64 << 10;
     /// What may be under way from us on a connection: all of it is kept until it is acknowledged.
     const FROM_US: u64 = 1 << 20;
     /// Datagrams that may wait to be read; the oldest give way.
@@ -174,8 +192,8 @@ fn transport(settings: &QuicSettings) -> io::Result<TransportConfig> {
         .max_concurrent_bidi_streams(VarInt::from_u32(1 + u32::from(settings.data_streams)))
         .max_concurrent_uni_streams(VarInt::from(settings.data_streams))
         .datagram_receive_buffer_size(Some(DATAGRAMS))
-        .stream_receive_window(VarInt::from_u32(TO_US.0))
-        .receive_window(VarInt::from_u32(TO_US.1))
+        .stream_receive_window(VarInt::from_u32(TO_US))
+        .receive_window(VarInt::from_u32(BEFORE_CONNECTED))
         .send_window(FROM_US);
     Ok(transport)
 }

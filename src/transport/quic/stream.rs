@@ -9,11 +9,12 @@ use std::task::{Context, Poll, ready};
 
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tracing::debug;
 
 use super::delivery::LastPacket;
-use super::flows::{FlowLimits, Flows, Key};
+use super::flows::{FlowLimits, Flows, Key, is_about_subscriptions};
 use super::walk::Walk;
+use super::whereabouts::Whereabouts;
+use crate::mqtt::ProtocolVersion;
 use crate::mqtt::codec::frame_header;
 
 /// With which codes connections are closed.
@@ -33,7 +34,9 @@ pub(super) mod close_code {
 /// The packets of all streams of a connection, in one sequence; and the connection, which ends with it.
 ///
 /// The control stream is the first bidirectional one. What is written goes there, but for answers to what came on
-/// another bidirectional stream, and for messages where each topic or each message has a stream of its own. Packets of other streams are read, whole, when the client has been accepted.
+/// another bidirectional stream, for messages to subscriptions that were made on another stream, and for messages where
+/// each topic or each message has a stream of its own. Packets of other streams are read, whole, when the client has
+/// been accepted.
 pub struct QuicStream {
     connection: Connection,
     send: SendStream,
@@ -52,8 +55,7 @@ pub struct QuicStream {
     /// Whether the other streams are heard first the next time.
     flows_first: bool,
     finish: Finish,
-    /// Where the client was last.
-    address: SocketAddr,
+    whereabouts: Whereabouts,
 }
 
 /// Where a packet goes.
@@ -82,7 +84,7 @@ impl QuicStream {
         flow_limits: Arc<FlowLimits>,
     ) -> Self {
         Self {
-            address: connection.remote_address(),
+            whereabouts: Whereabouts::new(connection.remote_address()),
             connection,
             send,
             receive,
@@ -97,6 +99,13 @@ impl QuicStream {
         }
     }
 
+    /// With something to be told where the client is each time that it has moved and stays there.
+    #[must_use]
+    pub fn when_moved(mut self, tell: impl Fn(SocketAddr) + Send + 'static) -> Self {
+        self.whereabouts.when_moved(Box::new(tell));
+        self
+    }
+
     /// Reads from the control stream.
     fn poll_control(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
@@ -105,12 +114,18 @@ impl QuicStream {
         } else {
             ready!(Pin::new(&mut self.receive).poll_read(cx, buffer))?;
         }
-        self.inbound.pass(buffer.filled().get(before..).unwrap_or_default());
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        match &mut self.flows {
+            Some(flows) if flows.has_subscriptions() => {
+                self.inbound.pass_and_tell(read, is_about_subscriptions, |packet| flows.hear_control(packet));
+            }
+            Some(_) | None => self.inbound.pass(read),
+        }
         Poll::Ready(Ok(()))
     }
 
     /// Reads from the other streams, where no other packet is being read.
-    fn poll_flows(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<()> {
+    fn poll_flows(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.flows {
             Some(flows) if self.inbound.is_between_packets() => flows.poll_read(cx, buffer),
             Some(_) | None => Poll::Pending,
@@ -120,25 +135,20 @@ impl QuicStream {
     /// Reads from all streams, from those first that were last before.
     fn poll_streams(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let flows_only = self.flows.as_ref().is_some_and(|flows| flows.is_within_packets());
-        let flows_first = std::mem::take(&mut self.flows_first) || flows_only;
-        if flows_first && self.poll_flows(cx, buffer).is_ready() || flows_only {
-            return Poll::Ready(Ok(()));
+        if flows_only {
+            return self.poll_flows(cx, buffer);
+        }
+        if std::mem::take(&mut self.flows_first)
+            && let Poll::Ready(read) = self.poll_flows(cx, buffer)
+        {
+            return Poll::Ready(read);
         }
         let control = self.poll_control(cx, buffer);
         if control.is_ready() {
             self.flows_first = true;
             return control;
         }
-        self.poll_flows(cx, buffer).map(Ok)
-    }
-
-    /// Clients may go from one network to another.
-    fn notice_migration(&mut self) {
-        let address = self.connection.remote_address();
-        if address != self.address {
-            debug!(from = %self.address, to = %address, "a QUIC client has moved");
-            self.address = address;
-        }
+        self.poll_flows(cx, buffer)
     }
 
     /// Where these bytes go, and which of them go there in one piece.
@@ -167,9 +177,12 @@ impl QuicStream {
             return;
         }
         let header = frame_header(bytes).ok().flatten().filter(|header| header.first == CONNACK);
+        let Some(header) = header else { return };
         // Behind the flags stands the reason code.
-        if header.and_then(|header| bytes.get(header.header_len + 1)) == Some(&0) {
-            let flows = Flows::new(self.connection.clone(), Arc::clone(&self.flow_limits));
+        if bytes.get(header.header_len + 1) == Some(&0) {
+            // MQTT 5.0 has properties behind it, if only to say that there are none.
+            let version = if header.body_len > 2 { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 };
+            let flows = Flows::new(self.connection.clone(), Arc::clone(&self.flow_limits), version);
             self.flows = Some(Box::new(flows));
         }
     }
@@ -181,11 +194,15 @@ impl AsyncRead for QuicStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
         let before = buffer.filled().len();
-        let read = ready!(self.poll_streams(cx, buffer));
+        this.whereabouts.poll(cx, || this.connection.remote_address());
+        let read = ready!(this.poll_streams(cx, buffer));
         if buffer.filled().len() > before {
-            self.notice_migration();
-        } else if matches!(self.finish, Finish::Awaited(_)) && self.connection.close_reason().is_none() {
+            this.whereabouts.notice(this.connection.remote_address());
+            // So that the timer wakes who reads.
+            this.whereabouts.poll(cx, || this.connection.remote_address());
+        } else if matches!(this.finish, Finish::Awaited(_)) && this.connection.close_reason().is_none() {
             // The client has said all that it had to say, but not heard all: who hears of the end now would close, and
             // what is on its way would be lost. Whoever awaits the finish is woken by that.
             return Poll::Pending;
@@ -215,8 +232,12 @@ impl AsyncWrite for QuicStream {
         Poll::Ready(Ok(written))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Ready when on no stream much waits for the client to take it. Other streams can be written to while it is not.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.flows {
+            Some(flows) => flows.poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     /// Ready when the client has acknowledged all that was written.

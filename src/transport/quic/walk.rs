@@ -1,14 +1,25 @@
 //! Where packets begin and end.
 
-use crate::mqtt::codec::frame_header;
+use crate::mqtt::codec::{FrameHeader, frame_header};
 
-/// Follows a sequence of packets without keeping them.
+/// Follows a sequence of packets. Keeps only those that are asked for.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     head: [u8; 5],
     head_len: usize,
     /// Bytes that are left of the packet whose head has passed.
     left: usize,
+    /// What has passed of the body of a packet that is kept.
+    kept: Option<(FrameHeader, Vec<u8>)>,
+}
+
+/// A packet that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept<'a> {
+    /// Its header and its body.
+    Whole(FrameHeader, &'a [u8]),
+    /// There is one, but it is too long to be kept.
+    TooLong,
 }
 
 impl Walk {
@@ -23,12 +34,31 @@ impl Walk {
     }
 
     /// These bytes have passed.
-    pub(super) fn pass(&mut self, mut bytes: &[u8]) {
+    pub(super) fn pass(&mut self, bytes: &[u8]) {
+        self.pass_and_tell(bytes, |_| false, |_| {});
+    }
+
+    /// These bytes have passed. Packets whose first byte is `wanted`, and which begin here, are told of when all of them
+    /// has passed.
+    pub(super) fn pass_and_tell(
+        &mut self,
+        mut bytes: &[u8],
+        wanted: impl Fn(u8) -> bool,
+        mut tell: impl FnMut(Kept<'_>),
+    ) {
+        /// The longest body that is kept.
+        const LONGEST: usize = 64 << 10;
         while let Some((first, rest)) = bytes.split_first() {
             if self.left > 0 {
-                let passed = self.left.min(bytes.len());
-                self.left -= passed;
-                bytes = bytes.get(passed..).unwrap_or_default();
+                let (passed, rest) = bytes.split_at(self.left.min(bytes.len()));
+                self.left -= passed.len();
+                bytes = rest;
+                if let Some((_, body)) = &mut self.kept {
+                    body.extend_from_slice(passed);
+                }
+                if let Some((header, body)) = self.kept.take_if(|_| self.left == 0) {
+                    tell(Kept::Whole(header, &body));
+                }
                 continue;
             }
             bytes = rest;
@@ -41,6 +71,13 @@ impl Walk {
                 Ok(Some(header)) => {
                     self.left = header.body_len;
                     self.head_len = 0;
+                    if wanted(header.first) {
+                        match header.body_len {
+                            0 => {}
+                            1..=LONGEST => self.kept = Some((header, Vec::new())),
+                            _ => tell(Kept::TooLong),
+                        }
+                    }
                 }
                 // Whoever reads it will end the connection.
                 Err(_) => self.left = usize::MAX,
@@ -82,6 +119,29 @@ mod tests {
             passed += room;
         }
         assert!(walk.is_between_packets());
+    }
+
+    #[test]
+    fn packets_that_are_wanted_are_told_of_whole() {
+        let subscribe = [0x82, 5, 0, 1, 0, 0, 0];
+        let long = [&[0x82, 0x80, 0x80, 0x08][..], &vec![0; 0x2_0000]].concat();
+        let all = [&[0x30, 2, 0, 0][..], &subscribe, &[0x82, 0], &long, &[0xC0, 0], &subscribe].concat();
+        for step in [1, 2, 5, 1_000, all.len()] {
+            let (mut walk, mut told) = (Walk::default(), Vec::new());
+            for part in all.chunks(step) {
+                walk.pass_and_tell(
+                    part,
+                    |first| first == 0x82,
+                    |kept| match kept {
+                        Kept::Whole(_, body) => told.push(body.to_vec()),
+                        Kept::TooLong => told.push(b"too long".to_vec()),
+                    },
+                );
+                assert!(walk.kept.as_ref().is_none_or(|(_, body)| body.len() < 5));
+            }
+            let body = subscribe[2..].to_vec();
+            assert_eq!(told, [body.clone(), b"too long".to_vec(), body], "{step}");
+        }
     }
 
     #[test]

@@ -9,16 +9,19 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::options::WebSocketOptions;
 use super::request::{Acceptance, Refusal, Status, answer};
 use super::stream::WebSocket;
-use crate::transport::{Handshake, HandshakeError, Peer};
+use crate::transport::{Handshake, HandshakeError, Peer, TooMuch, UnfinishedPackets, UnfinishedPart};
 
 /// The upgrade as the handshake of a connection.
 #[derive(Debug, Clone)]
-pub struct Upgrade(Arc<WebSocketOptions>);
+pub struct Upgrade {
+    options: Arc<WebSocketOptions>,
+    unfinished: Arc<UnfinishedPackets>,
+}
 
 impl Upgrade {
-    /// For requests that these options let through.
-    pub fn new(options: WebSocketOptions) -> Self {
-        Self(Arc::new(options))
+    /// For requests that these options let through, and that count there until they are whole.
+    pub fn new(options: WebSocketOptions, unfinished: Arc<UnfinishedPackets>) -> Self {
+        Self { options: Arc::new(options), unfinished }
     }
 }
 
@@ -26,7 +29,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handshake<S> for Upgrad
     type Stream = WebSocket<S>;
 
     async fn perform(self, stream: S, peer: Peer) -> Result<(WebSocket<S>, Peer), HandshakeError> {
-        let stream = upgrade(stream, &self.0).await.map_err(HandshakeError::WebSocket)?;
+        let stream = upgrade(stream, &self.options, self.unfinished.part())
+            .await
+            .map_err(HandshakeError::WebSocket)?;
         Ok((stream, peer))
     }
 }
@@ -40,18 +45,25 @@ pub enum UpgradeError {
     /// The connection was lost.
     #[error("the connection was lost: {0}")]
     Lost(#[from] io::Error),
+    /// All connections together hold as much as they may.
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
 }
 
 /// Reads and answers the client's request. The time that may take is for the caller to bound.
 ///
 /// A refusal returns once the client has closed the connection, or sent much more: otherwise the system might tear
 /// the answer away from it.
-pub async fn upgrade<S>(mut stream: S, options: &WebSocketOptions) -> Result<WebSocket<S>, UpgradeError>
+pub async fn upgrade<S>(
+    mut stream: S,
+    options: &WebSocketOptions,
+    unfinished: UnfinishedPart,
+) -> Result<WebSocket<S>, UpgradeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut bytes = BytesMut::new();
-    match read_request(&mut stream, &mut bytes, options).await? {
+    match read_request(&mut stream, &mut bytes, options, unfinished).await? {
         Ok(acceptance) => {
             stream.write_all(acceptance.response().as_bytes()).await?;
             stream.flush().await?;
@@ -73,7 +85,8 @@ async fn read_request<S>(
     stream: &mut S,
     bytes: &mut BytesMut,
     options: &WebSocketOptions,
-) -> io::Result<Result<Acceptance, Refusal>>
+    mut unfinished: UnfinishedPart,
+) -> Result<Result<Acceptance, Refusal>, UpgradeError>
 where
     S: AsyncRead + Unpin,
 {
@@ -85,9 +98,10 @@ where
     loop {
         if bytes.capacity() == bytes.len() {
             bytes.reserve(bytes.len().clamp(FIRST, LONGEST - bytes.len()));
+            unfinished.set(bytes.capacity())?;
         }
         if stream.read_buf(bytes).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         // Not with each byte that trickles in.
         if may_be_answered(bytes, looked_at) {

@@ -133,6 +133,21 @@ async def data_streams(client):
     await client.receive("connection", "connection")
 
 
+async def subscriptions(client):
+    control = client.open()
+    client.send(control, CONNECT)
+    await client.receive("control", control)
+    data = client.open()
+    client.send(data, SUBSCRIBE)
+    await client.receive("data", data)
+    client.send(control, publish("a", 0, 0, b"x"))
+    await client.receive("data", data)
+    client.send(data, b"", end=True)
+    await client.receive("data", data)
+    client.send(control, publish("a", 0, 0, b"y"))
+    await client.receive("control", control)
+
+
 async def datagrams(client):
     control = client.open()
     client.send(control, CONNECT + SUBSCRIBE)
@@ -147,7 +162,8 @@ async def main():
         alpn_protocols=["mqtt"], server_name="localhost", verify_mode=ssl.CERT_REQUIRED, max_datagram_frame_size=65536
     )
     configuration.load_verify_locations(authority)
-    play = {"one-stream": one_stream, "data-streams": data_streams, "datagrams": datagrams}[scenario]
+    scenarios = [one_stream, data_streams, subscriptions, datagrams]
+    play = {scenario.__name__.replace("_", "-"): scenario for scenario in scenarios}[scenario]
     async with connect("127.0.0.1", int(port), configuration=configuration, create_protocol=Client) as client:
         await play(client)
 

@@ -4,19 +4,23 @@
 //! It is told the same as the real broker, and at the same time. Sessions stand in a `Vec` and stay there when they
 //! have ended, since what was sent to their clients may still be on its way.
 
+pub(crate) mod memory;
 mod routing;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mqtt_broker::broker::{Attach, BrokerConfig, ConnectionId, Identity, Input, Permissions, Policy};
+use mqtt_broker::broker::record::SessionId;
+use mqtt_broker::broker::{
+    Attach, BrokerConfig, ConnectionId, Durability, Identity, Input, Permissions, Policy, Room,
+};
 use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::packet::{Connect, Disconnect, Publish, Will};
-use mqtt_broker::mqtt::{ClientId, Message, Packet, ProtocolVersion, ReasonCode};
+use mqtt_broker::mqtt::{ClientId, Message, Packet, Places, ProtocolVersion, ReasonCode};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Due};
 use crate::claims::{
     Arrival, Claims, Expected, Member, Seen, SharedClaim, Subscription, Takes, settle_groups, shared_arrived,
     shared_exchanged,
@@ -31,14 +35,27 @@ pub(crate) struct Reference {
     pub(crate) connections: BTreeMap<ConnectionId, usize>,
     /// As they were published.
     retained: Vec<Expected>,
+    /// All that were ever retained.
+    once_retained: Vec<Expected>,
     shared: Vec<SharedClaim>,
     /// Wills whose time has come, in order, with their session.
     due: Vec<(usize, Will)>,
     /// The answers that clients have not seen yet.
-    pub(crate) answers: BTreeMap<ConnectionId, VecDeque<Answer>>,
+    pub(crate) answers: BTreeMap<ConnectionId, VecDeque<Due>>,
     /// Counts what is accepted, so that order can be told.
     accepted: u64,
     pub(crate) tally: Tally,
+    /// The same when the broker was started.
+    pub(crate) tally_before: Tally,
+    /// Whether what there is outlives the broker.
+    keeps: bool,
+    room: Room,
+    /// Topics whose retained message came when there was no room, and is not kept.
+    unsure: BTreeSet<String>,
+    /// What has to hold before what is told now is answered.
+    durability: Durability,
+    /// How often it has been told something.
+    pub(crate) input: u64,
 }
 
 /// How often what happened: to be compared with the counters of the real broker.
@@ -71,6 +88,13 @@ pub(crate) struct Session {
     expires_at: Option<Instant>,
     will: Option<Will>,
     will_at: Option<Instant>,
+    durability: Durability,
+    /// The number under which it outlives the broker; `None`: it does not, or nobody knows yet.
+    pub(crate) id: Option<SessionId>,
+    /// Whether it outlives the broker.
+    pub(crate) is_kept: bool,
+    /// Whether its connection ended with a broker, and nothing has been heard of it since.
+    was_cut_off: bool,
     subscriptions: Vec<Subscription>,
     /// Packet identifiers of QoS 2 messages that wait for their PUBREL.
     received: Vec<u16>,
@@ -87,27 +111,40 @@ enum Fate {
 }
 
 impl Reference {
-    pub(crate) fn new(config: BrokerConfig, policy: Arc<Policy>) -> Self {
+    pub(crate) fn new(config: BrokerConfig, policy: Arc<Policy>, keeps: bool) -> Self {
         Self {
+            durability: config.durability.default,
             config,
             policy,
             sessions: Vec::new(),
             connections: BTreeMap::new(),
             retained: Vec::new(),
+            once_retained: Vec::new(),
             shared: Vec::new(),
             due: Vec::new(),
             answers: BTreeMap::new(),
             accepted: 0,
             tally: Tally::default(),
+            tally_before: Tally::default(),
+            keeps,
+            room: Room::Enough,
+            unsure: BTreeSet::new(),
+            input: 0,
         }
     }
 
     pub(crate) fn handle(&mut self, input: &Input, now: Instant) {
+        self.input += 1;
+        self.durability = self.config.durability.default;
+        for session in &mut self.sessions {
+            session.claims.input = self.input;
+        }
         match input {
             Input::Attach(attach) => self.attach(attach, now),
             Input::Received { connection, packets } => {
                 for packet in packets {
                     let Some(session) = self.attached(*connection) else { break };
+                    self.durability = self.sessions[session].durability;
                     self.received(session, packet, now);
                 }
             }
@@ -123,8 +160,14 @@ impl Reference {
                 }
             }
             Input::Tick => self.tick(now),
-            // Nobody authenticates a second time here.
-            Input::Written { .. } | Input::Reauthenticated { .. } => {}
+            Input::Room(room) => self.room = *room,
+            // Nobody authenticates a second time here; the rest nobody can see.
+            Input::Written { .. }
+            | Input::Reauthenticated { .. }
+            | Input::Kept { .. }
+            | Input::Fetched { .. }
+            | Input::Outside { .. }
+            | Input::Reclaim { .. } => {}
         }
         self.publish_wills(now);
     }
@@ -168,6 +211,10 @@ impl Reference {
         let accepted_until = if publish.dup { self.sessions[index].accepted_before } else { u64::MAX };
         let seen = Seen { publish: publish.clone(), version, accepted_until, at: now };
         let claims = &mut self.sessions[index].claims;
+        if claims.came_again(&seen) {
+            self.shared.iter_mut().for_each(|shared| shared.may_have_come(index, &seen));
+            return Ok(Arrival::Repeated);
+        }
         let must = claims.arrived(&seen, true, now);
         if must == Ok(true) {
             return Ok(Arrival::New);
@@ -203,6 +250,27 @@ impl Reference {
     /// Whether every session has a connection.
     pub(crate) fn nobody_is_away(&self) -> bool {
         !(0..self.sessions.len()).any(|session| self.is_away(session))
+    }
+
+    /// Takes the answer that `seen` is from those that a connection waits for. Where answers wait for the disk, PINGRESP
+    /// passes them, and DISCONNECT, behind which nothing comes, takes their place.
+    pub(crate) fn take_answer(&mut self, connection: ConnectionId, seen: &Answer) -> Option<Due> {
+        let is_over = self.attached(connection).is_none();
+        let due = self.answers.get_mut(&connection)?;
+        if self.keeps && is_over && matches!(seen, Answer::ConnAck { reason, .. } if reason.is_error()) {
+            // Its session could not be promised to it before it lost it.
+            due.clear();
+            return Some(Due { answer: seen.clone(), input: self.input, durability: Durability::Memory });
+        }
+        let passes = self.keeps && matches!(seen, Answer::PingResp | Answer::Disconnect { .. });
+        let kind = std::mem::discriminant(seen);
+        let at =
+            if passes { due.iter().position(|due| std::mem::discriminant(&due.answer) == kind)? } else { 0 };
+        if matches!(seen, Answer::Disconnect { .. }) {
+            due.drain(..at);
+            return due.pop_front();
+        }
+        due.remove(at)
     }
 
     /// What clients who are connected should have seen by `now` and have not.
@@ -246,7 +314,8 @@ impl Reference {
     }
 
     fn answer(&mut self, connection: ConnectionId, answer: Answer) {
-        self.answers.entry(connection).or_default().push_back(answer);
+        let due = Due { answer, input: self.input, durability: self.durability };
+        self.answers.entry(connection).or_default().push_back(due);
     }
 
     fn answer_session(&mut self, session: usize, answer: Answer) {
@@ -255,7 +324,8 @@ impl Reference {
     }
 
     fn attach(&mut self, attach: &Attach, now: Instant) {
-        let Attach { connection, connect, identity, grants: _, policy: _ } = attach;
+        let Attach { connection, connect, identity, grants: _, policy: _, durability } = attach;
+        self.durability = durability.unwrap_or(self.config.durability.default);
         if let Some(reason) = self.refusal(connect, identity) {
             return self.answer(*connection, Answer::ConnAck { session_present: false, reason });
         }
@@ -273,10 +343,14 @@ impl Reference {
             if connect.clean_start {
                 self.end(old);
             }
+            self.publish_wills(now);
         }
         let old = self.live(&client_id);
         let session = old.unwrap_or_else(|| {
-            self.sessions.push(Session::new(client_id, identity.clone()));
+            let mut session = Session::new(client_id, identity.clone());
+            session.claims.input = self.input;
+            session.is_kept = self.keeps && self.expiry(connect) > 0;
+            self.sessions.push(session);
             self.sessions.len() - 1
         });
         self.tally.attached += 1;
@@ -284,6 +358,7 @@ impl Reference {
         self.connections.insert(*connection, session);
         let expiry = self.expiry(connect);
         self.sessions[session].attach(*connection, connect, expiry);
+        self.sessions[session].durability = self.durability;
         self.sessions[session].accepted_before = self.accepted;
         self.answer(
             *connection,
@@ -312,9 +387,23 @@ impl Reference {
             Some(session) => {
                 (self.sessions[session].identity != *identity).then_some(ReasonCode::NotAuthorized)
             }
-            None => {
-                (self.live_sessions() >= self.config.limits.sessions).then_some(ReasonCode::QuotaExceeded)
-            }
+            None if self.live_sessions() >= self.config.limits.sessions => Some(ReasonCode::QuotaExceeded),
+            None => self.no_room().filter(|_| self.expiry(connect) > 0),
+        }
+    }
+
+    /// Whether nothing that has to be kept is taken now.
+    pub(crate) fn is_short_of_room(&self) -> bool {
+        self.no_room().is_some()
+    }
+
+    /// Why nothing that has to be kept is taken now.
+    fn no_room(&self) -> Option<ReasonCode> {
+        match self.room {
+            _ if !self.keeps => None,
+            Room::Enough => None,
+            Room::Full => Some(ReasonCode::QuotaExceeded),
+            Room::Failing => Some(ReasonCode::ImplementationSpecificError),
         }
     }
 
@@ -475,6 +564,7 @@ impl Reference {
                 retain: will.retain,
                 expires_at: lives.map(|seconds| now + Duration::from_secs(seconds.into())),
                 properties: Some(Box::new(will.properties)),
+                places: Places::default(),
             });
             let publisher = Rc::clone(&self.sessions[session].client_id);
             if message.retain {
@@ -499,6 +589,10 @@ impl Session {
             expires_at: None,
             will: None,
             will_at: None,
+            durability: Durability::Fsync,
+            id: None,
+            is_kept: false,
+            was_cut_off: false,
             subscriptions: Vec::new(),
             received: Vec::new(),
             claims: Claims::default(),
@@ -507,6 +601,7 @@ impl Session {
 
     fn attach(&mut self, connection: ConnectionId, connect: &Connect, expiry: u32) {
         self.connection = Some(connection);
+        self.was_cut_off = false;
         self.version = connect.version;
         let maximum = connect.properties.maximum_packet_size;
         self.maximum_packet_size = maximum.map_or(usize::MAX, |size| usize::try_from(size.get()).unwrap());
@@ -524,6 +619,6 @@ impl Session {
 }
 
 /// So many seconds after `now`, if that ever comes.
-fn after(seconds: u32, now: Instant) -> Option<Instant> {
+pub(crate) fn after(seconds: u32, now: Instant) -> Option<Instant> {
     (seconds < u32::MAX).then(|| now + Duration::from_secs(seconds.into()))
 }

@@ -10,7 +10,8 @@ use mqtt_broker::mqtt::packet::{
     SubscriptionOptions, Unsubscribe,
 };
 use mqtt_broker::mqtt::{
-    ClientId, Message, PacketId, QoS, ReasonCode, SubscriptionFilter, SubscriptionIdentifier, TopicName,
+    ClientId, Message, PacketId, Places, QoS, ReasonCode, SubscriptionFilter, SubscriptionIdentifier,
+    TopicName,
 };
 
 use super::Reference;
@@ -52,6 +53,17 @@ impl Reference {
         if !self.may_publish(session, &topic) {
             return self.acknowledge(session, publish, ReasonCode::NotAuthorized);
         }
+        if publish.qos > QoS::AtMostOnce {
+            let rules = &self.config.durability.by_topic;
+            let rule = rules.iter().find(|(filter, _)| filter.matches(&topic));
+            self.durability = rule.map_or(self.sessions[session].durability, |(_, durability)| *durability);
+        }
+        if let Some(reason) = self.no_room().filter(|_| self.would_be_kept(publish)) {
+            if !v5 {
+                return self.close(session, reason, now);
+            }
+            return self.acknowledge(session, publish, reason);
+        }
         let properties = publish.properties.clone();
         let message = Rc::new(Message {
             topic,
@@ -63,6 +75,7 @@ impl Reference {
                 .and_then(|properties| properties.message_expiry_interval)
                 .map(|seconds| now + Duration::from_secs(seconds.into())),
             properties,
+            places: Places::default(),
         });
         let publisher = Rc::clone(&self.sessions[session].client_id);
         self.accepted += 1;
@@ -73,6 +86,18 @@ impl Reference {
         let matched = self.route(&message, Some(session), &publisher);
         let reason = if matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
         self.acknowledge(session, publish, reason);
+    }
+
+    /// Whether a message would have to be kept: for a session that is kept, or because it is retained.
+    fn would_be_kept(&self, publish: &Publish) -> bool {
+        let topic = publish.topic.as_ref().unwrap();
+        let wants = |subscription: &Subscription| {
+            subscription.filter.filter.matches(topic)
+                && (subscription.filter.share.is_some() || subscription.options.qos > QoS::AtMostOnce)
+        };
+        let mut kept = self.sessions.iter().filter(|session| !session.ended && session.is_kept);
+        publish.qos > QoS::AtMostOnce
+            && (publish.retain || kept.any(|session| session.subscriptions.iter().any(wants)))
     }
 
     fn acknowledge(&mut self, session: usize, publish: &Publish, reason: ReasonCode) {
@@ -108,6 +133,12 @@ impl Reference {
             return false;
         }
         self.retained.retain(|retained| retained.message.topic != message.topic);
+        let topic = message.topic.as_str();
+        if self.no_room().is_some() && !clears {
+            self.unsure.insert(topic.to_owned());
+        } else {
+            self.unsure.remove(topic);
+        }
         let new = (!clears).then(|| Expected {
             message: Rc::clone(message),
             publisher: Rc::clone(publisher),
@@ -119,6 +150,7 @@ impl Reference {
         for session in &mut self.sessions {
             session.claims.retained_changed(&message.topic, new.as_ref(), session.client_id == *publisher);
         }
+        self.once_retained.extend(new.clone());
         self.retained.extend(new);
         true
     }
@@ -178,7 +210,7 @@ impl Reference {
             let must = !message.payload.is_empty()
                 && members.iter().all(|member| member.expected.qos > QoS::AtMostOnce)
                 && members.iter().any(|member| self.sessions[member.session].takes().takes(&member.expected));
-            self.shared.push(SharedClaim::new(filter, members, must));
+            self.shared.push(SharedClaim::new(filter, members, must, self.input));
         }
         matched
     }
@@ -275,6 +307,9 @@ impl Reference {
             ),
         ];
         if let Some((_, reason)) = refusals.into_iter().find(|(refused, _)| *refused) {
+            return Err(reason);
+        }
+        if let Some(reason) = self.no_room().filter(|_| self.sessions[session].is_kept) {
             return Err(reason);
         }
         let qos = entry.options.qos.min(features.maximum_qos);

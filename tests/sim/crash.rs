@@ -1,0 +1,182 @@
+//! A broker comes to its end, and another one takes over from what is left on the disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mqtt_broker::broker::record::{Frame, Published, Record, Sequence};
+use mqtt_broker::broker::{Durability, Input, Recovery};
+use mqtt_broker::clock::{Epoch, Instant};
+
+use crate::account::Account;
+use crate::answer::{Answer, Due};
+use crate::disk::Crash;
+use crate::keeping::{EPOCH, Keeping, Moment};
+use crate::reference::memory::Outlived;
+use crate::world::World;
+
+impl World<'_> {
+    /// The broker comes to its end, and after a while another one is started; perhaps not for long.
+    pub(crate) fn crash(&mut self) {
+        if self.keeping.as_ref().is_none_or(|keeping| !keeping.scenario.crashes) {
+            return;
+        }
+        loop {
+            self.take_records();
+            let how = self.choices.among(&[Crash::PowerLost, Crash::Killed]);
+            let left = self.lose(how);
+            self.restart(left);
+            if !self.choices.chance(1, 6) {
+                break;
+            }
+        }
+        self.tell(Input::Tick);
+    }
+
+    /// Loses what is not on the disk, and finds out what has outlived the broker. The record behind all that is left.
+    fn lose(&mut self, how: Crash) -> Sequence {
+        for client in &mut self.clients {
+            client.disconnect();
+        }
+        self.endpoints.clear();
+        self.pass_down_time();
+        let account = self.reference.account();
+        let Some(keeping) = &mut self.keeping else { unreachable!("without a disk nothing crashes") };
+        let all = keeping.disk.next();
+        let lost: Vec<(Sequence, u8, Vec<u8>)> = {
+            let records = keeping.disk.records(all);
+            records.map(|frame| (frame.sequence, frame.kind, frame.body.to_vec())).collect()
+        };
+        let left = keeping.disk.crash(how, &mut self.choices);
+        self.trace.note(|| format!("-- {how:?}: of the records before {all} those before {left} are left"));
+
+        let at = keeping.moments.iter().rposition(|moment| moment.next <= left);
+        let before = at.and_then(|at| keeping.moments.get(at));
+        let start = before.map_or(Sequence::FIRST, |moment| moment.next);
+        let partly = keeping.moments.get(at.map_or(0, |at| at + 1)).filter(|_| left > start);
+        let nothing = Account::default();
+        let before_account = match before {
+            _ if left == all => &account,
+            Some(moment) => &moment.account,
+            None => &nothing,
+        };
+        let after_account = partly.map(|moment| &moment.account);
+
+        let now = self.now;
+        let whole = Account::read(keeping.disk.records(start), Keeping::epoch(), now);
+        let reads = before.is_some_and(|moment| moment.reads) || partly.is_some_and(|moment| moment.reads);
+        check(&whole, before_account, None, reads, now);
+        let told = Account::read(keeping.disk.records(left), Keeping::epoch(), now);
+        check(&told, before_account, after_account, reads, now);
+        let lost: Vec<Frame<'_>> = lost
+            .iter()
+            .filter(|(sequence, ..)| *sequence >= left)
+            .map(|(sequence, kind, body)| Frame { sequence: *sequence, kind: *kind, body })
+            .collect();
+        if let Some(moment) = partly {
+            check_wills(&told, moment, &lost);
+        }
+        let inputs = if left == all { self.reference.input } else { before.map_or(0, |moment| moment.input) };
+        let outlived = Outlived { inputs, partly: partly.map(|moment| moment.input) };
+        let certain = match how {
+            Crash::Killed => Durability::Os,
+            Crash::PowerLost => Durability::Fsync,
+        };
+        for due in keeping.promises.iter().filter(|due| due.durability >= certain) {
+            // What was promised may have led to nothing that would be kept.
+            if let Some(moment) = keeping.moments.iter().find(|moment| moment.input == due.input) {
+                check_promise(due, outlived, &lost, moment.next);
+            }
+        }
+        keeping.is_lossy |= keeping.scenario.least < certain;
+        self.reference.recover(&told, outlived);
+        self.watch.restarted();
+        left
+    }
+
+    /// For so long nobody runs.
+    fn pass_down_time(&mut self) {
+        let time = Duration::from_secs(self.choices.among(&[0, 1, 20, 200]));
+        let millis = u64::try_from((self.now + time).since_start().as_millis()).unwrap();
+        self.now = Instant::from_start(Duration::from_millis(millis + 1));
+    }
+
+    /// Another broker takes over.
+    fn restart(&mut self, next: Sequence) {
+        let seed = self.choices.within(0..=u64::from(u32::MAX));
+        let Some(keeping) = &mut self.keeping else { unreachable!("without a disk nothing is restarted") };
+        let epoch = Epoch::started_at(EPOCH.saturating_add(self.now.since_start()));
+        let config = self.scenario.broker.clone();
+        let mut recovery = Recovery::new(config, Arc::clone(&self.policy), seed, epoch);
+        for frame in keeping.disk.records(next) {
+            recovery.replay(frame).unwrap();
+        }
+        let (broker, report) = recovery.finish(next, Instant::START);
+        assert_eq!((report.malformed, report.incomplete), (0, 0), "{report:?}");
+        for (name, count) in self.broker.counters().iter() {
+            *self.past.entry(name).or_default() += count;
+        }
+        self.broker = broker;
+        keeping.restarted(self.now);
+        self.reference.restarted();
+        keeping.moments.push_back(Moment {
+            input: self.reference.input,
+            next,
+            account: self.reference.account(),
+            reads: false,
+        });
+        self.reference.input += 1;
+        self.take_records();
+        crate::checks::check_books(&self.broker, &self.reference);
+    }
+}
+
+/// Compares what records tell with what is known.
+fn check(told: &Account, before: &Account, after: Option<&Account>, reads: bool, now: Instant) {
+    let mut told = told.clone();
+    if reads {
+        // The end of a session is written down when the messages that it leaves are somewhere else.
+        let is_known = |account: &Account, client: &String| account.sessions.contains_key(client);
+        told.sessions.retain(|client, _| {
+            is_known(before, client) || after.is_some_and(|after| is_known(after, client))
+        });
+    }
+    let differences = told.differences(before, after, now);
+    assert!(
+        differences.is_empty(),
+        "what outlived the broker is not what was there:\n{}",
+        differences.join("\n")
+    );
+}
+
+/// A will that is not there any more has been published, if that was written down at all.
+fn check_wills(told: &Account, moment: &Moment, lost: &[Frame<'_>]) {
+    for frame in lost.iter().filter(|frame| frame.sequence < moment.next) {
+        if let Ok(Record::Published(Published { will_of: Some(id), .. })) =
+            Record::decode(frame.kind, frame.body)
+        {
+            let mut sessions = told.sessions.values().filter(|session| session.id == Some(id));
+            let is_there = sessions.any(|session| session.will.is_some());
+            assert!(is_there, "the will of {id:?} is neither there nor published");
+        }
+    }
+}
+
+/// What a client was told has outlived the broker.
+fn check_promise(due: &Due, outlived: Outlived, lost: &[Frame<'_>], end: Sequence) {
+    assert!(outlived.includes(due.input), "{due:?} was promised, and is lost");
+    if outlived.partly != Some(due.input) {
+        return;
+    }
+    for frame in lost.iter().filter(|frame| frame.sequence < end) {
+        let record = Record::decode(frame.kind, frame.body).unwrap();
+        let breaks = match (&due.answer, &record) {
+            (Answer::ConnAck { .. }, Record::Session(_) | Record::Ended { .. })
+            | (Answer::SubAck { .. }, Record::Subscribed { .. })
+            | (Answer::UnsubAck { .. }, Record::Unsubscribed { .. })
+            | (Answer::Acknowledgement { .. }, Record::Received { .. } | Record::Released { .. }) => true,
+            (Answer::Acknowledgement { .. }, Record::Published(published)) => published.will_of.is_none(),
+            _ => false,
+        };
+        assert!(!breaks, "{due:?} was promised, and {record:?} is lost");
+    }
+}

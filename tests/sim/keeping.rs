@@ -1,0 +1,203 @@
+//! What a world with a journal does for it: takes the records, writes and syncs them when it likes, says so when it
+//! likes, reads records again, and has the oldest made unnecessary.
+
+use std::collections::VecDeque;
+
+use mqtt_broker::broker::record::{Number, Record, Sequence};
+use mqtt_broker::broker::{Durability, Input, Room};
+use mqtt_broker::clock::{Epoch, Instant, WallTime};
+
+use crate::account::Account;
+use crate::answer::{Answer, Due};
+use crate::disk::Disk;
+use crate::scenario::KeepingScenario;
+use crate::trace::brief_record;
+use crate::world::World;
+
+/// When time began, by the calendar.
+pub(crate) const EPOCH: WallTime = WallTime::from_unix_millis(1_800_000_000_000);
+
+#[derive(Debug)]
+pub(crate) struct Keeping {
+    pub(crate) scenario: KeepingScenario,
+    pub(crate) disk: Disk,
+    /// When the broker was started.
+    pub(crate) started: Instant,
+    /// What there was after what the broker was told; those that are synced are forgotten, but for the last.
+    pub(crate) moments: VecDeque<Moment>,
+    /// What clients have been told of what is not synced yet.
+    pub(crate) promises: Vec<Due>,
+    /// What the broker wants to read.
+    pub(crate) wanted: VecDeque<(Number, Sequence)>,
+    /// All before the first can be removed once all before the second is synced.
+    removable: Option<(Sequence, Sequence)>,
+    /// Whether something was lost that somebody had been told and that he knew might get lost.
+    pub(crate) is_lossy: bool,
+}
+
+/// What there was when the broker had been told something.
+#[derive(Debug)]
+pub(crate) struct Moment {
+    /// So many inputs it had been told.
+    pub(crate) input: u64,
+    /// The number of the record after the last that came of it.
+    pub(crate) next: Sequence,
+    pub(crate) account: Account,
+    /// Whether something was being read: the end of a session may wait for that.
+    pub(crate) reads: bool,
+}
+
+impl Keeping {
+    pub(crate) fn new(scenario: KeepingScenario) -> Self {
+        Self {
+            scenario,
+            disk: Disk::new(),
+            started: Instant::START,
+            moments: VecDeque::new(),
+            promises: Vec::new(),
+            wanted: VecDeque::new(),
+            removable: None,
+            is_lossy: false,
+        }
+    }
+
+    pub(crate) const fn epoch() -> Epoch {
+        Epoch::started_at(EPOCH)
+    }
+
+    /// A client has been told something.
+    pub(crate) fn promised(&mut self, due: Due) {
+        let is_promise = match &due.answer {
+            Answer::ConnAck { reason, .. } | Answer::Acknowledgement { reason, .. } => !reason.is_error(),
+            Answer::SubAck { .. } | Answer::UnsubAck { .. } => true,
+            Answer::PingResp | Answer::Disconnect { .. } => false,
+        };
+        if is_promise && due.durability > Durability::Memory {
+            self.promises.push(due);
+        }
+    }
+
+    /// Forgets what is settled, as all that is synced is.
+    fn forget_synced(&mut self) {
+        let synced = self.disk.synced();
+        while self.moments.get(1).is_some_and(|moment| moment.next <= synced) {
+            self.moments.pop_front();
+        }
+        let settled = self.moments.front().map_or(0, |moment| moment.input);
+        self.promises.retain(|due| due.input > settled);
+        if let Some((before, once)) = self.removable
+            && once <= synced
+        {
+            self.disk.remove_before(before);
+            self.removable = None;
+        }
+    }
+
+    /// What is removable is not after all: another broker knows nothing of it.
+    pub(crate) fn restarted(&mut self, now: Instant) {
+        self.started = now;
+        self.moments.clear();
+        self.promises.clear();
+        self.wanted.clear();
+        self.removable = None;
+    }
+}
+
+impl World<'_> {
+    /// The time as the broker knows it.
+    pub(crate) fn local(&self) -> Instant {
+        let started = self.keeping.as_ref().map_or(Instant::START, |keeping| keeping.started);
+        Instant::from_start(self.now.saturating_since(started))
+    }
+
+    /// Takes the records that there are, if there is a disk to which they can go.
+    pub(crate) fn take_records(&mut self) {
+        let Some(keeping) = &mut self.keeping else { return };
+        let Some(batch) = self.broker.take_batch() else { return };
+        for frame in batch.frames() {
+            self.trace.note(|| format!("record {}", brief_record(frame)));
+            if let Ok(Record::Session(session)) = Record::decode(frame.kind, frame.body) {
+                self.reference.learn(session.id, &session.client_id);
+            }
+        }
+        keeping.disk.take(&batch);
+        if keeping.scenario.crashes {
+            let moment = Moment {
+                input: self.reference.input,
+                next: batch.next(),
+                account: self.reference.account(),
+                reads: !keeping.wanted.is_empty(),
+            };
+            keeping.moments.push_back(moment);
+        }
+    }
+
+    /// The disk does something, or the broker hears of it.
+    pub(crate) fn disk_works(&mut self) {
+        self.take_records();
+        let Some(keeping) = &mut self.keeping else { return };
+        match self.choices.below(6) {
+            0 | 1 => {
+                keeping.disk.flush();
+                self.tell_kept();
+            }
+            2 => keeping.disk.write(&mut self.choices),
+            3 => keeping.disk.sync(),
+            4 => self.tell_kept(),
+            _ => self.read_record(),
+        }
+        if let Some(keeping) = &mut self.keeping {
+            keeping.forget_synced();
+        }
+    }
+
+    /// The disk does all that it can. Whether there was anything.
+    pub(crate) fn disk_works_off(&mut self) -> bool {
+        self.take_records();
+        let Some(keeping) = &mut self.keeping else { return false };
+        let busy = keeping.disk.synced() < keeping.disk.next() || !keeping.wanted.is_empty();
+        if busy {
+            keeping.disk.flush();
+            keeping.forget_synced();
+            self.tell_kept();
+            while self.keeping.as_ref().is_some_and(|keeping| !keeping.wanted.is_empty()) {
+                self.read_record();
+            }
+        }
+        busy
+    }
+
+    fn tell_kept(&mut self) {
+        let Some(keeping) = &self.keeping else { return };
+        let (written, synced) = (keeping.disk.written(), keeping.disk.synced());
+        self.tell(Input::Kept { written, synced });
+    }
+
+    fn read_record(&mut self) {
+        let Some(keeping) = &mut self.keeping else { return };
+        let Some((message, record)) = keeping.wanted.pop_front() else { return };
+        let content = keeping.disk.read(record);
+        self.tell(Input::Fetched { message, record, content });
+    }
+
+    /// The oldest records are to be made unnecessary.
+    pub(crate) fn reclaim(&mut self) {
+        let Some(keeping) = &mut self.keeping else { return };
+        let frames = keeping.disk.oldest(1 + self.choices.below(12));
+        self.tell(Input::Reclaim { frames });
+        let reclaimed = self.broker.take_reclaimed();
+        self.take_records();
+        let Some(keeping) = &mut self.keeping else { return };
+        if let Some(before) = reclaimed {
+            keeping.removable = Some((before, keeping.disk.next()));
+        }
+        keeping.forget_synced();
+    }
+
+    pub(crate) fn change_room(&mut self) {
+        let room = self.choices.among(&[Room::Enough, Room::Full, Room::Enough, Room::Failing]);
+        if self.keeping.is_some() {
+            self.tell(Input::Room(room));
+        }
+    }
+}

@@ -482,9 +482,9 @@ pub(super) struct DurabilityArguments {
     /// `telemetry/#=memory`; may be given several times, and the first that matches decides
     #[arg(long, value_name = "FILTER=LEVEL", action = ArgAction::Append, requires = "data_dir", value_parser = DurableTopics::from_str)]
     pub(super) durability_for: Vec<DurableTopics>,
-    /// Use at most this much of the disk for the data directory, of which a message may have an eighth: 2MiB or more
+    /// Use at most this much of the disk for the data directory, of which a message may have an eighth: 1MiB or more
     /// [default: all there is]
-    #[arg(long, value_name = "SIZE", requires = "data_dir", value_parser = size::<{ 2 << 20 }, { usize::MAX }>)]
+    #[arg(long, value_name = "SIZE", requires = "data_dir", value_parser = size::<{ 1 << 20 }, { usize::MAX }>)]
     pub(super) disk_max: Option<ByteSize>,
 }
 

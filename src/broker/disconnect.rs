@@ -113,7 +113,9 @@ impl Broker {
         self.kept_attached -= usize::from(session.keeping.is_some());
         let gone = session.queue.take_qos0();
         self.counters.dropped_connection_lost += count(gone.len());
-        gone.iter().for_each(|gone| self.waiting.remove(gone));
+        for gone in &gone {
+            self.waiting.remove(gone);
+        }
         self.pressure.loads.note_if_watching(key, session.queue.loads());
         let expiry = session.expiry;
         let delay = session.will.as_ref().map(|will| will.delay_interval);

@@ -144,13 +144,12 @@ impl Broker {
             let message = front.message(&self.messages).filter(|_| !has_expired(front)).cloned();
             let Some(offer) = session.queue.pop(leaving) else { return };
             self.waiting.remove(&offer);
-            match message {
-                Some(message) => self.check_and_hand_over(key, offer, message, Novelty::Waited),
-                None => {
-                    // [MQTT-3.3.2-5]
-                    self.counters.expired_messages += 1;
-                    self.settle_place(key, &offer);
-                }
+            if let Some(message) = message {
+                self.check_and_hand_over(key, offer, message, Novelty::Waited);
+            } else {
+                // [MQTT-3.3.2-5]
+                self.counters.expired_messages += 1;
+                self.settle_place(key, &offer);
             }
         }
     }

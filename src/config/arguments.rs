@@ -450,7 +450,6 @@ pub(super) struct SessionArguments {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Memory")]
-#[expect(clippy::struct_field_names, reason = "each is an option of its own name")]
 pub(super) struct MemoryArguments {
     /// Use at most so much memory: 32MiB or more. What clients make grow is bounded so that the whole process stays
     /// below. Near to it, in this order, those publishers are not read from for whom most piles up, queued QoS 0

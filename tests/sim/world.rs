@@ -357,7 +357,9 @@ impl<'a> World<'a> {
 
     fn hand_over(&mut self, connection: ConnectionId, mut items: Vec<ToClient>) {
         let started = self.now.saturating_since(self.local());
-        items.iter_mut().for_each(|item| by_our_clock(item, started));
+        for item in &mut items {
+            by_our_clock(item, started);
+        }
         for item in &items {
             self.trace.note(|| format!("{connection} is handed {}", brief_item(item)));
             self.watch.output(connection, item, &self.reference, self.now);

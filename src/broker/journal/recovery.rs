@@ -176,8 +176,11 @@ impl Recovery {
             if self.publisher.as_str() != published.publisher {
                 self.publisher = ClientId::new(published.publisher);
             }
-            let publisher = self.publisher.clone();
-            let entry = Retained { message: Arc::new(message), publisher, kept: Some(number) };
+            let entry = Retained {
+                message: Arc::new(message),
+                publisher: self.publisher.clone(),
+                kept: Some(number),
+            };
             self.broker.retained.insert(entry);
         }
         if let Some((session, packet_id)) = published.received {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
+use crate::broker::permissions::TokenKey;
 use crate::mqtt::codec::Publication;
 use crate::mqtt::packet::RetainHandling;
 use crate::mqtt::{PublishProperties, TopicFilter, TopicName};
@@ -36,6 +37,7 @@ fn will() -> Will {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one of each kind")]
 fn records(publication: &[u8]) -> Vec<Record<'_>> {
     let (session, number) = (SessionId(300), Number(70_000));
     let full = Target {
@@ -78,7 +80,7 @@ fn records(publication: &[u8]) -> Vec<Record<'_>> {
         will_at: None,
     };
     let grants = Grants {
-        key: Default::default(),
+        key: TokenKey::default(),
         groups: [Arc::from("operators")].into(),
         publish: vec![TopicFilter::parse("a/+").unwrap()],
         subscribe: vec![TopicFilter::parse("#").unwrap()],

@@ -405,7 +405,7 @@ fn a_session_expires_while_the_broker_is_down() {
     let mut kept = Kept::new();
     let mut connect = v5("reader");
     connect.properties.session_expiry_interval = 10;
-    let reader = kept.connect(connect.clone());
+    let reader = kept.connect(connect);
     kept.rig.wait(100);
     kept.sync();
     kept.restart(9);

@@ -168,6 +168,8 @@ impl World<'_> {
     }
 
     fn read_record(&mut self) {
+        // It may be among those that have not been taken yet.
+        self.take_records();
         let Some(keeping) = &mut self.keeping else { return };
         let Some((message, record)) = keeping.wanted.pop_front() else { return };
         let content = keeping.disk.read(record);

@@ -225,16 +225,25 @@ impl Broker {
 
     /// Handles what follows from what has just been handled.
     fn draw_consequences(&mut self, now: Instant) {
-        while let Some(consequence) = self.consequences.pop_front() {
-            match consequence {
-                Consequence::Close { connection, reason, detail } => {
-                    if let Some(key) = self.sessions.of_connection(connection) {
-                        self.close(key, reason, detail, now);
+        loop {
+            while let Some(consequence) = self.consequences.pop_front() {
+                match consequence {
+                    Consequence::Close { connection, reason, detail } => {
+                        if let Some(key) = self.sessions.of_connection(connection) {
+                            self.close(key, reason, detail, now);
+                        }
                     }
+                    Consequence::PublishWill(will) => self.publish_will(*will, now),
+                    Consequence::WriteSession(key) => self.write_session(key, now),
+                    Consequence::WriteEnd(departed) => self.write_end(&departed, now),
                 }
-                Consequence::PublishWill(will) => self.publish_will(*will, now),
-                Consequence::WriteSession(key) => self.write_session(key, now),
-                Consequence::WriteEnd(departed) => self.write_end(&departed, now),
+            }
+            let bereft = self.messages.take_bereft();
+            if bereft.is_empty() {
+                break;
+            }
+            for key in bereft {
+                self.pump(key, now);
             }
         }
         self.feel_pressure();

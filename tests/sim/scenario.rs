@@ -41,6 +41,8 @@ pub(crate) struct Scenario {
 pub(crate) struct KeepingScenario {
     /// Whether brokers end before their time.
     pub(crate) crashes: bool,
+    /// Whether the records go to the real log, on a bad disk.
+    pub(crate) has_log: bool,
     /// What clients are promised at the least.
     pub(crate) least: Durability,
 }
@@ -142,7 +144,7 @@ fn draw_keeping(choices: &mut Choices<'_>, broker: &mut BrokerConfig) -> Keeping
         // Wills that fell due while nobody ran are published in any order: it must not decide which are retained.
         broker.limits.retained_messages = BrokerLimits::default().retained_messages;
     }
-    KeepingScenario { crashes, least }
+    KeepingScenario { crashes, has_log: choices.chance(1, 2), least }
 }
 
 fn draw_features(choices: &mut Choices<'_>) -> (Features, ConnectionLimits) {

@@ -72,6 +72,7 @@ impl<'a> World<'a> {
                 Client::new(format!("c{number}"), user, scenario.connection.receive_maximum)
             })
             .collect();
+        let keeping = scenario.keeping.clone().map(|keeping| Keeping::new(keeping, &mut choices));
         let mut world = Self {
             now: Instant::START + Duration::from_secs(1),
             clients,
@@ -84,7 +85,7 @@ impl<'a> World<'a> {
                 scenario.keeping.is_some(),
             ),
             watch: Watch::new(scenario.broker.limits.clone(), scenario.keeping.is_some()),
-            keeping: scenario.keeping.clone().map(Keeping::new),
+            keeping,
             past: BTreeMap::new(),
             limits: Arc::new(scenario.connection.clone()),
             sent: BTreeMap::new(),

@@ -518,6 +518,25 @@ fn messages_that_left_memory_are_read_when_they_are_needed() {
 }
 
 #[test]
+fn a_session_goes_on_when_the_message_that_it_waits_for_gives_way_to_another() {
+    let mut kept = Kept::with(|config| {
+        config.limits.cached_bytes = 0;
+        config.limits.queued_messages = 2;
+    });
+    let reader = kept.connect(lasting("reader"));
+    kept.say(reader, subscribe("a", 1));
+    kept.rig.cut(reader);
+    let writer = kept.connect(v5("writer"));
+    kept.say(writer, publish("a", "1", 1, 1));
+    kept.say(writer, publish("a", "2", 1, 2));
+    let reader = kept.rig.try_connect(lasting("reader"), Identity::Anonymous);
+    kept.sync();
+    kept.rig.say(writer, publish("a", "3", 1, 3));
+    kept.read();
+    kept.rig.expect(reader, &["CONNACK 00 present=true", "a 2 q1 #1", "a 3 q1 #2"]);
+}
+
+#[test]
 fn a_message_that_cannot_be_read_is_given_up_and_the_next_one_is_sent() {
     let mut kept = Kept::with(|config| config.limits.cached_bytes = 0);
     let reader = kept.connect(lasting("reader"));

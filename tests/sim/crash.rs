@@ -115,7 +115,7 @@ impl World<'_> {
             *self.past.entry(name).or_default() += count;
         }
         self.broker = broker;
-        keeping.restarted(self.now);
+        keeping.restarted(next, self.now);
         self.reference.restarted();
         keeping.moments.push_back(Moment {
             input: self.reference.input,

@@ -97,6 +97,11 @@ impl Keeping {
 }
 
 impl World<'_> {
+    /// Whether clients come back to their sessions and have little else in mind than messages.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.keeping.as_ref().is_some_and(|keeping| keeping.scenario.is_steady)
+    }
+
     /// The time as the broker knows it.
     pub(crate) fn local(&self) -> Instant {
         let started = self.keeping.as_ref().map_or(Instant::START, |keeping| keeping.started);

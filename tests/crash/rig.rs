@@ -24,9 +24,14 @@ impl Settings {
         Self {
             durability: choices.among(&["fsync", "os", "fsync", "os", "memory"]),
             // So little that room has to be made all the time.
-            disk_max: choices.among(&[None, Some("1MiB"), Some("2MiB")]),
+            disk_max: choices.among(&[None, Some("16MiB"), Some("24MiB")]),
             strategy: choices.among(&["round-robin", "least-inflight", "sticky", "random"]),
         }
+    }
+
+    /// How many bytes messages may have.
+    fn lengths(&self) -> [usize; 4] {
+        if self.disk_max.is_some() { [100, 2_000, 10_000, 40_000] } else { [10, 100, 500, 2_000] }
     }
 
     fn promise(&self) -> Promise {
@@ -92,7 +97,8 @@ impl Rig {
         let mut choices = Choices::from_seed(seed);
         let settings = Settings::draw(&mut choices);
         let mut model = Model::new(settings.promise());
-        let publishers = (0..4).map(|index| Publisher::new(index, &mut choices)).collect();
+        let publishers =
+            (0..4).map(|index| Publisher::new(index, settings.lengths(), &mut choices)).collect();
         let subscribers = subscribers(&mut model, &mut choices);
         Self {
             broker: None,

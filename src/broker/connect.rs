@@ -149,6 +149,9 @@ impl Broker {
     fn give_session(&mut self, attach: Attach, client_id: &ClientId, now: Instant) {
         let Attach { connection, connect, identity, grants, policy, durability } = attach;
         self.take_over(client_id, connect.clean_start, now);
+        // What was there before is over, and written down, before anything is written about what comes: the will that
+        // is published is not the one that has just come, and the CONNACK waits for the end of the old session.
+        self.draw_consequences(now);
         let expiry_seconds = self.session_expiry(&connect);
         let (key, session_present) = if let Some(key) = self.sessions.find(client_id) {
             (key, true)

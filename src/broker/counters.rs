@@ -106,6 +106,8 @@ counters! {
     shared_unserved,
     /// What was refused because there was no room on the disk.
     refused_disk_full,
+    /// Messages refused because they are larger than what the disk may hold of one.
+    refused_kept_size,
     /// What was refused because the disk was failing.
     refused_disk_failing,
     /// Messages read from the journal.

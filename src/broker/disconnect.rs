@@ -113,7 +113,9 @@ impl Broker {
         self.kept_attached -= usize::from(session.keeping.is_some());
         let gone = session.queue.take_qos0();
         self.counters.dropped_connection_lost += count(gone.len());
-        gone.iter().for_each(|gone| self.waiting.remove(gone));
+        for gone in &gone {
+            self.waiting.remove(gone);
+        }
         self.pressure.loads.note_if_watching(key, session.queue.loads());
         let expiry = session.expiry;
         let delay = session.will.as_ref().map(|will| will.delay_interval);
@@ -145,7 +147,7 @@ impl Broker {
             }
             Expiry::Never => {}
         }
-        self.write_session(key, now);
+        self.consequences.push_back(Consequence::WriteSession(key));
     }
 
     /// Forgets a session that has no connection.
@@ -188,7 +190,9 @@ impl Broker {
             self.waiting.remove(&offer);
             self.hand_on(&from, &offer, now);
         }
-        self.consequences.extend(from.id.map(Consequence::WriteEnd));
+        if from.id.is_some() {
+            self.consequences.push_back(Consequence::WriteEnd(from));
+        }
     }
 
     /// Goes on ending the subscriptions of sessions that have ended.

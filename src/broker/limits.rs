@@ -89,6 +89,8 @@ pub struct BrokerLimits {
     pub outbound_total: usize,
     /// The longest that a session outlives its connection; `None`: as long as the client wants.
     pub session_expiry_cap: Option<Duration>,
+    /// Bytes of a message that is kept, where there is a journal: the disk has to have room for it.
+    pub kept_message_bytes: usize,
     /// Bytes that all that clients make grow may occupy, as far as it is [accounted for](super::Memory); near to that
     /// things give way, in an order that `pressure` has. `usize::MAX`: there is no bound.
     pub memory: usize,
@@ -116,6 +118,7 @@ impl Default for BrokerLimits {
             outbound_window: 256 << 10,
             outbound_total: 256 << 20,
             session_expiry_cap: None,
+            kept_message_bytes: usize::MAX,
             memory: usize::MAX,
             cached_bytes: 64 << 20,
             inbound_qos2: 65_535,

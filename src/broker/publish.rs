@@ -70,9 +70,10 @@ impl Broker {
             tracing::debug!(%client_id, topic = %message.topic, "publishing is not allowed");
             return self.settle_unrouted(header, ReasonCode::NotAuthorized);
         }
-        if self.journal.room != Room::Enough
+        let is_large = message.footprint() > self.config.limits.kept_message_bytes;
+        if (is_large || self.journal.room != Room::Enough)
             && self.would_be_kept(&message)
-            && let Some((reason, detail)) = self.has_no_room()
+            && let Some((reason, detail)) = self.has_no_room_for(&message)
         {
             return self.turn_away(header, reason, detail, now);
         }
@@ -92,7 +93,7 @@ impl Broker {
             self.counters.publish_unmatched += 1;
             ReasonCode::NoMatchingSubscribers
         };
-        self.finish_routing(&message, &client_id, Source::Client(received), now);
+        self.finish_routing(&message, &client_id, Source::Client(received));
         let retained = self.retained.bytes().saturating_sub(retained_before);
         self.blame(key, self.pressure.piling_up + retained, now);
         self.settle(header, reason)
@@ -151,7 +152,7 @@ impl Broker {
             self.counters.refused_retained_limit += 1;
             return false;
         }
-        let kept = self.keep_retained();
+        let kept = self.keep_retained(message);
         let entry = Retained { message: Arc::clone(message), publisher: publisher.clone(), kept };
         if let Some(old) = self.retained.insert(entry) {
             self.no_longer_retained(&old);

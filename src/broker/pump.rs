@@ -144,13 +144,12 @@ impl Broker {
             let message = front.message(&self.messages).filter(|_| !has_expired(front)).cloned();
             let Some(offer) = session.queue.pop(leaving) else { return };
             self.waiting.remove(&offer);
-            match message {
-                Some(message) => self.check_and_hand_over(key, offer, message, Novelty::Waited),
-                None => {
-                    // [MQTT-3.3.2-5]
-                    self.counters.expired_messages += 1;
-                    self.settle_place(key, &offer);
-                }
+            if let Some(message) = message {
+                self.check_and_hand_over(key, offer, message, Novelty::Waited);
+            } else {
+                // [MQTT-3.3.2-5]
+                self.counters.expired_messages += 1;
+                self.settle_place(key, &offer);
             }
         }
     }
@@ -234,7 +233,7 @@ impl Broker {
                 broker.check_and_hand_over(key, offer, Arc::clone(&message), Novelty::New);
             });
             // It is written down now if it was not yet.
-            self.finish_routing(&message, &publisher, Source::Client(None), now);
+            self.finish_routing(&message, &publisher, Source::Client(None));
         }
         if let Some(session) = self.sessions.get_mut(key)
             && !session.is_searching

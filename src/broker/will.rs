@@ -54,10 +54,7 @@ impl Broker {
         if !self.may_publish(&permissions, &will.topic) {
             self.counters.wills_denied += 1;
             tracing::debug!(%client_id, topic = %will.topic, "the will may not be published");
-            if kept.is_some() {
-                self.write_session(session, now);
-            }
-            return;
+            return self.write_without_will(kept, now);
         }
         self.counters.wills_published += 1;
         let lives = will.properties.message_expiry_interval;
@@ -76,7 +73,15 @@ impl Broker {
         }
         let publisher = self.sessions.find(&client_id).filter(|key| *key == session);
         self.route(&message, publisher, &client_id, now);
-        self.finish_routing(&message, &client_id, Source::Will(kept), now);
+        self.finish_routing(&message, &client_id, Source::Will(kept));
+        self.write_without_will(kept, now);
+    }
+
+    /// Writes down that a session has no will any more, if it is still there.
+    fn write_without_will(&mut self, kept: Option<SessionId>, now: Instant) {
+        if let Some(key) = kept.and_then(|id| self.sessions.of_id(id)) {
+            self.write_session(key, now);
+        }
     }
 }
 

@@ -288,6 +288,7 @@ fn broker_config(arguments: &Arguments, bounds: &MemoryBounds) -> BrokerConfig {
             retained_bytes: bounds.retained,
             outbound_window: connections.outbound_window.0,
             outbound_total: bounds.outbound,
+            kept_message_bytes: usize::MAX,
             memory: bounds.memory,
             cached_bytes: bounds.cached,
             session_expiry_cap: sessions.max_session_expiry.map(|TimeSpan(time)| time),

@@ -229,8 +229,10 @@ impl Publisher {
             // Retained messages of a topic all come from one client, so that one of them is the last.
             _ => (choices.among(&self.retained_topics()), true),
         };
+        // And with one QoS: of QoS 1 and 2, sent again one after the other, the first may be taken twice, and is last then.
+        let is_for_qos_2 = topic.ends_with("/1");
         let length = if retain && choices.chance(1, 4) { 0 } else { choices.among(&[10, 100, 500, 2_000]) };
-        let qos = choices.among(&[1, 2]);
+        let qos = if retain { 1 + u8::from(is_for_qos_2) } else { choices.among(&[1, 2]) };
         let number = model.publish(&self.name, topic, qos, retain, length);
         let id = self.free_id();
         self.flights.push_back(Flight { id, number, stage: Stage::Published });

@@ -109,6 +109,7 @@ impl Rig {
 
     /// Kills the broker so often, and settles the account.
     pub(crate) fn run(mut self, kills: usize) -> Account {
+        eprintln!("{:?}", self.settings);
         self.start();
         self.wait_until("all are subscribed", |rig| rig.subscribers.iter().all(Subscriber::is_ready));
         while self.account.kills + self.account.early_kills < kills {
@@ -189,9 +190,9 @@ impl Rig {
     /// do.
     fn end(&mut self) {
         let mut broker = self.broker.take().unwrap();
-        if self.choices.chance(1, 12) {
+        let is_asked = self.choices.chance(1, 12);
+        if is_asked {
             broker.signal("TERM");
-            assert_eq!(broker.wait().code(), Some(0));
             self.account.stops += 1;
         } else {
             broker.kill();
@@ -215,6 +216,9 @@ impl Rig {
                 mourner.read_the_rest(model);
             }
             mourner.killed(promise);
+        }
+        if is_asked {
+            assert_eq!(broker.wait().code(), Some(0));
         }
         if promise == Promise::Nothing {
             // What has been promised no longer counts, but order does.

@@ -296,12 +296,18 @@ impl Claims {
     }
 
     /// Whether a PUBLISH is one that was seen on an earlier connection and not acknowledged to the end.
-    pub(crate) fn is_repeated(&self, publish: &Publish) -> bool {
-        let known = publish.packet_id.and_then(|id| self.packets.get(&id.get()));
-        publish.dup
+    pub(crate) fn is_repeated(&mut self, publish: &Publish) -> bool {
+        let id = publish.packet_id.map(PacketId::get);
+        let known = id.and_then(|id| self.packets.get(&id));
+        let is_repeated = publish.dup
             && known.is_some_and(|(topic, payload)| {
                 publish.topic.as_ref() == Some(topic) && publish.payload == *payload
-            })
+            });
+        // The broker remembers that it has sent it.
+        for claim in self.claims.iter_mut().filter(|claim| is_repeated && claim.packet == id) {
+            claim.again = false;
+        }
+        is_repeated
     }
 
     /// The client has this, under its packet identifier.
@@ -368,6 +374,11 @@ impl SharedClaim {
         for member in self.members.iter_mut().filter(|member| member.session == session) {
             member.excused = true;
         }
+    }
+
+    /// What was taken for something else may have been this.
+    pub(crate) fn may_have_come(&mut self, session: usize, seen: &Seen) {
+        self.must &= !(self.got.is_empty() && self.is(session, seen));
     }
 
     /// Whether it is a claim to the same message.

@@ -41,6 +41,8 @@ pub(crate) struct Scenario {
 pub(crate) struct KeepingScenario {
     /// Whether brokers end before their time.
     pub(crate) crashes: bool,
+    /// Whether the records go to the real log, on a bad disk.
+    pub(crate) has_log: bool,
     /// What clients are promised at the least.
     pub(crate) least: Durability,
 }
@@ -137,7 +139,12 @@ fn draw_keeping(choices: &mut Choices<'_>, broker: &mut BrokerConfig) -> Keeping
     if choices.chance(1, 2) {
         broker.limits.cached_bytes = choices.among(&[0, 1_000]);
     }
-    KeepingScenario { crashes: choices.chance(3, 4), least }
+    let crashes = choices.chance(3, 4);
+    if crashes {
+        // Wills that fell due while nobody ran are published in any order: it must not decide which are retained.
+        broker.limits.retained_messages = BrokerLimits::default().retained_messages;
+    }
+    KeepingScenario { crashes, has_log: choices.chance(1, 2), least }
 }
 
 fn draw_features(choices: &mut Choices<'_>) -> (Features, ConnectionLimits) {

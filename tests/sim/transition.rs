@@ -497,7 +497,7 @@ impl World<'_> {
 
     /// Connects everybody; also those again who are thrown out because their queue overflows.
     fn all_come_back(&mut self) {
-        for _ in 0..100 {
+        for round in 0..100 {
             let away = |client: &&Client| client.connection.is_none() && self.is_welcome(client);
             let away: Vec<String> =
                 self.clients.iter().filter(away).map(|client| client.name.clone()).collect();
@@ -506,6 +506,11 @@ impl World<'_> {
             }
             for client in 0..self.clients.len() {
                 if away.contains(&self.clients[client].name) {
+                    if self.keeping.is_some() && round > 50 {
+                        // Who is thrown out for what he sends before he is told that it has come would send it for
+                        // ever.
+                        self.clients[client].outgoing.clear();
+                    }
                     self.come_back(client, self.clients[client].has_forgotten);
                 }
             }

@@ -72,6 +72,7 @@ impl<'a> World<'a> {
                 Client::new(format!("c{number}"), user, scenario.connection.receive_maximum)
             })
             .collect();
+        let keeping = scenario.keeping.clone().map(|keeping| Keeping::new(keeping, &mut choices));
         let mut world = Self {
             now: Instant::START + Duration::from_secs(1),
             clients,
@@ -84,7 +85,7 @@ impl<'a> World<'a> {
                 scenario.keeping.is_some(),
             ),
             watch: Watch::new(scenario.broker.limits.clone(), scenario.keeping.is_some()),
-            keeping: scenario.keeping.clone().map(Keeping::new),
+            keeping,
             past: BTreeMap::new(),
             limits: Arc::new(scenario.connection.clone()),
             sent: BTreeMap::new(),
@@ -301,8 +302,9 @@ impl<'a> World<'a> {
                 sent => panic!("{connection}: {packet:?} was never sent: {sent:?}"),
             }
         }
-        if self.keeping.as_ref().is_some_and(|keeping| keeping.scenario.crashes) {
-            // What is there after each is to be known.
+        let crashes = self.keeping.as_ref().is_some_and(|keeping| keeping.scenario.crashes);
+        if crashes || self.reference.is_short_of_room() {
+            // What is there after each is to be known; or one of them may end the connection.
             for packet in packets {
                 self.tell(Input::Received { connection, packets: vec![packet] });
             }
@@ -356,7 +358,9 @@ impl<'a> World<'a> {
 
     fn hand_over(&mut self, connection: ConnectionId, mut items: Vec<ToClient>) {
         let started = self.now.saturating_since(self.local());
-        items.iter_mut().for_each(|item| by_our_clock(item, started));
+        for item in &mut items {
+            by_our_clock(item, started);
+        }
         for item in &items {
             self.trace.note(|| format!("{connection} is handed {}", brief_item(item)));
             self.watch.output(connection, item, &self.reference, self.now);

@@ -34,8 +34,16 @@ pub(in crate::broker) struct Held {
 #[derive(Debug)]
 struct HeldItem {
     item: ToClient,
-    until: Option<Until>,
-    passing: Passing,
+    reason: Reason,
+}
+
+/// Why something is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// It waits for this, if it is not true yet, and for what came before.
+    Waits { until: Option<Until>, passing: Passing },
+    /// It came behind what nothing may pass, and waits for nothing else.
+    Behind,
 }
 
 impl Held {
@@ -46,17 +54,38 @@ impl Held {
 
     fn push(&mut self, item: ToClient, until: Option<Until>, passing: Passing) {
         self.barriers += usize::from(passing == Passing::Nothing);
-        self.items.push_back(HeldItem { item, until, passing });
+        self.items.push_back(HeldItem { item, reason: Reason::Waits { until, passing } });
+    }
+
+    fn push_behind(&mut self, item: ToClient) {
+        self.items.push_back(HeldItem { item, reason: Reason::Behind });
+    }
+
+    /// Moves to the outbox what nothing holds any more.
+    fn release(&mut self, outbox: &mut Vec<ToClient>, is_over: impl Fn(Until) -> bool) {
+        let barriers = self.barriers;
+        while let Some(item) = self.pop(&is_over) {
+            outbox.push(item);
+        }
+        if self.barriers == 0 && barriers > 0 {
+            // What comes from here on passes those that wait: what came before it must have left.
+            let items = std::mem::take(&mut self.items);
+            let (free, waiting): (Vec<_>, _) =
+                items.into_iter().partition(|held| held.reason == Reason::Behind);
+            outbox.extend(free.into_iter().map(|held| held.item));
+            self.items = waiting.into();
+        }
     }
 
     /// Takes the first item, if nothing holds it.
     fn pop(&mut self, is_over: impl FnOnce(Until) -> bool) -> Option<ToClient> {
-        if !self.items.front()?.until.is_none_or(is_over) {
-            return None;
+        if let Reason::Waits { until, passing } = self.items.front()?.reason {
+            if !until.is_none_or(is_over) {
+                return None;
+            }
+            self.barriers -= usize::from(passing == Passing::Nothing);
         }
-        let first = self.items.pop_front()?;
-        self.barriers -= usize::from(first.passing == Passing::Nothing);
-        Some(first.item)
+        self.items.pop_front().map(|first| first.item)
     }
 }
 
@@ -68,15 +97,17 @@ impl super::Journal {
 }
 
 impl Broker {
-    /// Hands something over to the session's connection, if it has one.
+    /// Hands something over to the session's connection, if it has one; behind what nothing may pass.
     pub(in crate::broker) fn send(&mut self, key: SessionKey, item: ToClient) {
         let Some(attachment) = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut())
         else {
             return;
         };
-        if let Some(held) = attachment.held.as_mut().filter(|held| held.barriers > 0) {
+        // The end of the connection is the end of waiting, too: what is held now is never sent.
+        let ends = matches!(item, ToClient::Close { .. });
+        if let Some(held) = attachment.held.as_mut().filter(|held| held.barriers > 0 && !ends) {
             self.journal.held += 1;
-            return held.push(item, None, Passing::Messages);
+            return held.push_behind(item);
         }
         if attachment.outbox.is_empty() {
             self.dirty.push_back(key);
@@ -149,9 +180,7 @@ impl Broker {
             let Some(held) = &mut attachment.held else { continue };
             let was_empty = attachment.outbox.is_empty();
             let (journal, before) = (&self.journal, held.items.len());
-            while let Some(item) = held.pop(|until| journal.is_kept(until.record, until.durability)) {
-                attachment.outbox.push(item);
-            }
+            held.release(&mut attachment.outbox, |until| journal.is_kept(until.record, until.durability));
             self.journal.held -= before - held.items.len();
             if held.items.is_empty() {
                 attachment.held = None;

@@ -13,7 +13,7 @@ use crate::broker::session::queue::{Content, Offer, Place};
 use crate::broker::session::{Expiry, Session};
 use crate::broker::subscriptions::SubscriptionKey;
 use crate::broker::{Broker, SessionKey};
-use crate::clock::Instant;
+use crate::clock::{Instant, WallTime};
 use crate::mqtt::{ClientId, Delivery, Message, PacketId, QoS, ReasonCode};
 
 /// What the message that is being handed around has led to.
@@ -133,8 +133,9 @@ impl Broker {
     }
 
     /// The message that is being handed around is retained now. Its number, if that is kept.
-    pub(in crate::broker) fn keep_retained(&mut self) -> Option<Number> {
-        if !self.journal.is_open() || self.journal.room != Room::Enough {
+    pub(in crate::broker) fn keep_retained(&mut self, message: &Message) -> Option<Number> {
+        let is_large = message.footprint() > self.config.limits.kept_message_bytes;
+        if !self.journal.is_open() || self.journal.room != Room::Enough || is_large {
             return None;
         }
         self.routing.is_retained = true;
@@ -249,7 +250,6 @@ impl Broker {
         message: &Arc<Message>,
         publisher: &ClientId,
         source: Source,
-        now: Instant,
     ) {
         let (received, will_of) = match source {
             Source::Client(received) => (received, None),
@@ -258,9 +258,6 @@ impl Broker {
         let Some(number) = self.routing.message.take() else {
             if let Some((session, packet_id)) = received {
                 self.journal.append(&Record::Received { session, packet_id });
-            }
-            if let Some(key) = will_of.and_then(|id| self.sessions.of_id(id)) {
-                self.write_session(key, now);
             }
             return;
         };
@@ -314,6 +311,18 @@ impl Broker {
     pub(in crate::broker) fn write_session(&mut self, key: SessionKey, now: Instant) {
         let Some(session) = self.sessions.get(key) else { return };
         let Some(record) = session_record(session, &self.journal, now) else { return };
+        self.write_session_record(key, record);
+    }
+
+    /// Writes down a session whose connection ended with the last broker, then. That says nothing of others, which may
+    /// have been connected as long as that broker was running, and no longer.
+    pub(super) fn write_cut_off(&mut self, key: SessionKey, disconnected_at: WallTime, now: Instant) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let Some(record) = session_record(session, &self.journal, now) else { return };
+        self.write_session_record(key, SessionRecord { disconnected_at: Some(disconnected_at), ..record });
+    }
+
+    fn write_session_record(&mut self, key: SessionKey, record: SessionRecord) {
         let sequence = self.journal.append(&Record::Session(Box::new(record)));
         if let Some(keeping) = self.sessions.get_mut(key).and_then(|session| session.keeping.as_mut()) {
             keeping.record = sequence;
@@ -340,6 +349,18 @@ impl Broker {
                 Some((ReasonCode::ImplementationSpecificError, "the disk is failing"))
             }
         }
+    }
+
+    /// Why a message that has to be kept is not taken; `None`: it is.
+    pub(in crate::broker) fn has_no_room_for(
+        &mut self,
+        message: &Message,
+    ) -> Option<(ReasonCode, &'static str)> {
+        if self.journal.is_open() && message.footprint() > self.config.limits.kept_message_bytes {
+            self.counters.refused_kept_size += 1;
+            return Some((ReasonCode::QuotaExceeded, "the message is too large to be kept on this disk"));
+        }
+        self.has_no_room()
     }
 
     /// Whether a message of QoS 1 or 2 would be written down: a session that is kept would have it, or it is retained.
@@ -376,11 +397,13 @@ fn session_record(session: &Session, journal: &super::Journal, now: Instant) -> 
     let expires_at = session.expiry_timer.as_ref().map(|timer| timer.at());
     let disconnected_at = match (session.expiry, expires_at) {
         _ if is_attached => None,
+        // It ends with its connection, if that has not been seen to yet.
+        (Expiry::WithConnection, _) => None,
         // So that what is written again later still says when its connection ended.
         (Expiry::After(seconds), Some(at)) => {
             Some(journal.wall(at).saturating_sub(Duration::from_secs(u64::from(seconds))))
         }
-        (Expiry::WithConnection | Expiry::After(_) | Expiry::Never, _) => Some(journal.wall(now)),
+        (Expiry::After(_) | Expiry::Never, _) => Some(journal.wall(now)),
     };
     Some(SessionRecord {
         id: keeping.id,

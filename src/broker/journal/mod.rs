@@ -216,6 +216,10 @@ impl super::Broker {
         if self.journal.batch.is_empty() {
             return None;
         }
+        let most = BATCH_BYTES.min(self.config.limits.kept_message_bytes);
+        if self.journal.batch.len() > most {
+            return Some(self.journal.batch.take_front(most));
+        }
         let next = self.journal.batch.next();
         Some(std::mem::replace(&mut self.journal.batch, Batch::new(next)))
     }

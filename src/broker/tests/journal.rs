@@ -1,7 +1,7 @@
 //! What is written down is there after a restart, and what promises it waits until it is.
 
 use super::super::journal::recovery::Recovered;
-use super::super::record::{Batch, Frame, Number, Sequence};
+use super::super::record::{Batch, Frame, Number, Record, Sequence};
 use super::*;
 use crate::clock::{Epoch, WallTime};
 
@@ -41,6 +41,22 @@ impl Kept {
 
     /// The broker is killed, and started again after so many seconds. What was taken is kept, what was not is lost.
     pub(super) fn restart(&mut self, after: u64) {
+        self.recover(after);
+        self.rig.wait(0);
+        self.sync();
+    }
+
+    /// Of the records that the disk has not got yet it gets so many, and no more.
+    fn tear(&mut self, count: usize) {
+        let written = self.rig.broker.take_batch().unwrap();
+        let mut kept = Batch::new(written.first());
+        for frame in written.frames().take(count) {
+            kept.append(frame.kind, |body| body.extend_from_slice(frame.body));
+        }
+        self.disk.push(kept);
+    }
+
+    fn recover(&mut self, after: u64) {
         let millis = u64::try_from(self.rig.now.since_start().as_millis()).unwrap() + after * 1_000;
         self.started = WallTime::from_unix_millis(self.started.unix_millis() + millis);
         let (broker, recovered) = recover(&self.rig.broker, &self.disk, self.reclaimed, self.started);
@@ -49,8 +65,6 @@ impl Kept {
         self.recovered = recovered;
         self.rig.now = Instant::START;
         self.rig.heard.clear();
-        self.rig.wait(0);
-        self.sync();
     }
 
     /// Makes all records unnecessary that there are.
@@ -155,6 +169,78 @@ fn what_nobody_keeps_waits_for_nothing_and_answers_stay_in_order() {
     kept.rig.expect(writer, &[]);
     kept.sync();
     kept.rig.expect(writer, &["PUBACK 2 00", "PUBACK 3 10"]);
+}
+
+#[test]
+fn what_had_to_let_an_answer_go_first_is_not_overtaken() {
+    let mut kept = Kept::new();
+    let reader = kept.connect(lasting("reader"));
+    kept.say(reader, subscribe("a", 2));
+    kept.rig.cut(reader);
+    let writer = kept.connect(v5("writer"));
+    let reader = kept.rig.try_connect(lasting("reader"), Identity::Anonymous);
+    let connected = kept.rig.broker.take_batch().unwrap().next();
+    kept.rig.say(writer, publish("a", "1", 2, 1));
+    kept.rig.say(writer, publish("a", "2", 1, 2));
+    kept.rig.expect(reader, &[]);
+    kept.rig.handle(Input::Kept { written: connected, synced: connected });
+    kept.rig.say(writer, publish("a", "3", 1, 3));
+    kept.rig.expect(reader, &["CONNACK 00 present=true", "a 2 q1 #2", "a 3 q1 #3"]);
+    kept.sync();
+    kept.rig.expect(reader, &["a 1 q2 #1"]);
+}
+
+#[test]
+fn a_connection_is_closed_whatever_waits_for_it() {
+    let mut kept = Kept::new();
+    let reader = kept.connect(lasting("reader"));
+    kept.rig.say(reader, subscribe("a", 1));
+    let other = kept.connect(lasting("reader"));
+    kept.rig.expect(reader, &["CLOSE 8e"]);
+    let third = kept.rig.try_connect(lasting("reader"), Identity::Anonymous);
+    kept.rig.expect(other, &["CLOSE 8e"]);
+    kept.rig.try_connect(lasting("reader"), Identity::Anonymous);
+    kept.rig.expect(third, &["CLOSE 8e"]);
+}
+
+#[test]
+fn a_will_that_replaces_one_survives_and_the_other_is_published_whatever_is_cut_off() {
+    let mut kept = Kept::new();
+    let heir = kept.connect(lasting("heir"));
+    kept.say(heir, subscribe("#", 1));
+    kept.rig.cut(heir);
+    kept.sync();
+    let with_will = |topic| Connect {
+        will: Some(Box::new(Will { qos: QoS::AtLeastOnce, ..*will(topic, 0) })),
+        ..lasting("client")
+    };
+    kept.connect(with_will("first"));
+    let before = kept.rig.broker.next_record();
+    kept.rig.try_connect(with_will("second"), Identity::Anonymous);
+    let all = kept.rig.broker.next_record().since(before);
+    kept.sync();
+    let last = kept.disk.pop().unwrap();
+    for count in 0..=usize::try_from(all).unwrap() {
+        // A crash may keep only the first records of what was written last.
+        let mut batch = Batch::new(last.first());
+        last.frames().take(count).for_each(|frame| {
+            Record::decode(frame.kind, frame.body).unwrap().append(&mut batch);
+        });
+        let disk: Vec<Batch> = kept.disk.iter().cloned().chain([batch]).collect();
+        let (broker, _) = recover(&kept.rig.broker, &disk, Sequence::FIRST, kept.started);
+        let client = broker.sessions.find(&ClientId::new("client")).unwrap();
+        let will = broker.sessions.get(client).unwrap().will.as_deref();
+        let will = will.map(|will| will.topic.as_str().to_owned());
+        let heir = broker.sessions.find(&ClientId::new("heir")).unwrap();
+        let queued = broker.sessions.get(heir).unwrap().queue.len();
+        // The first one either waits or has been published.
+        match will.as_deref() {
+            Some("first") => assert_eq!(queued, 0, "{count} records"),
+            Some("second") | None => assert_eq!(queued, 1, "{count} records"),
+            Some(other) => panic!("{other}"),
+        }
+        assert!(count < usize::try_from(all).unwrap() || will.as_deref() == Some("second"));
+    }
 }
 
 #[test]
@@ -319,7 +405,7 @@ fn a_session_expires_while_the_broker_is_down() {
     let mut kept = Kept::new();
     let mut connect = v5("reader");
     connect.properties.session_expiry_interval = 10;
-    let reader = kept.connect(connect.clone());
+    let reader = kept.connect(connect);
     kept.rig.wait(100);
     kept.sync();
     kept.restart(9);
@@ -329,6 +415,69 @@ fn a_session_expires_while_the_broker_is_down() {
     kept.restart(0);
     assert_eq!(kept.recovered.sessions, 0, "its end is written down");
     let _ = reader;
+}
+
+#[test]
+fn a_session_is_not_taken_for_connected_while_a_later_broker_ran() {
+    let mut kept = Kept::new();
+    let mut connect = v5("short");
+    connect.properties.session_expiry_interval = 1_000;
+    kept.connect(connect);
+    kept.connect(lasting("long"));
+    kept.recover(500);
+    kept.tear(1);
+    kept.restart(600);
+    assert_eq!(
+        kept.rig.broker.sessions.len(),
+        1,
+        "the one expired 1000 seconds after the first broker had ended"
+    );
+}
+
+#[test]
+fn a_will_that_is_due_is_not_forgotten_before_it_is_published() {
+    for count in 0..=2 {
+        let mut kept = Kept::new();
+        let reader = kept.connect(lasting("reader"));
+        kept.say(reader, subscribe("gone", 1));
+        let mut connect = lasting("writer");
+        connect.will = Some(Box::new(Will { qos: QoS::AtLeastOnce, ..*will("gone", 0) }));
+        let writer = kept.connect(connect.clone());
+        kept.rig.cut(reader);
+        kept.sync();
+        kept.rig.cut(writer);
+        kept.tear(count);
+        kept.restart(0);
+        let reader = kept.connect(lasting("reader"));
+        kept.rig.expect(reader, &["gone gone q1 #1"]);
+    }
+}
+
+#[test]
+fn a_new_will_is_not_taken_for_the_one_that_was_published() {
+    let mut kept = Kept::new();
+    let reader = kept.connect(lasting("reader"));
+    kept.say(reader, subscribe("+", 1));
+    let with_will = |topic| Connect { will: Some(will(topic, 0)), ..lasting("writer") };
+    kept.connect(with_will("one"));
+    kept.connect(with_will("two"));
+    kept.rig.expect(reader, &["SUBACK 01", "one gone q0"]);
+    kept.restart(0);
+    assert_eq!(kept.rig.broker.counters().wills_published, 1, "the second, once its connection is gone");
+}
+
+#[test]
+fn a_client_is_not_told_that_it_begins_anew_before_that_is_kept() {
+    let mut kept = Kept::new();
+    let reader = kept.connect(lasting("reader"));
+    kept.rig.cut(reader);
+    kept.sync();
+    let mut clean = v5("reader");
+    clean.clean_start = true;
+    let reader = kept.rig.try_connect(clean, Identity::Anonymous);
+    kept.rig.expect(reader, &[]);
+    kept.sync();
+    kept.rig.expect(reader, &["CONNACK 00 present=false"]);
 }
 
 #[test]
@@ -366,6 +515,25 @@ fn messages_that_left_memory_are_read_when_they_are_needed() {
     let heard = kept.rig.heard(reader);
     assert_eq!(heard.len(), 101);
     assert_eq!(heard[100], "a 100 q1 #100");
+}
+
+#[test]
+fn a_session_goes_on_when_the_message_that_it_waits_for_gives_way_to_another() {
+    let mut kept = Kept::with(|config| {
+        config.limits.cached_bytes = 0;
+        config.limits.queued_messages = 2;
+    });
+    let reader = kept.connect(lasting("reader"));
+    kept.say(reader, subscribe("a", 1));
+    kept.rig.cut(reader);
+    let writer = kept.connect(v5("writer"));
+    kept.say(writer, publish("a", "1", 1, 1));
+    kept.say(writer, publish("a", "2", 1, 2));
+    let reader = kept.rig.try_connect(lasting("reader"), Identity::Anonymous);
+    kept.sync();
+    kept.rig.say(writer, publish("a", "3", 1, 3));
+    kept.read();
+    kept.rig.expect(reader, &["CONNACK 00 present=true", "a 2 q1 #1", "a 3 q1 #2"]);
 }
 
 #[test]
@@ -409,6 +577,40 @@ fn what_a_departed_member_had_goes_to_another_once() {
         kept.sync();
         kept.restart(0);
         assert_eq!((kept.recovered.sessions, kept.recovered.queued), (1, 2));
+        let two = kept.connect(lasting("two"));
+        kept.read();
+        kept.rig.expect(two, &["a 1 q1 #1", "a 2 q1 #2"]);
+    }
+}
+
+#[test]
+fn what_a_departed_member_has_left_is_not_forgotten_before_another_has_it() {
+    for reclaims in [false, true] {
+        let mut kept = Kept::with(|config| config.limits.cached_bytes = 0);
+        let one = kept.connect(lasting("one"));
+        kept.say(one, subscribe("$share/g/a", 1));
+        kept.rig.cut(one);
+        let writer = kept.connect(v5("writer"));
+        kept.say(writer, publish("a", "1", 1, 1));
+        kept.say(writer, publish("a", "2", 1, 2));
+        let two = kept.connect(lasting("two"));
+        kept.say(two, subscribe("$share/g/a", 1));
+        kept.rig.cut(two);
+        kept.sync();
+        let mut clean = lasting("one");
+        clean.clean_start = true;
+        kept.rig.try_connect(clean, Identity::Anonymous);
+        kept.sync();
+        assert_eq!(kept.rig.wanted.len(), 2, "they are to be read before they go to another");
+        if reclaims {
+            kept.reclaim();
+            kept.reclaim();
+        }
+        kept.restart(0);
+        assert_eq!((kept.recovered.sessions, kept.recovered.incomplete), (2, 0));
+        kept.read();
+        kept.sync();
+        kept.restart(0);
         let two = kept.connect(lasting("two"));
         kept.read();
         kept.rig.expect(two, &["a 1 q1 #1", "a 2 q1 #2"]);

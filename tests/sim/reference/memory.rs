@@ -9,7 +9,7 @@ use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::{Message, SubscriptionFilter};
 
 use super::{Reference, Session};
-use crate::account::{Account, Presence, RetainedAccount, SessionAccount};
+use crate::account::{Account, Presence, RetainedAccount, SessionAccount, publisher_name};
 use crate::claims::{Expected, Subscription};
 
 /// How much of what a broker was told has outlived it.
@@ -38,7 +38,7 @@ impl Reference {
         for Expected { message, publisher, .. } in &self.retained {
             let retained = RetainedAccount {
                 payload: message.payload.clone(),
-                publisher: publisher.to_string(),
+                publisher: publisher_name(publisher),
                 expires_at: message.expires_at.map(in_milliseconds),
             };
             account.retained.insert(message.topic.as_str().to_owned(), retained);
@@ -74,14 +74,13 @@ impl Reference {
         let mut gone = Vec::new();
         for (index, session) in self.sessions.iter_mut().enumerate() {
             let of_it = |told: &&SessionAccount| told.id.is_some() && told.id == session.id;
-            match told.sessions.values().find(of_it) {
-                Some(told) => session.come_back(told),
-                None => {
-                    if !session.ended {
-                        gone.push(index);
-                    }
-                    session.vanish();
+            if let Some(told) = told.sessions.values().find(of_it) {
+                session.come_back(told);
+            } else {
+                if !session.ended {
+                    gone.push(index);
                 }
+                session.vanish();
             }
             session.claims.outlive(outlived);
         }
@@ -98,7 +97,7 @@ impl Reference {
         let is_it = |expected: &&Expected| {
             expected.message.topic.as_str() == topic
                 && expected.message.payload == told.payload
-                && *expected.publisher == *told.publisher
+                && publisher_name(&expected.publisher) == told.publisher
         };
         let found = self.once_retained.iter().rev().find(is_it);
         let found = found.unwrap_or_else(|| panic!("nobody ever retained {told:?} in {topic}"));

@@ -212,6 +212,7 @@ impl Reference {
         let seen = Seen { publish: publish.clone(), version, accepted_until, at: now };
         let claims = &mut self.sessions[index].claims;
         if claims.came_again(&seen) {
+            self.shared.iter_mut().for_each(|shared| shared.may_have_come(index, &seen));
             return Ok(Arrival::Repeated);
         }
         let must = claims.arrived(&seen, true, now);
@@ -254,7 +255,13 @@ impl Reference {
     /// Takes the answer that `seen` is from those that a connection waits for. Where answers wait for the disk, PINGRESP
     /// passes them, and DISCONNECT, behind which nothing comes, takes their place.
     pub(crate) fn take_answer(&mut self, connection: ConnectionId, seen: &Answer) -> Option<Due> {
+        let is_over = self.attached(connection).is_none();
         let due = self.answers.get_mut(&connection)?;
+        if self.keeps && is_over && matches!(seen, Answer::ConnAck { reason, .. } if reason.is_error()) {
+            // Its session could not be promised to it before it lost it.
+            due.clear();
+            return Some(Due { answer: seen.clone(), input: self.input, durability: Durability::Memory });
+        }
         let passes = self.keeps && matches!(seen, Answer::PingResp | Answer::Disconnect { .. });
         let kind = std::mem::discriminant(seen);
         let at =
@@ -336,6 +343,7 @@ impl Reference {
             if connect.clean_start {
                 self.end(old);
             }
+            self.publish_wills(now);
         }
         let old = self.live(&client_id);
         let session = old.unwrap_or_else(|| {
@@ -382,6 +390,11 @@ impl Reference {
             None if self.live_sessions() >= self.config.limits.sessions => Some(ReasonCode::QuotaExceeded),
             None => self.no_room().filter(|_| self.expiry(connect) > 0),
         }
+    }
+
+    /// Whether nothing that has to be kept is taken now.
+    pub(crate) fn is_short_of_room(&self) -> bool {
+        self.no_room().is_some()
     }
 
     /// Why nothing that has to be kept is taken now.

@@ -319,7 +319,8 @@ impl Broker {
             }
             thread::sleep(Duration::from_millis(10));
         };
-        let told = ["queued_bytes=", "kept_", "cached_", "memory", "held_back", "_memory", "dropped_queue_full="];
+        let told =
+            ["queued_bytes=", "kept_", "cached_", "memory", "held_back", "_memory", "dropped_queue_full="];
         let words = line.split(' ').filter(|word| told.iter().any(|told| word.contains(told)));
         words.collect::<Vec<_>>().join(" ")
     }

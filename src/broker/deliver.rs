@@ -154,13 +154,13 @@ pub(super) fn has_room(
 ) -> bool {
     windows.is_open(attachment)
         && queue.lane_is_empty(qos)
-        && (qos == QoS::AtMostOnce || has_quota(inflight, attachment))
+        && (qos == QoS::AtMostOnce || has_quota(inflight, attachment, windows))
 }
 
 /// Whether one more QoS 1 or 2 message may be under way \[MQTT-3.3.4-9\], and would not pass one that is to be sent
 /// again.
-pub(super) fn has_quota(inflight: &Inflight, attachment: &Attachment) -> bool {
-    inflight.active() < attachment.receive_maximum
+pub(super) fn has_quota(inflight: &Inflight, attachment: &Attachment, windows: Windows) -> bool {
+    inflight.active() < attachment.receive_maximum.min(windows.inflight)
         && !inflight.is_full()
         && inflight.bytes() < attachment.inflight_bytes
         && inflight.is_resent()

@@ -131,8 +131,11 @@ impl Broker {
             if session.queue.is_empty() || !windows.is_open(attachment) {
                 return;
             }
-            let mut leaving =
-                if has_quota(&session.inflight, attachment) { Leaving::Any } else { Leaving::OnlyQoS0 };
+            let mut leaving = if has_quota(&session.inflight, attachment, windows) {
+                Leaving::Any
+            } else {
+                Leaving::OnlyQoS0
+            };
             let Some(mut front) = session.queue.front(leaving) else { return };
             let has_expired = |offer: &Offer| offer.expires_at(&self.messages).is_some_and(|at| at <= now);
             if front.message(&self.messages).is_none() && !has_expired(front) {
@@ -208,7 +211,7 @@ impl Broker {
             if !windows.is_open(attachment) || !session.queue.is_empty() {
                 return;
             }
-            let may_wait = has_quota(&session.inflight, attachment);
+            let may_wait = has_quota(&session.inflight, attachment, windows);
             let Some(mut first) = session.replays.first_entry() else {
                 return;
             };

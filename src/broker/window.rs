@@ -8,12 +8,17 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
+use super::pressure;
 use super::session::Attachment;
 use super::{Broker, ConnectionId, Output, SessionKey};
 
 /// The window of a connection that has not shown that its client reads, where much is on its way in all. One message
 /// may always be under way, however large it is.
 pub(super) const SMALL_WINDOW: usize = 2 << 10;
+
+/// QoS 1 and 2 messages that may be under way to a client where memory is scarce. What is under way cannot give way to
+/// anything: more of it is for those who acknowledge.
+const SCARCE_INFLIGHT: usize = 16;
 
 /// What was handed over for all clients and has not been written yet, in bytes.
 #[derive(Debug, Default)]
@@ -66,6 +71,8 @@ impl Outstanding {
 pub(super) struct Windows {
     most: usize,
     scarcity: Scarcity,
+    /// How many QoS 1 and 2 messages may be under way to a client, whatever it takes.
+    pub(super) inflight: usize,
 }
 
 /// How much is on its way in all.
@@ -117,7 +124,15 @@ impl Broker {
         } else {
             Scarcity::Great
         };
-        Windows { most: limits.outbound_window, scarcity }
+        let inflight = match self.pressure.scarcity() {
+            pressure::Scarcity::None => usize::MAX,
+            pressure::Scarcity::HoldBack
+            | pressure::Scarcity::DropQos0
+            | pressure::Scarcity::DropQueued
+            | pressure::Scarcity::Refuse
+            | pressure::Scarcity::Full => SCARCE_INFLIGHT,
+        };
+        Windows { most: limits.outbound_window, scarcity, inflight }
     }
 
     /// Something waits for a connection because its window is smaller than usual: what has been written is to be said

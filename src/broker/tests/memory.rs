@@ -97,6 +97,35 @@ fn the_publisher_that_makes_queues_grow_is_held_back_and_others_are_not() {
 }
 
 #[test]
+fn clients_that_acknowledge_nothing_do_not_take_all_memory() {
+    let mut rig = scarce(200_000);
+    let mut readers = Vec::new();
+    for id in 0..20 {
+        let reader = rig.connect(lasting(&id.to_string()));
+        rig.say(reader, subscribe("t", 1));
+        readers.push(reader);
+    }
+    let publisher = rig.connect(v5("p"));
+    for _ in 0..1_000 {
+        rig.say(publisher, publish("t", "x", 1, 1));
+        for reader in &readers {
+            rig.written(*reader);
+        }
+        settle(&mut rig);
+    }
+    assert!(memory(&rig) < 195_000, "{}", memory(&rig));
+    assert!(rig.broker.counters().dropped_memory > 0);
+    // Nobody is kept out for them, whether they stay or not.
+    rig.connect(v5("newcomer"));
+    for reader in readers {
+        rig.cut(reader);
+    }
+    rig.connect(v5("another"));
+    rig.connect(lasting("0"));
+    assert_eq!(rig.broker.counters().refused_memory, 0);
+}
+
+#[test]
 fn messages_of_qos_0_give_way_first_those_of_the_largest_queue_before_others() {
     let mut rig = scarce(200_000);
     let (large, small) = (stalled(&mut rig, "large", "large", 0), stalled(&mut rig, "small", "small", 0));

@@ -217,6 +217,12 @@ fn a_full_disk_is_told_before_and_when_it_is_full_and_when_it_no_longer_is() {
 }
 
 #[test]
+fn a_disk_that_is_full_at_the_start_is_told_before_anything_is_appended() {
+    let rig = Rig::new(SEGMENT);
+    assert!(matches!(rig.event(), Event::Room { room: Room::Low, .. }));
+}
+
+#[test]
 fn segments_in_which_little_matters_are_looked_through_and_removed() {
     let mut rig = Rig::new(ROOMY);
     let mut appended = 0;

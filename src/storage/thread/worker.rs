@@ -262,7 +262,9 @@ impl<D: Directory> Worker<D> {
         let now = Instant::now();
         let disk = length(self.log.segments());
         let has_changed = self.counters().segments.value() != disk;
-        if !has_changed && now < self.room_at + ROOM_INTERVAL && self.room <= Room::Low {
+        // Nothing is known of it at the start.
+        let is_known = self.room_left.is_some();
+        if is_known && !has_changed && now < self.room_at + ROOM_INTERVAL && self.room <= Room::Low {
             return;
         }
         self.room_at = now;

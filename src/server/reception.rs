@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::AcceptLimits;
-use super::admission::{Account, Admission, Full, Place, Unfinished};
+use super::admission::{Account, Admission, Full, Place, Source, Unfinished};
 use super::attribution::Attribution;
 use super::following::Following;
 use super::turns::Turns;
@@ -137,9 +137,10 @@ impl Reception {
         H: Handshake<S>,
     {
         let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let source = peer.address.map(|address| Source::of(address.ip()));
         let newcomer =
             Newcomer { peer, id, accepted: self.around.clock.now(), unfinished: Box::new(unfinished) };
-        let terms = (self.turns.queue(), place);
+        let terms = (self.turns.queue(source), place);
         self.endpoints.spawn(Visit::begin(stream, handshake, newcomer, terms, Arc::clone(&self.around)));
     }
 }

@@ -179,7 +179,9 @@ impl Model {
         let spans = self.books[book].spans.get_mut(filter).unwrap();
         let (last, before) = spans.split_last_mut().unwrap();
         last.granted = Some(now);
-        before.iter_mut().for_each(|span| span.gone = Some(span.gone.unwrap_or(now)));
+        for span in before {
+            span.gone.get_or_insert(now);
+        }
     }
 
     /// SUBACK came, and says no. If the subscription was there, it still is.

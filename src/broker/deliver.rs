@@ -32,7 +32,7 @@ impl Broker {
             }
             return;
         };
-        if !fits(attachment, message, offer.qos, offer.identifiers.as_deref().unwrap_or_default()) {
+        if !fits(attachment, message, offer.qos, offer.identifiers().unwrap_or_default()) {
             // [MQTT-3.1.2-25]: dropped, as if it had been delivered.
             self.counters.dropped_packet_too_large += 1;
             session.dropped += 1;

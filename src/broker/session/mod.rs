@@ -225,7 +225,7 @@ pub(super) fn unacknowledged(offer: Offer, message: Arc<Message>) -> Delivery {
         qos: QoS::AtMostOnce,
         dup: false,
         retain: offer.retain,
-        identifiers: offer.identifiers,
+        identifiers: offer.into_identifiers(),
     }
 }
 

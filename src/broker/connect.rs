@@ -223,11 +223,15 @@ impl Broker {
                 now,
             );
         }
-        if clean_start {
+        let Some(session) = self.sessions.get(key) else { return };
+        // Much may be due at once, after the broker was down for long, and not all of it has been seen to.
+        let has_expired = session.expiry_timer.as_ref().is_some_and(|timer| timer.at() <= now);
+        if session.will_timer.as_ref().is_some_and(|timer| timer.at() <= now) {
+            self.will_is_due(key);
+        }
+        if clean_start || has_expired {
             // [MQTT-3.1.2-4]
-            if let Some(key) = self.sessions.find(client_id) {
-                self.end_session(key, now);
-            }
+            self.end_session(key, now);
         }
     }
 

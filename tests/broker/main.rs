@@ -18,6 +18,7 @@ mod support;
 mod auth;
 mod command_line;
 mod connect;
+mod durability;
 mod enhanced;
 mod expiry;
 mod features;

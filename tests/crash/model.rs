@@ -414,8 +414,7 @@ pub(crate) fn payload(number: Number, length: usize) -> Vec<u8> {
         return Vec::new();
     }
     let mut bytes = format!("{number} ").into_bytes();
-    let filler = (0..length).map(|at| (number.wrapping_mul(31).wrapping_add(at) % 251).to_le_bytes()[0]);
-    bytes.extend(filler);
+    bytes.extend(number.to_le_bytes().repeat(length.div_ceil(size_of::<Number>())));
     bytes
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Publisher {
     version: Version,
     /// How many messages it has under way at most.
     window: usize,
+    /// How many bytes its messages have.
+    lengths: [usize; 4],
     session: Session,
     link: Option<Link>,
     is_accepted: bool,
@@ -49,11 +51,12 @@ pub(crate) enum Work {
 }
 
 impl Publisher {
-    pub(crate) fn new(index: usize, choices: &mut Choices<'_>) -> Self {
+    pub(crate) fn new(index: usize, lengths: [usize; 4], choices: &mut Choices<'_>) -> Self {
         Self {
             name: format!("publisher-{index}"),
             version: choices.among(&[Version::V5, Version::V311]),
             window: choices.among(&[8, 1, 3, 20]),
+            lengths,
             session: Session::Absent,
             link: None,
             is_accepted: false,
@@ -231,7 +234,7 @@ impl Publisher {
         };
         // And with one QoS: of QoS 1 and 2, sent again one after the other, the first may be taken twice, and is last then.
         let is_for_qos_2 = topic.ends_with("/1");
-        let length = if retain && choices.chance(1, 4) { 0 } else { choices.among(&[10, 100, 500, 2_000]) };
+        let length = if retain && choices.chance(1, 4) { 0 } else { choices.among(&self.lengths) };
         let qos = if retain { 1 + u8::from(is_for_qos_2) } else { choices.among(&[1, 2]) };
         let number = model.publish(&self.name, topic, qos, retain, length);
         let id = self.free_id();

@@ -151,8 +151,10 @@ impl Subscriber {
     }
 
     /// Whether the sign has come, and nothing before it, and nothing is under way.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.has_answer() && self.news == 0 && self.received.is_empty() && self.owed.is_empty()
+    pub(crate) fn is_settled(&self, promise: Promise) -> bool {
+        // The broker may have forgotten that it has to send PUBREL.
+        let is_released = self.received.is_empty() || promise == Promise::Nothing;
+        self.has_answer() && self.news == 0 && is_released && self.owed.is_empty()
     }
 
     /// Whether the sign has come.

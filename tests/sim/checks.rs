@@ -187,6 +187,8 @@ impl Watch {
         // cannot be sent again.
         let denied = !reference.permissions(session).may_receive(&sent.delivery.message.topic);
         let cannot = denied || !self.connections[&connection].fits(&sent.delivery);
+        // If it has waited for the disk, the rules may have been others when it was decided.
+        let cannot = cannot || self.waits;
         let may_forget = sent.connection != connection && cannot;
         assert!(sent.is_released || may_forget, "PUBREL before PUBREC: {sent:?}");
         sent.is_released = true;

@@ -198,6 +198,11 @@ impl Disk {
     pub(crate) fn crash(&mut self, how: Crash, choices: &mut Choices<'_>) -> Sequence {
         let left = self.lose(how, choices);
         (self.next, self.written, self.synced) = (left, left, left);
+        #[cfg(feature = "server")]
+        if let Some(log) = &mut self.log {
+            // What can be read need not be durable.
+            self.synced = log.synced();
+        }
         self.looked_through = Sequence::FIRST;
         self.removable = None;
         left

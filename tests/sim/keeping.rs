@@ -87,17 +87,21 @@ impl Keeping {
         self.promises.retain(|due| due.input > settled);
     }
 
-    /// Another broker has been started.
-    pub(crate) fn restarted(&mut self, now: Instant) {
+    /// Another broker has been started with what is left before this record. It may be that this is not all synced.
+    pub(crate) fn restarted(&mut self, next: Sequence, now: Instant) {
         self.started = now;
-        self.moments.clear();
-        self.promises.clear();
+        self.moments.retain(|moment| moment.next < next);
         self.wanted.clear();
         self.room = Room::Enough;
     }
 }
 
 impl World<'_> {
+    /// Whether clients come back to their sessions and have little else in mind than messages.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.keeping.as_ref().is_some_and(|keeping| keeping.scenario.is_steady)
+    }
+
     /// The time as the broker knows it.
     pub(crate) fn local(&self) -> Instant {
         let started = self.keeping.as_ref().map_or(Instant::START, |keeping| keeping.started);
@@ -110,7 +114,10 @@ impl World<'_> {
         let Some(batch) = self.broker.take_batch() else { return };
         for frame in batch.frames() {
             self.trace.note(|| format!("record {}", brief_record(frame)));
-            if let Ok(Record::Session(session)) = Record::decode(frame.kind, frame.body) {
+            if keeping.scenario.crashes
+                && let Ok(Record::Session(session)) = Record::decode(frame.kind, frame.body)
+                && session.disconnected_at.is_none()
+            {
                 self.reference.learn(session.id, &session.client_id);
             }
         }

@@ -244,6 +244,34 @@ fn a_will_that_replaces_one_survives_and_the_other_is_published_whatever_is_cut_
 }
 
 #[test]
+fn what_was_due_while_the_broker_was_down_is_seen_to_before_its_client_comes_back() {
+    let mut kept = Kept::new();
+    let mut brief = lasting("brief");
+    brief.properties.session_expiry_interval = 10;
+    let brief = kept.connect(brief);
+    let mourner = kept.connect(Connect {
+        will: Some(Box::new(Will { qos: QoS::AtLeastOnce, ..*will("w", 10) })),
+        ..lasting("mourner")
+    });
+    let heir = kept.connect(lasting("heir"));
+    kept.say(heir, subscribe("w", 1));
+    for connection in [brief, mourner, heir] {
+        kept.rig.cut(connection);
+    }
+    kept.sync();
+    let started = WallTime::from_unix_millis(kept.started.unix_millis() + 20_000);
+    kept.rig.broker = recover(&kept.rig.broker, &kept.disk, Sequence::FIRST, started).0;
+    // Nobody has looked at the clock yet.
+    let heard = [("brief", vec!["CONNACK 00 present=false"]), ("mourner", vec!["CONNACK 00 present=true"])];
+    let heir = ("heir", vec!["CONNACK 00 present=true", "w gone q1 #1"]);
+    for (client, heard) in heard.into_iter().chain([heir]) {
+        let connection = kept.rig.try_connect(lasting(client), Identity::Anonymous);
+        kept.sync();
+        kept.rig.expect(connection, &heard);
+    }
+}
+
+#[test]
 fn with_other_durability_less_is_waited_for() {
     let mut kept = Kept::with(|config| config.durability.default = Durability::Os);
     let reader = kept.connect(lasting("reader"));

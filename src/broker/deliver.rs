@@ -88,9 +88,9 @@ impl Broker {
         self.waiting.add(&offer);
         self.pressure.piling_up += self.waiting.counted.saturating_sub(before);
         if session.keeping.is_none() {
-            session.queue.push(offer, expires_at);
+            session.queue.push(offer, expires_at, now);
         } else {
-            session.queue.push(offer.clone(), expires_at);
+            session.queue.push(offer.clone(), expires_at, now);
             self.was_queued(key, &offer);
         }
         self.queue_changed(key);

@@ -322,7 +322,8 @@ impl Broker {
             if let Some(packet_id) = target.sent {
                 under_way.insert(number, (packet_id, Some(offer)));
             } else if let Some(session) = self.sessions.get_mut(key) {
-                session.queue.push(offer, self.messages.expires_at(message));
+                // When it came is not known any more.
+                session.queue.push(offer, self.messages.expires_at(message), Instant::START);
             }
         }
         if let Some(session) = self.sessions.get_mut(key) {

@@ -1,5 +1,6 @@
 //! What is kept of a client, with or without a connection (MQTT 5.0 section 4.1).
 
+mod ages;
 pub(super) mod inflight;
 pub(super) mod queue;
 

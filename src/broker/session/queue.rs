@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::ages::Ages;
 use crate::broker::journal::messages::KeptMessages;
 use crate::broker::memory::place;
 use crate::broker::record::Number;
@@ -149,6 +150,7 @@ struct Lanes {
     acknowledged: VecDeque<Offer>,
     bytes: usize,
     loads: Loads,
+    ages: Ages,
     /// How many have come, modulo 2^32.
     arrivals: u32,
     /// Not later than the moment when the first of them expires; `None`: none does.
@@ -208,9 +210,15 @@ impl MessageQueue {
         self.0.as_ref().map(|lanes| lanes.loads).unwrap_or_default()
     }
 
-    /// Adds a message, which expires at this moment.
-    pub(in crate::broker) fn push(&mut self, offer: Offer, expires_at: Option<Instant>) {
-        self.0.get_or_insert_default().push(offer, expires_at);
+    /// Since when the one waits that has waited longest, or not much longer.
+    pub(in crate::broker) fn oldest(&self) -> Option<Instant> {
+        let lanes = self.0.as_ref()?;
+        lanes.ages.since(lanes.oldest()?, is_later)
+    }
+
+    /// Adds a message that comes now and expires at this moment.
+    pub(in crate::broker) fn push(&mut self, offer: Offer, expires_at: Option<Instant>, now: Instant) {
+        self.0.get_or_insert_default().push(offer, expires_at, now);
     }
 
     /// The message that is next.
@@ -312,11 +320,13 @@ impl Lanes {
         }
     }
 
-    fn push(&mut self, mut offer: Offer, expires_at: Option<Instant>) {
+    fn push(&mut self, mut offer: Offer, expires_at: Option<Instant>, now: Instant) {
         self.bytes += offer.footprint();
         *self.loads.of(offer.qos) += offer.counted();
         self.arrivals = self.arrivals.wrapping_add(1);
         offer.order = self.arrivals;
+        let oldest = self.oldest();
+        self.ages.note(offer.order, now, oldest, is_later);
         self.first_expiry = match (self.first_expiry, expires_at) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -326,6 +336,12 @@ impl Lanes {
             QoS::AtLeastOnce | QoS::ExactlyOnce => &mut self.acknowledged,
         };
         lane.push_back(offer);
+    }
+
+    /// Which of the first messages has waited longest.
+    fn oldest(&self) -> Option<u32> {
+        let first = self.lane(self.next(Leaving::Any)?).front()?;
+        Some(first.order)
     }
 
     /// The lane whose first message is next.
@@ -461,7 +477,7 @@ mod tests {
 
     fn push(queue: &mut MessageQueue, offer: Offer) {
         let expires_at = offer.expires_at(&KeptMessages::new(1));
-        queue.push(offer, expires_at);
+        queue.push(offer, expires_at, Instant::START);
     }
 
     fn drain(queue: &mut MessageQueue, leaving: Leaving) -> Vec<Bytes> {

@@ -182,7 +182,7 @@ impl Broker {
         for mut offer in session.inflight.into_published() {
             self.waiting.remove(&offer);
             if offer.qos == QoS::ExactlyOnce {
-                offer.group = None; // It may have been received [MQTT-4.8.2-5].
+                offer = offer.of_group(None); // It may have been received [MQTT-4.8.2-5].
             }
             self.hand_on(&from, &offer, now);
         }

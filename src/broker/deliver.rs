@@ -32,7 +32,7 @@ impl Broker {
             }
             return;
         };
-        if !fits(attachment, message, offer.qos, offer.identifiers.as_deref().unwrap_or_default()) {
+        if !fits(attachment, message, offer.qos, offer.identifiers().unwrap_or_default()) {
             // [MQTT-3.1.2-25]: dropped, as if it had been delivered.
             self.counters.dropped_packet_too_large += 1;
             session.dropped += 1;
@@ -88,9 +88,9 @@ impl Broker {
         self.waiting.add(&offer);
         self.pressure.piling_up += self.waiting.counted.saturating_sub(before);
         if session.keeping.is_none() {
-            session.queue.push(offer, expires_at);
+            session.queue.push(offer, expires_at, now);
         } else {
-            session.queue.push(offer.clone(), expires_at);
+            session.queue.push(offer.clone(), expires_at, now);
             self.was_queued(key, &offer);
         }
         self.queue_changed(key);

@@ -113,11 +113,12 @@ impl Broker {
         self.kept_attached -= usize::from(session.keeping.is_some());
         let gone = session.queue.take_qos0();
         self.counters.dropped_connection_lost += count(gone.len());
-        gone.iter().for_each(|gone| self.waiting.remove(gone));
+        for gone in &gone {
+            self.waiting.remove(gone);
+        }
         self.pressure.loads.note_if_watching(key, session.queue.loads());
         let expiry = session.expiry;
         let delay = session.will.as_ref().map(|will| will.delay_interval);
-        let will_is_due = fate != WillFate::Discard && delay == Some(0);
         match (fate, delay) {
             (WillFate::Discard, _) => self.set_will(key, None), // [MQTT-3.1.2-10]
             (_, None) => {}
@@ -146,10 +147,7 @@ impl Broker {
             }
             Expiry::Never => {}
         }
-        // A will that is published now is not forgotten before it is: its publication is written down first.
-        if !will_is_due {
-            self.write_session(key, now);
-        }
+        self.consequences.push_back(Consequence::WriteSession(key));
     }
 
     /// Forgets a session that has no connection.
@@ -184,7 +182,7 @@ impl Broker {
         for mut offer in session.inflight.into_published() {
             self.waiting.remove(&offer);
             if offer.qos == QoS::ExactlyOnce {
-                offer.group = None; // It may have been received [MQTT-4.8.2-5].
+                offer = offer.of_group(None); // It may have been received [MQTT-4.8.2-5].
             }
             self.hand_on(&from, &offer, now);
         }
@@ -192,7 +190,9 @@ impl Broker {
             self.waiting.remove(&offer);
             self.hand_on(&from, &offer, now);
         }
-        self.consequences.extend(from.id.map(Consequence::WriteEnd));
+        if from.id.is_some() {
+            self.consequences.push_back(Consequence::WriteEnd(from));
+        }
     }
 
     /// Goes on ending the subscriptions of sessions that have ended.

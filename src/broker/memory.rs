@@ -15,10 +15,10 @@ pub(super) const SESSION: usize = 896;
 pub(super) const ATTACHMENT: usize = 256;
 
 /// A place in a queue, or of a message under way.
-pub(super) const PLACE: usize = 128;
+pub(super) const PLACE: usize = 64;
 
 /// A message that the journal holds, without its body.
-pub(super) const KEPT_MESSAGE: usize = 144;
+pub(super) const KEPT_MESSAGE: usize = 48;
 
 /// A subscription, beside what its filter takes in the tree.
 pub(super) const SUBSCRIPTION: usize = 96;
@@ -123,7 +123,7 @@ impl Waiting {
 }
 
 pub(super) fn place(offer: &Offer) -> usize {
-    PLACE + identifiers_footprint(offer.identifiers.as_deref())
+    PLACE + identifiers_footprint(offer.identifiers())
 }
 
 impl Broker {

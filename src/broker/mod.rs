@@ -52,6 +52,7 @@ pub use journal::{Durability, DurabilityRules, Room};
 pub use limits::{
     BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, QueuePolicy, SharedStrategy,
 };
+pub use loads::SessionLoad;
 pub use memory::Memory;
 pub use output::{Output, ToClient};
 pub use permissions::{Grants, Identity, Permissions, Policy, PolicyName, TokenKey};
@@ -62,11 +63,10 @@ use self::disconnect::Leaving;
 use self::journal::Journal;
 use self::journal::keep::Routing;
 use self::journal::messages::KeptMessages;
-use self::journal::orphans::Orphans;
+use self::journal::orphans::{Departed, Orphans};
 use self::memory::Waiting;
 use self::policies::Policies;
 use self::pressure::Pressure;
-use self::record::SessionId;
 use self::response::ResponseTopics;
 use self::retained::RetainedStore;
 use self::session::{Session, Sessions};
@@ -152,8 +152,11 @@ enum Consequence {
     Close { connection: ConnectionId, reason: ReasonCode, detail: &'static str },
     /// A will is to be published.
     PublishWill(Box<DueWill>),
+    /// It is to be written down how a session is, behind what became of its will: never is it without a will that has
+    /// not been published.
+    WriteSession(SessionKey),
     /// The end of a session is to be written down, behind all that led to it.
-    WriteEnd(SessionId),
+    WriteEnd(Departed),
 }
 
 impl Broker {
@@ -223,15 +226,25 @@ impl Broker {
 
     /// Handles what follows from what has just been handled.
     fn draw_consequences(&mut self, now: Instant) {
-        while let Some(consequence) = self.consequences.pop_front() {
-            match consequence {
-                Consequence::Close { connection, reason, detail } => {
-                    if let Some(key) = self.sessions.of_connection(connection) {
-                        self.close(key, reason, detail, now);
+        loop {
+            while let Some(consequence) = self.consequences.pop_front() {
+                match consequence {
+                    Consequence::Close { connection, reason, detail } => {
+                        if let Some(key) = self.sessions.of_connection(connection) {
+                            self.close(key, reason, detail, now);
+                        }
                     }
+                    Consequence::PublishWill(will) => self.publish_will(*will, now),
+                    Consequence::WriteSession(key) => self.write_session(key, now),
+                    Consequence::WriteEnd(departed) => self.write_end(&departed, now),
                 }
-                Consequence::PublishWill(will) => self.publish_will(*will, now),
-                Consequence::WriteEnd(session) => self.write_end(session),
+            }
+            let bereft = self.messages.take_bereft();
+            if bereft.is_empty() {
+                break;
+            }
+            for key in bereft {
+                self.pump(key, now);
             }
         }
         self.feel_pressure();

@@ -37,10 +37,10 @@ impl Scarcity {
     const fn from(self) -> usize {
         match self {
             Self::None => 0,
-            Self::HoldBack => 70,
-            Self::DropQos0 => 80,
-            Self::DropQueued => 90,
-            Self::Refuse => 95,
+            Self::HoldBack => 80,
+            Self::DropQos0 => 86,
+            Self::DropQueued => 92,
+            Self::Refuse => 96,
             Self::Full => 100,
         }
     }
@@ -57,7 +57,7 @@ impl Scarcity {
 }
 
 /// It is over when there is so much less than made it begin, in hundredths of what there may be.
-const RELIEF: usize = 5;
+const RELIEF: usize = 4;
 
 /// For so long a publisher is not read from at a time. Then it gets on a little, as it may have acknowledgements to
 /// send that free memory, or a sign of life.

@@ -144,13 +144,12 @@ impl Broker {
             let message = front.message(&self.messages).filter(|_| !has_expired(front)).cloned();
             let Some(offer) = session.queue.pop(leaving) else { return };
             self.waiting.remove(&offer);
-            match message {
-                Some(message) => self.check_and_hand_over(key, offer, message, Novelty::Waited),
-                None => {
-                    // [MQTT-3.3.2-5]
-                    self.counters.expired_messages += 1;
-                    self.settle_place(key, &offer);
-                }
+            if let Some(message) = message {
+                self.check_and_hand_over(key, offer, message, Novelty::Waited);
+            } else {
+                // [MQTT-3.3.2-5]
+                self.counters.expired_messages += 1;
+                self.settle_place(key, &offer);
             }
         }
     }
@@ -167,7 +166,7 @@ impl Broker {
         let Some(attachment) = session.attachment.as_ref() else { return };
         if !may_receive(session, key, &self.response_topics, &message) {
             self.counters.deliveries_denied += 1;
-        } else if !fits(attachment, &message, offer.qos, offer.identifiers.as_deref().unwrap_or_default()) {
+        } else if !fits(attachment, &message, offer.qos, offer.identifiers().unwrap_or_default()) {
             self.counters.dropped_packet_too_large += 1;
             session.dropped += 1;
         } else {
@@ -273,7 +272,7 @@ fn next_retained(retained: &RetainedStore, replay: &mut Replay, may_wait: bool) 
             let identifiers = replay.identifier.map(|identifier| Box::from([identifier]));
             // [MQTT-3.3.1-8]
             let content = Content::Here(Arc::clone(&found.message));
-            Found::Offer(Offer { content, qos, retain: true, identifiers, group: None }, found)
+            Found::Offer(Offer::new(content, qos, true).with_identifiers(identifiers), found)
         }
     }
 }

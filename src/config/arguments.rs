@@ -450,7 +450,6 @@ pub(super) struct SessionArguments {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Memory")]
-#[expect(clippy::struct_field_names, reason = "each is an option of its own name")]
 pub(super) struct MemoryArguments {
     /// Use at most so much memory: 32MiB or more. What clients make grow is bounded so that the whole process stays
     /// below. Near to it, in this order, those publishers are not read from for whom most piles up, queued QoS 0
@@ -482,8 +481,9 @@ pub(super) struct DurabilityArguments {
     /// `telemetry/#=memory`; may be given several times, and the first that matches decides
     #[arg(long, value_name = "FILTER=LEVEL", action = ArgAction::Append, requires = "data_dir", value_parser = DurableTopics::from_str)]
     pub(super) durability_for: Vec<DurableTopics>,
-    /// Use at most this much of the disk for the data directory: 16MiB or more [default: all there is]
-    #[arg(long, value_name = "SIZE", requires = "data_dir", value_parser = size::<{ 16 << 20 }, { usize::MAX }>)]
+    /// Use at most this much of the disk for the data directory, of which a message may have an eighth: 1MiB or more
+    /// [default: all there is]
+    #[arg(long, value_name = "SIZE", requires = "data_dir", value_parser = size::<{ 1 << 20 }, { usize::MAX }>)]
     pub(super) disk_max: Option<ByteSize>,
 }
 

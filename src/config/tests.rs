@@ -1,9 +1,10 @@
+mod commands;
+
 use std::env;
 use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::auth::command::{Explain, Hash, HashMethod, Question};
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
 use crate::connection::RateLimitPolicy;
 use crate::transport::proxy::Network;
@@ -24,13 +25,6 @@ fn parse_with(ipv6: Ipv6, inherited: &[Transport], line: &str) -> Result<Config,
         Invocation::Auth(command) => panic!("{line}: {command:?}"),
         Invocation::Store(command) => panic!("{line}: {command:?}"),
     }
-}
-
-#[track_caller]
-fn check_command(line: &str, expected: AuthCommand) {
-    let arguments = ["mqtt-broker"].into_iter().chain(line.split_whitespace());
-    let invocation = Invocation::on_host(arguments, || panic!("no listener is needed"), &[]).unwrap();
-    assert_eq!(invocation, Invocation::Auth(expected), "{line}");
 }
 
 fn parse(line: &str) -> Result<Config, clap::Error> {
@@ -587,49 +581,6 @@ fn each_bound_is_an_option() {
     check_refused("--connect-timeout soon", &["'soon'", "--connect-timeout", "such as 90, 1m30s or 7d"]);
     check_refused("--max-topic-length 64KiB", &["'64KiB'", "--max-topic-length", "at most 65535"]);
     check_refused("--max-queued-bytes 1MB", &["'1MB'", "--max-queued-bytes", "KiB, MiB or GiB"]);
-}
-
-#[test]
-fn commands_are_told_from_options() {
-    check_command("auth check f", AuthCommand::Check("f".into()));
-    let explain = |client_id: Option<&str>, question| {
-        let (file, user, client_id) = ("f".into(), Some("u".to_owned()), client_id.map(str::to_owned));
-        AuthCommand::Explain(Explain { file, user, token: None, client_id, question })
-    };
-    let bearer = Explain {
-        file: "f".into(),
-        user: None,
-        token: Some("t".into()),
-        client_id: None,
-        question: Question::Publish("a/b".to_owned()),
-    };
-    check_command("auth explain f --token t --publish a/b", AuthCommand::Explain(bearer));
-    let topic = || "a/b".to_owned();
-    check_command("auth explain f --user u --publish a/b", explain(None, Question::Publish(topic())));
-    check_command("auth explain f --user u --receive a/b", explain(None, Question::Receive(topic())));
-    check_command(
-        "auth explain --client-id c --subscribe a/b f --user u",
-        explain(Some("c"), Question::Subscribe(topic())),
-    );
-    let hash = |user: &str, method, iterations| {
-        AuthCommand::Hash(Hash { user: user.to_owned(), method, iterations: NonZeroU32::new(iterations) })
-    };
-    check_command("auth hash", hash("user", HashMethod::Argon2id, 0));
-    check_command("auth hash --user a --method argon2id", hash("a", HashMethod::Argon2id, 0));
-    check_command(
-        "auth hash --method pbkdf2-sha256 --iterations 7",
-        hash("user", HashMethod::Pbkdf2Sha256, 7),
-    );
-    check_command("auth hash --method scram-sha-256", hash("user", HashMethod::ScramSha256, 0));
-    check_command("auth hash --method pbkdf2-sha512", hash("user", HashMethod::Pbkdf2Sha512, 0));
-
-    check_refused("auth explain f --user u", &["--publish", "--subscribe", "--receive"]);
-    check_refused("auth explain f --user u --publish a --receive a", &["cannot be used with"]);
-    check_refused("auth explain f --publish a", &["--user"]);
-    check_refused("auth check", &["<FILE>"]);
-    check_refused("auth hash --iterations 0", &["'0'", "--iterations"]);
-    check_refused("auth hash --method md5", &["'md5'", "argon2id"]);
-    check_refused("--tcp-port 1 auth check f", &["auth"]);
 }
 
 #[test]

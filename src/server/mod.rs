@@ -12,8 +12,10 @@ mod ports_file;
 mod reception;
 mod signals;
 mod terms;
+#[cfg(unix)]
 #[cfg(test)]
 mod tests;
+mod turns;
 mod visit;
 
 use std::fmt::Write;

@@ -20,8 +20,6 @@ pub(crate) struct Watch {
     connections: BTreeMap<ConnectionId, Window>,
     /// Whether what is handed over may have waited for a disk before.
     waits: bool,
-    /// Whether another broker has taken over.
-    has_restarted: bool,
 }
 
 #[derive(Debug)]
@@ -42,14 +40,13 @@ struct Window {
 
 impl Watch {
     pub(crate) const fn new(limits: BrokerLimits, waits: bool) -> Self {
-        Self { limits, under_way: BTreeMap::new(), connections: BTreeMap::new(), waits, has_restarted: false }
+        Self { limits, under_way: BTreeMap::new(), connections: BTreeMap::new(), waits }
     }
 
     /// Another broker has taken over.
     pub(crate) fn restarted(&mut self) {
         self.under_way.clear();
         self.connections.clear();
-        self.has_restarted = true;
     }
 
     /// The broker is being told something.
@@ -148,9 +145,8 @@ impl Watch {
         match under_way.get(&packet_id.get()) {
             // It may have been about to be handed over when its connection or its broker ended.
             None => {
-                let may_have_been = self.waits;
                 assert!(
-                    !delivery.dup || may_have_been,
+                    !delivery.dup || self.waits,
                     "DUP on a message that was never sent before: {delivery:?}"
                 );
             }
@@ -183,7 +179,7 @@ impl Watch {
         let sent = self.under_way.entry(session).or_default().get_mut(&packet.packet_id.get());
         let Some(sent) = sent else {
             return assert!(
-                packet.reason.is_error() || self.has_restarted,
+                packet.reason.is_error() || self.waits,
                 "PUBREL for what is not under way: {packet:?}"
             );
         };
@@ -191,6 +187,8 @@ impl Watch {
         // cannot be sent again.
         let denied = !reference.permissions(session).may_receive(&sent.delivery.message.topic);
         let cannot = denied || !self.connections[&connection].fits(&sent.delivery);
+        // If it has waited for the disk, the rules may have been others when it was decided.
+        let cannot = cannot || self.waits;
         let may_forget = sent.connection != connection && cannot;
         assert!(sent.is_released || may_forget, "PUBREL before PUBREC: {sent:?}");
         sent.is_released = true;

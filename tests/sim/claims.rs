@@ -206,6 +206,9 @@ impl Claims {
     /// Another broker has taken over, which knows of so much.
     pub(crate) fn outlive(&mut self, outlived: Outlived) {
         // What has come of what is forgotten its publisher will send again, if it was not told that it is kept.
+        for claim in self.claims.iter().filter(|claim| !outlived.includes(claim.made)) {
+            claim.packet.and_then(|id| self.packets.remove(&id));
+        }
         self.claims.retain(|claim| outlived.includes(claim.made));
         for claim in &mut self.claims {
             let waits = claim.expected.qos > QoS::AtMostOnce && (claim.replay.is_none() || claim.got);

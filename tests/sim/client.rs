@@ -358,12 +358,12 @@ impl Client {
         }
     }
 
-    /// Whether it has nothing more to say.
-    pub(crate) fn is_quiet(&self) -> bool {
+    /// Whether it has nothing more to say. If the broker `may_forget` what it has sent, it may wait for ever for the rest.
+    pub(crate) fn is_quiet(&self, may_forget: bool) -> bool {
         self.outgoing.is_empty()
             && self.pending.is_empty()
             && self.asked.is_empty()
-            && self.incoming.is_empty()
+            && (self.incoming.is_empty() || may_forget)
     }
 
     /// How much it has under way, so that it does not run out of packet identifiers.

@@ -9,6 +9,7 @@ use mqtt_broker::clock::{Epoch, Instant, WallTime};
 
 use crate::account::Account;
 use crate::answer::{Answer, Due};
+use crate::arb::Choices;
 use crate::disk::Disk;
 use crate::scenario::KeepingScenario;
 use crate::trace::brief_record;
@@ -27,10 +28,10 @@ pub(crate) struct Keeping {
     pub(crate) moments: VecDeque<Moment>,
     /// What clients have been told of what is not synced yet.
     pub(crate) promises: Vec<Due>,
+    /// How the disk is, as the broker knows it.
+    room: Room,
     /// What the broker wants to read.
     pub(crate) wanted: VecDeque<(Number, Sequence)>,
-    /// All before the first can be removed once all before the second is synced.
-    removable: Option<(Sequence, Sequence)>,
     /// Whether something was lost that somebody had been told and that he knew might get lost.
     pub(crate) is_lossy: bool,
 }
@@ -43,20 +44,19 @@ pub(crate) struct Moment {
     /// The number of the record after the last that came of it.
     pub(crate) next: Sequence,
     pub(crate) account: Account,
-    /// Whether something was being read: the end of a session may wait for that.
-    pub(crate) reads: bool,
 }
 
 impl Keeping {
-    pub(crate) fn new(scenario: KeepingScenario) -> Self {
+    pub(crate) fn new(scenario: KeepingScenario, choices: &mut Choices<'_>) -> Self {
+        let disk = if scenario.has_log { Disk::with_log(choices) } else { Disk::new() };
         Self {
             scenario,
-            disk: Disk::new(),
+            disk,
             started: Instant::START,
             moments: VecDeque::new(),
             promises: Vec::new(),
+            room: Room::Enough,
             wanted: VecDeque::new(),
-            removable: None,
             is_lossy: false,
         }
     }
@@ -85,25 +85,23 @@ impl Keeping {
         }
         let settled = self.moments.front().map_or(0, |moment| moment.input);
         self.promises.retain(|due| due.input > settled);
-        if let Some((before, once)) = self.removable
-            && once <= synced
-        {
-            self.disk.remove_before(before);
-            self.removable = None;
-        }
     }
 
-    /// What is removable is not after all: another broker knows nothing of it.
-    pub(crate) fn restarted(&mut self, now: Instant) {
+    /// Another broker has been started with what is left before this record. It may be that this is not all synced.
+    pub(crate) fn restarted(&mut self, next: Sequence, now: Instant) {
         self.started = now;
-        self.moments.clear();
-        self.promises.clear();
+        self.moments.retain(|moment| moment.next < next);
         self.wanted.clear();
-        self.removable = None;
+        self.room = Room::Enough;
     }
 }
 
 impl World<'_> {
+    /// Whether clients come back to their sessions and have little else in mind than messages.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.keeping.as_ref().is_some_and(|keeping| keeping.scenario.is_steady)
+    }
+
     /// The time as the broker knows it.
     pub(crate) fn local(&self) -> Instant {
         let started = self.keeping.as_ref().map_or(Instant::START, |keeping| keeping.started);
@@ -116,18 +114,17 @@ impl World<'_> {
         let Some(batch) = self.broker.take_batch() else { return };
         for frame in batch.frames() {
             self.trace.note(|| format!("record {}", brief_record(frame)));
-            if let Ok(Record::Session(session)) = Record::decode(frame.kind, frame.body) {
+            if keeping.scenario.crashes
+                && let Ok(Record::Session(session)) = Record::decode(frame.kind, frame.body)
+                && session.disconnected_at.is_none()
+            {
                 self.reference.learn(session.id, &session.client_id);
             }
         }
-        keeping.disk.take(&batch);
+        let next = batch.next();
+        keeping.disk.take(batch);
         if keeping.scenario.crashes {
-            let moment = Moment {
-                input: self.reference.input,
-                next: batch.next(),
-                account: self.reference.account(),
-                reads: !keeping.wanted.is_empty(),
-            };
+            let moment = Moment { input: self.reference.input, next, account: self.reference.account() };
             keeping.moments.push_back(moment);
         }
     }
@@ -149,17 +146,28 @@ impl World<'_> {
         if let Some(keeping) = &mut self.keeping {
             keeping.forget_synced();
         }
+        self.tell_room();
+    }
+
+    /// The broker hears how the disk is.
+    fn tell_room(&mut self) {
+        let Some(keeping) = &mut self.keeping else { return };
+        let Some(room) = keeping.disk.room().filter(|room| *room != keeping.room) else { return };
+        keeping.room = room;
+        self.tell(Input::Room(room));
     }
 
     /// The disk does all that it can. Whether there was anything.
     pub(crate) fn disk_works_off(&mut self) -> bool {
         self.take_records();
         let Some(keeping) = &mut self.keeping else { return false };
+        keeping.disk.mend();
         let busy = keeping.disk.synced() < keeping.disk.next() || !keeping.wanted.is_empty();
         if busy {
             keeping.disk.flush();
             keeping.forget_synced();
             self.tell_kept();
+            self.tell_room();
             while self.keeping.as_ref().is_some_and(|keeping| !keeping.wanted.is_empty()) {
                 self.read_record();
             }
@@ -174,6 +182,8 @@ impl World<'_> {
     }
 
     fn read_record(&mut self) {
+        // It may be among those that have not been taken yet.
+        self.take_records();
         let Some(keeping) = &mut self.keeping else { return };
         let Some((message, record)) = keeping.wanted.pop_front() else { return };
         let content = keeping.disk.read(record);
@@ -188,15 +198,14 @@ impl World<'_> {
         let reclaimed = self.broker.take_reclaimed();
         self.take_records();
         let Some(keeping) = &mut self.keeping else { return };
-        if let Some(before) = reclaimed {
-            keeping.removable = Some((before, keeping.disk.next()));
-        }
+        keeping.disk.made_unnecessary(reclaimed);
         keeping.forget_synced();
     }
 
     pub(crate) fn change_room(&mut self) {
         let room = self.choices.among(&[Room::Enough, Room::Full, Room::Enough, Room::Failing]);
-        if self.keeping.is_some() {
+        // A real log knows how its disk is.
+        if self.keeping.as_ref().is_some_and(|keeping| keeping.disk.room().is_none()) {
             self.tell(Input::Room(room));
         }
     }

@@ -23,6 +23,8 @@ mod disk;
 mod endpoint;
 mod fuzzing;
 mod keeping;
+#[cfg(feature = "server")]
+mod log_disk;
 mod matching;
 mod network;
 mod reference;

@@ -41,6 +41,11 @@ pub(crate) struct Scenario {
 pub(crate) struct KeepingScenario {
     /// Whether brokers end before their time.
     pub(crate) crashes: bool,
+    /// Whether the records go to the real log, on a bad disk.
+    pub(crate) has_log: bool,
+    /// Whether clients come back to their sessions and have little else in mind than messages of QoS 1 and 2 on few
+    /// topics.
+    pub(crate) is_steady: bool,
     /// What clients are promised at the least.
     pub(crate) least: Durability,
 }
@@ -95,11 +100,12 @@ impl Scenario {
         let policies =
             if choices.chance(1, 3) { draw_policies(choices) } else { vec![Arc::new(Policy::AllowAll)] };
         let keeping = choices.chance(3, 5).then(|| draw_keeping(choices, &mut broker));
+        let is_steady = keeping.as_ref().is_some_and(|keeping| keeping.is_steady);
         Self {
             broker,
             connection,
             policies,
-            clients: 2 + choices.below(4),
+            clients: 2 + choices.below(if is_steady { 2 } else { 4 }),
             down_capacity: choices.among(&[usize::MAX, 1 << 16, 300, 60]),
             is_stormy: choices.chance(2, 3),
             is_disorderly: choices.chance(1, 2),
@@ -142,7 +148,13 @@ fn draw_keeping(choices: &mut Choices<'_>, broker: &mut BrokerConfig) -> Keeping
         // Wills that fell due while nobody ran are published in any order: it must not decide which are retained.
         broker.limits.retained_messages = BrokerLimits::default().retained_messages;
     }
-    KeepingScenario { crashes, least }
+    let is_steady = crashes && choices.chance(1, 2);
+    if is_steady {
+        broker.features = Features::default();
+        broker.limits.session_expiry_cap = None;
+        broker.limits.inflight_messages = choices.among(&[1, 2, 4_096]);
+    }
+    KeepingScenario { crashes, has_log: choices.chance(1, 2), is_steady, least }
 }
 
 fn draw_features(choices: &mut Choices<'_>) -> (Features, ConnectionLimits) {

@@ -227,11 +227,13 @@ impl World<'_> {
         let topic = match self.choices.below(24) {
             0 => "$SYS/x".to_owned(),
             1 => format!("w/{}", self.clients[client].name),
+            _ if self.is_steady() => self.choices.among(&TOPICS[..2]).to_owned(),
             _ => self.choices.among(&TOPICS).to_owned(),
         };
         let most = if self.choices.chance(1, 24) { QoS::ExactlyOnce } else { config.features.maximum_qos };
         let retain = self.choices.chance(1, 3) && (config.features.retain || self.choices.chance(1, 16));
-        let qos = self.choices.among(&[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtMostOnce]).min(most);
+        let most_common = if self.is_steady() { QoS::ExactlyOnce } else { QoS::AtMostOnce };
+        let qos = self.choices.among(&[QoS::AtLeastOnce, QoS::ExactlyOnce, most_common]).min(most);
         let properties = if v5 { self.publish_properties() } else { None };
         let padding = self.choices.among(&[0, 0, 0, 20, 150, 400]);
         let mut publish = Publish {
@@ -300,7 +302,8 @@ impl World<'_> {
     }
 
     fn subscribe_entry(&mut self, v5: bool) -> SubscribeEntry {
-        let filter = self.choices.among(&FILTERS);
+        let filters = if self.is_steady() { &FILTERS[..5] } else { &FILTERS[..] };
+        let filter = self.choices.among(filters);
         let qos = self.choices.among(&[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtMostOnce]);
         let mut options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
         if v5 {
@@ -360,7 +363,8 @@ impl World<'_> {
                 ProtocolVersion::V3_1,
             ])
         };
-        let clean_start = self.choices.chance(1, 6) || self.clients[client].has_forgotten;
+        let begins_anew = self.choices.chance(1, if self.is_steady() { 30 } else { 6 });
+        let clean_start = begins_anew || self.clients[client].has_forgotten;
         let mut connect = plain_connect(&self.clients[client], version, clean_start);
         connect.keep_alive = self.choices.among(&[0, 0, 30, 5]);
         if version.is_v5() {
@@ -376,7 +380,11 @@ impl World<'_> {
 
     fn connect_properties(&mut self) -> ConnectProperties {
         ConnectProperties {
-            session_expiry_interval: self.choices.among(&[u32::MAX, 60, 10, 0]),
+            session_expiry_interval: if self.is_steady() {
+                u32::MAX
+            } else {
+                self.choices.among(&[u32::MAX, 60, 10, 0])
+            },
             receive_maximum: self.choices.among(&[
                 NonZeroU16::MAX,
                 NonZeroU16::MIN,
@@ -497,7 +505,7 @@ impl World<'_> {
 
     /// Connects everybody; also those again who are thrown out because their queue overflows.
     fn all_come_back(&mut self) {
-        for _ in 0..100 {
+        for round in 0..100 {
             let away = |client: &&Client| client.connection.is_none() && self.is_welcome(client);
             let away: Vec<String> =
                 self.clients.iter().filter(away).map(|client| client.name.clone()).collect();
@@ -506,6 +514,11 @@ impl World<'_> {
             }
             for client in 0..self.clients.len() {
                 if away.contains(&self.clients[client].name) {
+                    if self.keeping.is_some() && round > 50 {
+                        // Who is thrown out for what he sends before he is told that it has come would send it for
+                        // ever.
+                        self.clients[client].outgoing.clear();
+                    }
                     self.come_back(client, self.clients[client].has_forgotten);
                 }
             }

@@ -67,7 +67,7 @@ fn a_sound_directory_is_found_to_be_sound_and_stays_as_it_is() {
     check(&store(&["check"], path), 0, ": sound (segments: 3, records: 30, bytes: ");
     check(&store(&["stats"], path), 0, "ended           30 with 3000 bytes");
     let dump = store(&["dump"], path);
-    check(&dump, 0, r#"{"file":"0000000000000001.log","kind":"ended","offset":32,"sequence":1"#);
+    check(&dump, 0, r#""file":"0000000000000001.log","kind":"ended","offset":32,"sequence":1}"#);
     assert_eq!(String::from_utf8(dump.stdout).unwrap().lines().count(), 30);
     assert_eq!(contents(path), before);
 }

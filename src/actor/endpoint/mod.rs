@@ -172,6 +172,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         }
     }
 
+    /// Whether it is known what comes of its client: it is let in, or it is not.
+    pub fn has_arrived(&self) -> bool {
+        !matches!(self.stage, Stage::Arriving(_))
+    }
+
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = self.around.clock.now();

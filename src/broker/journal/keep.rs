@@ -108,13 +108,13 @@ impl Broker {
             return offer;
         };
         let Content::Here(message) = &offer.content else { return offer };
-        let footprint = message.footprint();
+        let footprint = u32::try_from(message.footprint()).unwrap_or(u32::MAX);
         let (number, place) = match self.routing.course {
             Course::Published => {
                 let number = self.keep_message();
                 self.routing.references += 1;
                 let has_one = |target: &Target| target.session == session;
-                let is_first = offer.group.is_none() && !self.routing.targets.last().is_some_and(has_one);
+                let is_first = offer.group().is_none() && !self.routing.targets.last().is_some_and(has_one);
                 (number, if is_first { number } else { self.journal.next_number() })
             }
             Course::Moved(_, Place { message, .. })
@@ -183,14 +183,15 @@ impl Broker {
     }
 
     fn target(&self, session: SessionId, offer: &Offer, number: Number, sent: Option<PacketId>) -> Target {
-        let filter = offer.group.and_then(|group| self.subscriptions.filter(SubscriptionKey::Shared(group)));
+        let filter =
+            offer.group().and_then(|group| self.subscriptions.filter(SubscriptionKey::Shared(group)));
         Target {
             session,
             number,
             qos: offer.qos,
             retain: offer.retain,
             sent,
-            identifiers: offer.identifiers.clone(),
+            identifiers: offer.identifiers().map(Box::from),
             shared: filter.map(|filter| filter.to_string().into()),
         }
     }
@@ -397,11 +398,13 @@ fn session_record(session: &Session, journal: &super::Journal, now: Instant) -> 
     let expires_at = session.expiry_timer.as_ref().map(|timer| timer.at());
     let disconnected_at = match (session.expiry, expires_at) {
         _ if is_attached => None,
+        // It ends with its connection, if that has not been seen to yet.
+        (Expiry::WithConnection, _) => None,
         // So that what is written again later still says when its connection ended.
         (Expiry::After(seconds), Some(at)) => {
             Some(journal.wall(at).saturating_sub(Duration::from_secs(u64::from(seconds))))
         }
-        (Expiry::WithConnection | Expiry::After(_) | Expiry::Never, _) => Some(journal.wall(now)),
+        (Expiry::After(_) | Expiry::Never, _) => Some(journal.wall(now)),
     };
     Some(SessionRecord {
         id: keeping.id,

@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 use super::keep::{Course, Source};
 use crate::broker::Broker;
 use crate::broker::memory::PLACE;
-use crate::broker::record::{Number, Record, SessionId};
+use crate::broker::record::{Number, Record, SessionId, SessionRecord, Target};
 use crate::broker::session::queue::{Content, Offer, Place};
 use crate::broker::subscriptions::GroupKey;
 use crate::clock::Instant;
@@ -21,7 +21,7 @@ pub(in crate::broker) struct Departed {
 }
 
 /// Messages of shared subscriptions that another member is to have, and that have to be read for that. Until they are
-/// somewhere else it is not written down that their session has ended.
+/// somewhere else the last word about their session is that [it has left them](SessionRecord::last).
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Orphans {
     by_message: HashMap<Number, Vec<Orphan>, FixedState>,
@@ -44,6 +44,18 @@ impl Orphans {
         self.count * PLACE
     }
 
+    /// Whether a session has left messages.
+    pub(in crate::broker) fn has_left_some(&self, session: SessionId) -> bool {
+        self.by_session.contains_key(&session)
+    }
+
+    /// Whether this place of a message is that of a session that has left it.
+    pub(in crate::broker) fn contains(&self, message: Number, target: &Target) -> bool {
+        let is_it =
+            |orphan: &Orphan| orphan.session == target.session && { orphan.place.number } == target.number;
+        self.by_message.get(&message).is_some_and(|orphans| orphans.iter().any(is_it))
+    }
+
     /// The messages that are needed for them, each as often as it is.
     pub(in crate::broker) fn needed(&self) -> impl Iterator<Item = Number> {
         let mut needed: Vec<Number> = Vec::new();
@@ -58,7 +70,7 @@ impl Orphans {
 impl Broker {
     /// A session that has ended had this message.
     pub(in crate::broker) fn hand_on(&mut self, from: &Departed, offer: &Offer, now: Instant) {
-        match (&offer.content, offer.group) {
+        match (&offer.content, offer.group()) {
             (Content::Here(_), None) => {}
             (Content::Here(message), Some(group)) => {
                 self.offer_to_another(group, message, &from.client_id, now);
@@ -102,15 +114,19 @@ impl Broker {
                 *left -= 1;
                 if *left == 0 {
                     self.orphans.by_session.remove(&session);
-                    self.write_end(session);
+                    self.journal.append(&Record::Ended { session });
                 }
             }
         }
     }
 
-    /// Writes down that a session has ended, unless messages of it are still to go elsewhere.
-    pub(in crate::broker) fn write_end(&mut self, session: SessionId) {
-        if !self.orphans.by_session.contains_key(&session) {
+    /// Writes down that a session has ended, or, if messages of it are still to go elsewhere, that it has left them.
+    pub(in crate::broker) fn write_end(&mut self, departed: &Departed, now: Instant) {
+        let Some(session) = departed.id else { return };
+        if self.orphans.by_session.contains_key(&session) {
+            let record = SessionRecord::last(session, &departed.client_id, self.journal.wall(now));
+            self.journal.append(&Record::Session(Box::new(record)));
+        } else {
             self.journal.append(&Record::Ended { session });
         }
     }

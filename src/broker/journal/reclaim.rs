@@ -47,6 +47,11 @@ impl Broker {
     fn write_again(&mut self, at: Sequence, record: Record<'_>, now: Instant) {
         match record {
             Record::Published(published) => self.write_message_again(at, published),
+            Record::Session(session) if session.has_ended() => {
+                if self.orphans.has_left_some(session.id) {
+                    self.journal.append(&Record::Session(session));
+                }
+            }
             Record::Session(session) => {
                 let key = self.sessions.of_id(session.id);
                 let keeping = key.and_then(|key| self.sessions.get(key)?.keeping.as_ref());
@@ -61,7 +66,7 @@ impl Broker {
             | Record::Completing { session, .. }
             | Record::Exchanges { session, .. } => self.write_exchanges_again(at, session),
             Record::Queued { message, target, .. } => {
-                if let Some(target) = self.as_it_is(target) {
+                if let Some(target) = self.as_it_is(message, target) {
                     self.journal.append(&Record::Queued { message, from: None, target });
                 }
             }
@@ -88,7 +93,8 @@ impl Broker {
         if self.messages.home(number) != Some(at) {
             return;
         }
-        let targets = published.targets.into_iter().filter_map(|target| self.as_it_is(target)).collect();
+        let targets =
+            published.targets.into_iter().filter_map(|target| self.as_it_is(number, target)).collect();
         let retained = self.messages.is_retained(number);
         let again = Published { received: None, will_of: None, retained, targets, ..published };
         let home = self.journal.append(&Record::Published(again));
@@ -96,8 +102,10 @@ impl Broker {
     }
 
     /// A place in a queue, as it is now, if it is still there.
-    fn as_it_is(&self, target: Target) -> Option<Target> {
-        let session = self.sessions.get(self.sessions.of_id(target.session)?)?;
+    fn as_it_is(&self, message: Number, target: Target) -> Option<Target> {
+        let Some(session) = self.sessions.of_id(target.session).and_then(|key| self.sessions.get(key)) else {
+            return self.orphans.contains(message, &target).then_some(target);
+        };
         if session.queue.find(target.number).is_some() {
             return Some(Target { sent: None, ..target });
         }
@@ -182,7 +190,8 @@ impl Broker {
 
     /// The session cannot have this message any more.
     fn lose(&mut self, key: SessionKey, number: Number) {
-        let is_lost = |content: &Content| matches!(content, Content::Kept(place) if place.message == number);
+        let is_lost =
+            |content: &Content| matches!(content, Content::Kept(place) if { place.message } == number);
         loop {
             let Some(session) = self.sessions.get_mut(key) else { return };
             let packet_id = session.inflight.published().find(|(_, offer)| is_lost(&offer.content));

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::orphans::Departed;
 use super::reclaim::message_of;
 use crate::broker::memory::SUBSCRIPTION;
 use crate::broker::record::{
@@ -20,7 +21,7 @@ use crate::broker::timers::Timer;
 use crate::broker::{Broker, BrokerConfig, Policy, PolicyName, SessionKey, count};
 use crate::clock::{Epoch, Instant, WallTime};
 use crate::mqtt::packet::SubscriptionOptions;
-use crate::mqtt::{ClientId, PacketId, SubscriptionFilter, SubscriptionIdentifier};
+use crate::mqtt::{ClientId, PacketId, QoS, SubscriptionFilter, SubscriptionIdentifier};
 
 /// A broker in the making: it is told all records of its journal, in order.
 #[derive(Debug)]
@@ -33,8 +34,13 @@ pub struct Recovery {
     last_number: u64,
     /// Who published last: mostly the same as before.
     publisher: ClientId,
+    /// Sessions that have ended, and the messages that they have left.
+    departed: Vec<(Departed, Places)>,
     report: Recovered,
 }
+
+/// The places of a session, by their numbers, and the messages there.
+type Places = BTreeMap<Number, (Number, Target)>;
 
 /// What was read, and what of it made no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,7 +67,7 @@ struct Gathered {
     /// Packet identifiers of its client that wait for PUBREL.
     received: BTreeSet<PacketId>,
     /// Messages that it has, and their places.
-    places: BTreeMap<Number, (Number, Target)>,
+    places: Places,
     /// Packet identifiers of ours that wait for PUBCOMP.
     completing: BTreeMap<Number, PacketId>,
 }
@@ -79,6 +85,7 @@ impl Recovery {
             last_session: 0,
             last_number: 0,
             publisher: ClientId::new(""),
+            departed: Vec::new(),
             report: Recovered::default(),
         }
     }
@@ -169,8 +176,11 @@ impl Recovery {
             if self.publisher.as_str() != published.publisher {
                 self.publisher = ClientId::new(published.publisher);
             }
-            let publisher = self.publisher.clone();
-            let entry = Retained { message: Arc::new(message), publisher, kept: Some(number) };
+            let entry = Retained {
+                message: Arc::new(message),
+                publisher: self.publisher.clone(),
+                kept: Some(number),
+            };
             self.broker.retained.insert(entry);
         }
         if let Some((session, packet_id)) = published.received {
@@ -198,6 +208,9 @@ impl Recovery {
         for (id, gathered) in std::mem::take(&mut self.sessions).into_iter().rev() {
             self.restore(id, gathered, now);
         }
+        for (departed, places) in std::mem::take(&mut self.departed) {
+            self.broker.hand_on_all(&departed, places, now);
+        }
         self.broker.messages.forget_all_unneeded();
         self.report.sessions = count(self.broker.sessions.len());
         self.report.retained = count(self.broker.retained.len());
@@ -212,6 +225,10 @@ impl Recovery {
             self.report.incomplete += 1;
             return;
         };
+        if record.has_ended() {
+            self.departed.push((Departed { client_id, id: Some(id) }, places));
+            return;
+        }
         if broker.sessions.find(&client_id).is_some() {
             self.report.incomplete += 1;
             return;
@@ -243,7 +260,7 @@ impl Recovery {
         let started = broker.journal.wall(now);
         let disconnected_at = record.disconnected_at.or(self.last_alive).unwrap_or(started).min(started);
         broker.restore_timers(key, disconnected_at, record.will_at, now);
-        if record.disconnected_at.is_none() {
+        if record.disconnected_at.is_none() && record.expiry > 0 {
             // Next time it need not be guessed.
             broker.write_cut_off(key, disconnected_at, now);
         }
@@ -283,7 +300,7 @@ impl Broker {
     fn restore_places(
         &mut self,
         key: SessionKey,
-        places: BTreeMap<Number, (Number, Target)>,
+        places: Places,
         completing: BTreeMap<Number, PacketId>,
     ) -> u64 {
         let mut lost = 0;
@@ -295,19 +312,18 @@ impl Broker {
                 continue;
             }
             self.messages.refer(message);
-            let footprint = usize::try_from(self.messages.footprint(message)).unwrap_or(usize::MAX);
-            let offer = Offer {
-                content: Content::Kept(Place { message, number, footprint }),
-                qos: target.qos,
-                retain: target.retain,
-                identifiers: target.identifiers,
-                group: target.shared.and_then(|filter| self.group_of(key, &filter)),
-            };
+            let footprint = self.messages.footprint(message);
+            let group = target.shared.and_then(|filter| self.group_of(key, &filter));
+            let content = Content::Kept(Place { message, number, footprint });
+            let offer = Offer::new(content, target.qos, target.retain)
+                .with_identifiers(target.identifiers)
+                .of_group(group);
             self.waiting.add(&offer);
             if let Some(packet_id) = target.sent {
                 under_way.insert(number, (packet_id, Some(offer)));
             } else if let Some(session) = self.sessions.get_mut(key) {
-                session.queue.push(offer, self.messages.expires_at(message));
+                // When it came is not known any more.
+                session.queue.push(offer, self.messages.expires_at(message), Instant::START);
             }
         }
         if let Some(session) = self.sessions.get_mut(key) {
@@ -316,6 +332,26 @@ impl Broker {
             }
         }
         lost
+    }
+
+    /// Hands on what a session has left that has ended.
+    fn hand_on_all(&mut self, departed: &Departed, places: Places, now: Instant) {
+        for (number, (message, target)) in places {
+            let may_have_come = target.qos == QoS::ExactlyOnce && target.sent.is_some();
+            let filter = target.shared.and_then(|filter| SubscriptionFilter::parse(&filter).ok());
+            let group = filter.and_then(|filter| self.subscriptions.find_shared(&filter));
+            if !self.messages.contains(message) || group.is_none() || may_have_come {
+                continue; // What it had for itself alone went with it, and so did what may have come [MQTT-4.8.2-5].
+            }
+            self.messages.refer(message);
+            let footprint = self.messages.footprint(message);
+            let content = Content::Kept(Place { message, number, footprint });
+            let offer = Offer::new(content, target.qos, target.retain)
+                .with_identifiers(target.identifiers)
+                .of_group(group);
+            self.hand_on(departed, &offer, now);
+        }
+        self.write_end(departed, now);
     }
 
     fn group_of(&self, key: SessionKey, filter: &str) -> Option<crate::broker::subscriptions::GroupKey> {

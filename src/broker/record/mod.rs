@@ -20,7 +20,7 @@ pub use wire::Malformed;
 use super::permissions::{Grants, Identity};
 use crate::clock::WallTime;
 use crate::mqtt::packet::{SubscriptionOptions, Will};
-use crate::mqtt::{Message, PacketId, QoS, SubscriptionIdentifier};
+use crate::mqtt::{ClientId, Message, PacketId, QoS, SubscriptionIdentifier};
 
 /// The number of a session, never used for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -201,7 +201,7 @@ pub struct SessionRecord {
     pub grants: Option<Grants>,
     /// The session expiry interval, in seconds; `u32::MAX`: it never ends.
     pub expiry: u32,
-    /// When its connection ended; `None`: it has one.
+    /// When its connection ended; `None`: it has one, or ends with it.
     pub disconnected_at: Option<WallTime>,
     /// The first level of its response topics.
     pub response_prefix: Option<String>,
@@ -209,4 +209,27 @@ pub struct SessionRecord {
     pub will: Option<Will>,
     /// When the will is to be published, if its connection has ended.
     pub will_at: Option<WallTime>,
+}
+
+impl SessionRecord {
+    /// The last word about a session that has ended, while there are messages of it that others are to have.
+    pub fn last(session: SessionId, client_id: &ClientId, at: WallTime) -> Self {
+        Self {
+            id: session,
+            client_id: client_id.as_str().to_owned(),
+            policy: String::new(),
+            identity: Identity::Anonymous,
+            grants: None,
+            expiry: 0,
+            disconnected_at: Some(at),
+            response_prefix: None,
+            will: None,
+            will_at: None,
+        }
+    }
+
+    /// Whether the session has ended: it was to end with its connection, and has none.
+    pub const fn has_ended(&self) -> bool {
+        self.expiry == 0 && self.disconnected_at.is_some()
+    }
 }

@@ -1,5 +1,6 @@
 //! What is kept of a client, with or without a connection (MQTT 5.0 section 4.1).
 
+mod ages;
 pub(super) mod inflight;
 pub(super) mod queue;
 
@@ -225,7 +226,7 @@ pub(super) fn unacknowledged(offer: Offer, message: Arc<Message>) -> Delivery {
         qos: QoS::AtMostOnce,
         dup: false,
         retain: offer.retain,
-        identifiers: offer.identifiers,
+        identifiers: offer.into_identifiers(),
     }
 }
 

@@ -114,6 +114,11 @@ impl Subscriptions {
         }
     }
 
+    /// The group of a shared subscription, if it has a member.
+    pub fn find_shared(&self, filter: &SubscriptionFilter) -> Option<GroupKey> {
+        self.find_group(self.tree.find(&filter.filter)?, filter.share.as_ref()?)
+    }
+
     /// Makes a subscription, or replaces the options of the one that is there.
     pub fn subscribe(&mut self, filter: &SubscriptionFilter, subscription: Subscription) -> Subscribed {
         let node = self.tree.insert(&filter.filter);

@@ -433,7 +433,7 @@ fn a_session_expires_while_the_broker_is_down() {
     let mut kept = Kept::new();
     let mut connect = v5("reader");
     connect.properties.session_expiry_interval = 10;
-    let reader = kept.connect(connect.clone());
+    let reader = kept.connect(connect);
     kept.rig.wait(100);
     kept.sync();
     kept.restart(9);
@@ -546,6 +546,25 @@ fn messages_that_left_memory_are_read_when_they_are_needed() {
 }
 
 #[test]
+fn a_session_goes_on_when_the_message_that_it_waits_for_gives_way_to_another() {
+    let mut kept = Kept::with(|config| {
+        config.limits.cached_bytes = 0;
+        config.limits.queued_messages = 2;
+    });
+    let reader = kept.connect(lasting("reader"));
+    kept.say(reader, subscribe("a", 1));
+    kept.rig.cut(reader);
+    let writer = kept.connect(v5("writer"));
+    kept.say(writer, publish("a", "1", 1, 1));
+    kept.say(writer, publish("a", "2", 1, 2));
+    let reader = kept.rig.try_connect(lasting("reader"), Identity::Anonymous);
+    kept.sync();
+    kept.rig.say(writer, publish("a", "3", 1, 3));
+    kept.read();
+    kept.rig.expect(reader, &["CONNACK 00 present=true", "a 2 q1 #1", "a 3 q1 #2"]);
+}
+
+#[test]
 fn a_message_that_cannot_be_read_is_given_up_and_the_next_one_is_sent() {
     let mut kept = Kept::with(|config| config.limits.cached_bytes = 0);
     let reader = kept.connect(lasting("reader"));
@@ -586,6 +605,40 @@ fn what_a_departed_member_had_goes_to_another_once() {
         kept.sync();
         kept.restart(0);
         assert_eq!((kept.recovered.sessions, kept.recovered.queued), (1, 2));
+        let two = kept.connect(lasting("two"));
+        kept.read();
+        kept.rig.expect(two, &["a 1 q1 #1", "a 2 q1 #2"]);
+    }
+}
+
+#[test]
+fn what_a_departed_member_has_left_is_not_forgotten_before_another_has_it() {
+    for reclaims in [false, true] {
+        let mut kept = Kept::with(|config| config.limits.cached_bytes = 0);
+        let one = kept.connect(lasting("one"));
+        kept.say(one, subscribe("$share/g/a", 1));
+        kept.rig.cut(one);
+        let writer = kept.connect(v5("writer"));
+        kept.say(writer, publish("a", "1", 1, 1));
+        kept.say(writer, publish("a", "2", 1, 2));
+        let two = kept.connect(lasting("two"));
+        kept.say(two, subscribe("$share/g/a", 1));
+        kept.rig.cut(two);
+        kept.sync();
+        let mut clean = lasting("one");
+        clean.clean_start = true;
+        kept.rig.try_connect(clean, Identity::Anonymous);
+        kept.sync();
+        assert_eq!(kept.rig.wanted.len(), 2, "they are to be read before they go to another");
+        if reclaims {
+            kept.reclaim();
+            kept.reclaim();
+        }
+        kept.restart(0);
+        assert_eq!((kept.recovered.sessions, kept.recovered.incomplete), (2, 0));
+        kept.read();
+        kept.sync();
+        kept.restart(0);
         let two = kept.connect(lasting("two"));
         kept.read();
         kept.rig.expect(two, &["a 1 q1 #1", "a 2 q1 #2"]);

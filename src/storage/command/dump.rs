@@ -9,7 +9,9 @@ use crate::broker::record::{Frame, PublicationOf, Published, Record, SessionReco
 use crate::clock::WallTime;
 use crate::mqtt::codec::Publication;
 use crate::mqtt::packet::{RetainHandling, SubscriptionOptions, Will};
-use crate::mqtt::{PayloadFormat, PublishProperties, SubscriptionIdentifier, TopicFilter};
+use crate::mqtt::{
+    PacketId, PayloadFormat, PublishProperties, SubscriptionIdentifier, TopicFilter, TopicName,
+};
 
 /// What one line says about a record at this place.
 pub(super) fn line(file: &str, offset: u64, frame: Frame<'_>) -> Value {
@@ -108,7 +110,7 @@ fn properties(properties: &PublishProperties) -> Value {
             PayloadFormat::Utf8 => "utf-8",
         }),
         "message_expiry_interval": properties.message_expiry_interval,
-        "response_topic": properties.response_topic.as_ref().map(|topic| topic.as_str()),
+        "response_topic": properties.response_topic.as_ref().map(TopicName::as_str),
         "correlation_data_base64": properties.correlation_data.as_ref().map(|data| STANDARD.encode(data)),
         "content_type": properties.content_type.as_deref(),
         "user_properties": properties
@@ -125,7 +127,7 @@ fn place(target: &Target) -> Value {
         "number": target.number.0,
         "qos": target.qos.as_u8(),
         "retain": target.retain,
-        "packet_id": target.sent.map(|id| id.get()),
+        "packet_id": target.sent.map(PacketId::get),
         "identifiers": target
             .identifiers
             .as_deref()

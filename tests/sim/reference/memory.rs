@@ -53,17 +53,28 @@ impl Reference {
 
     /// The broker has given this number to a session, and perhaps also its name.
     pub(crate) fn learn(&mut self, id: SessionId, client_id: &str) {
-        if self.sessions.iter().any(|session| session.id == Some(id)) {
+        let known = self.sessions.iter().position(|session| session.id == Some(id));
+        if known.is_some_and(|known| !self.sessions[known].ended) {
             return;
         }
         let is_it = |session: &&mut Session| {
             let is_named = client_id.starts_with("auto-") && session.client_id.starts_with("auto ");
-            session.is_kept && session.id.is_none() && (is_named || *session.client_id == *client_id)
+            session.is_kept
+                && !session.ended
+                && session.id.is_none()
+                && (is_named || *session.client_id == *client_id)
         };
         let session = self.sessions.iter_mut().rev().find(is_it);
-        let session = session.unwrap_or_else(|| panic!("{client_id} is kept as {id:?}, and need not be"));
-        session.id = Some(id);
-        session.client_id = client_id.into();
+        if let Some(session) = session {
+            session.id = Some(id);
+            session.client_id = client_id.into();
+            // One of which nothing is left may have had the number before.
+            if let Some(known) = known {
+                self.sessions[known].id = None;
+            }
+        } else {
+            assert!(known.is_some(), "{client_id} is kept as {id:?}, and need not be");
+        }
     }
 
     /// Another broker has taken over, and knows what is `told`.
@@ -74,14 +85,13 @@ impl Reference {
         let mut gone = Vec::new();
         for (index, session) in self.sessions.iter_mut().enumerate() {
             let of_it = |told: &&SessionAccount| told.id.is_some() && told.id == session.id;
-            match told.sessions.values().find(of_it) {
-                Some(told) => session.come_back(told),
-                None => {
-                    if !session.ended {
-                        gone.push(index);
-                    }
-                    session.vanish();
+            if let Some(told) = told.sessions.values().find(of_it) {
+                session.come_back(told);
+            } else {
+                if !session.ended {
+                    gone.push(index);
                 }
+                session.vanish();
             }
             session.claims.outlive(outlived);
         }
@@ -155,7 +165,6 @@ impl Session {
     fn vanish(&mut self) {
         self.ended = true;
         self.connection = None;
-        self.id = None;
         self.expires_at = None;
         self.will = None;
         self.will_at = None;

@@ -234,7 +234,8 @@ impl Broker {
             if self.routing.message == Some(place.message) {
                 // It has given way to another copy of the same message: of that there is no record yet, and there is
                 // to be none.
-                let is_it = |target: &Target| target.session == session && target.number == place.number;
+                let number = place.number;
+                let is_it = |target: &Target| target.session == session && target.number == number;
                 self.routing.targets.retain(|target| !is_it(target));
             } else {
                 self.journal.append(&Record::Settled { session, number: place.number });

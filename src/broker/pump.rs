@@ -217,6 +217,7 @@ impl Broker {
                 Found::NoRoom => return,
                 Found::End => {
                     first.remove();
+                    session.forget_replays();
                     continue;
                 }
                 Found::Offer(offer, found) => {

@@ -207,12 +207,13 @@ fn a_delayed_will_is_published_once_after_a_crash() {
         let will = will(format!("will/{name}")).qos(2).payload(name).delay(delay);
         connect().client_id(name).session_expiry(3_600).will(will)
     };
+    // First, so that its goodbye is heard before the end.
+    Client::connect(&broker, with_will("none", 1)).disconnect();
     // Of these clients one is there when the broker is killed, the others have gone, and one comes back.
     let _there = Client::connect(&broker, with_will("there", 1));
     Client::connect(&broker, with_will("gone", 1)).cut();
     Client::connect(&broker, with_will("back", 1_000)).cut();
     Client::connect(&broker, with_will("later", 1_000)).cut();
-    Client::connect(&broker, with_will("none", 1)).disconnect();
     crash(&mut broker);
 
     let back = Client::connect(&broker, connect().client_id("back").persistent());

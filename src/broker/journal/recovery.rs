@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use super::orphans::Departed;
 use super::reclaim::message_of;
-use crate::broker::memory::SUBSCRIPTION;
 use crate::broker::record::{
     Frame, Malformed, Number, Published, Record, Sequence, SessionId, SessionRecord, Target,
 };
@@ -291,7 +290,7 @@ impl Broker {
         if session.subscriptions.insert(place) {
             let bytes = crate::broker::subscribe::footprint(filter);
             session.subscription_bytes += bytes;
-            self.subscription_bytes += bytes + SUBSCRIPTION;
+            self.subscription_bytes += bytes;
             self.kept_subscription_bytes += bytes;
         }
     }

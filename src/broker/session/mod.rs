@@ -207,6 +207,13 @@ impl Session {
         SESSION + self.client_id.as_str().len() + identity
     }
 
+    /// Gives back the memory for replays if there are none: an emptied map keeps some.
+    pub(super) fn forget_replays(&mut self) {
+        if self.replays.is_empty() {
+            self.replays = BTreeMap::new();
+        }
+    }
+
     /// Whether something waits that could be sent if there was room.
     pub(super) fn is_waiting(&self) -> bool {
         !self.queue.is_empty() || !self.replays.is_empty() || !self.inflight.is_resent()

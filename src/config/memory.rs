@@ -75,8 +75,8 @@ impl MemoryBounds {
 
     /// So that the process stays below `most` bytes.
     fn within(most: usize) -> Self {
-        // An eighth is for what the allocator cannot give out again at once.
-        let memory = (most - most / 8).saturating_sub(PROCESS).max(most / 4);
+        // A quarter is for what the allocator cannot give out again at once.
+        let memory = (most - most / 4).saturating_sub(PROCESS).max(most / 4);
         Self {
             memory,
             // Queues give way as memory becomes scarce.

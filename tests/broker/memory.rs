@@ -122,7 +122,7 @@ fn new_clients_are_refused_where_nothing_is_left() {
     let broker = Broker::start(&["--memory-max=32MiB", "--max-retained-bytes=30MiB", "--allow-anonymous"]);
     let mut publisher = Client::connect(&broker, connect());
     for number in 0..1_000 {
-        publisher.publish(publish(&format!("r/{number}")).qos(1).retain().payload(payload(number)));
+        publisher.publish(publish(format!("r/{number}")).qos(1).retain().payload(payload(number)));
     }
     for version in Version::ALL {
         let mut client = Client::open(&broker);
@@ -133,7 +133,7 @@ fn new_clients_are_refused_where_nothing_is_left() {
     assert_eq!(broker.counter("refused_memory"), 3);
     publisher.subscribe_with(subscribe("a", 0), &[0x97]);
     for number in 0..1_000 {
-        publisher.publish(publish(&format!("r/{number}")).qos(1).retain().payload(""));
+        publisher.publish(publish(format!("r/{number}")).qos(1).retain().payload(""));
     }
     Client::connect(&broker, connect()).expect_nothing();
 }

@@ -207,12 +207,13 @@ fn a_delayed_will_is_published_once_after_a_crash() {
         let will = will(format!("will/{name}")).qos(2).payload(name).delay(delay);
         connect().client_id(name).session_expiry(3_600).will(will)
     };
+    // First, so that its goodbye is heard before the end.
+    Client::connect(&broker, with_will("none", 1)).disconnect();
     // Of these clients one is there when the broker is killed, the others have gone, and one comes back.
     let _there = Client::connect(&broker, with_will("there", 1));
     Client::connect(&broker, with_will("gone", 1)).cut();
     Client::connect(&broker, with_will("back", 1_000)).cut();
     Client::connect(&broker, with_will("later", 1_000)).cut();
-    Client::connect(&broker, with_will("none", 1)).disconnect();
     crash(&mut broker);
 
     let back = Client::connect(&broker, connect().client_id("back").persistent());
@@ -243,7 +244,7 @@ fn a_broker_that_is_asked_to_stop_loses_nothing_at_any_level() {
         assert_eq!(broker.wait().code(), Some(0));
 
         broker = broker.again().start();
-        assert!(broker.log().contains("1 sessions, 1 subscriptions, 40 queued and 1 retained"), "{level}");
+        broker.wait_for_log(0, "1 sessions, 1 subscriptions, 40 queued and 1 retained");
         let mut client = Client::connect(&broker, reader());
         client.receive_messages(40);
         client.subscribe_with(subscribe("r", 0), &[0]);
@@ -289,7 +290,7 @@ fn a_full_disk_refuses_what_has_to_be_kept_until_there_is_room() {
         assert!(start.elapsed() < PATIENCE, "no room again:\n{}", broker.log());
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert!(broker.log().contains("there is room again"));
+    broker.wait_for_log(0, "there is room again");
 }
 
 /// The one file of records of a broker that has stopped.
@@ -333,6 +334,7 @@ fn a_damaged_directory_is_reported_and_the_rest_of_it_is_there() {
         let check = run(&["store", "check", broker.path("data").to_str().unwrap()]);
         assert_eq!(check.code, Some(i32::from(name != "cut")), "{}{}", check.stdout, check.stderr);
         broker = broker.again().start();
+        broker.wait_for_log(0, "listening on");
         let log = broker.log();
         let report = log.lines().find(|line| line.contains(word)).unwrap_or_else(|| panic!("{name}: {log}"));
         assert!(report.contains(file.file_name().unwrap().to_str().unwrap()), "{report}");

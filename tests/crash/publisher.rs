@@ -1,6 +1,6 @@
 //! A client that publishes, and resends what was not acknowledged until it is.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use crate::arb::Choices;
@@ -24,7 +24,13 @@ pub(crate) struct Publisher {
     last_id: u16,
     /// In the order in which they were sent first.
     flights: VecDeque<Flight>,
+    /// Packet identifiers of which a broker that promises nothing may have forgotten that they are free: what is sent
+    /// under them with QoS 2 may be taken for what was sent before.
+    doubtful: BTreeSet<u16>,
 }
+
+/// Packet identifiers that are used: few, so that what was forgotten too late is noticed.
+const IDS: u16 = 40;
 
 #[derive(Debug)]
 struct Flight {
@@ -62,6 +68,7 @@ impl Publisher {
             is_accepted: false,
             last_id: 0,
             flights: VecDeque::new(),
+            doubtful: BTreeSet::new(),
         }
     }
 
@@ -117,6 +124,9 @@ impl Publisher {
     pub(crate) fn killed(&mut self, promise: Promise) {
         self.session.killed(promise);
         self.cut();
+        if promise == Promise::Nothing {
+            self.doubtful = (1..=IDS).collect();
+        }
     }
 
     fn cut(&mut self) {
@@ -197,10 +207,15 @@ impl Publisher {
                 self.flights.remove(index);
             }
             (0x50, Stage::Published, 2) => {
-                model.acknowledged(flight.number);
+                if !self.doubtful.contains(&ack.id) {
+                    model.acknowledged(flight.number);
+                }
                 flight.stage = Stage::Received;
             }
-            (0x70, Stage::Released, 2) => drop(self.flights.remove(index)),
+            (0x70, Stage::Released, 2) => {
+                self.doubtful.remove(&ack.id);
+                self.flights.remove(index);
+            }
             (_, stage, _) => panic!("{} received {ack:?} at {stage:?}", self.name),
         }
     }
@@ -244,8 +259,7 @@ impl Publisher {
 
     fn free_id(&mut self) -> u16 {
         loop {
-            // Soon used again, so that what was forgotten too late is noticed.
-            self.last_id = self.last_id % 40 + 1;
+            self.last_id = self.last_id % IDS + 1;
             if self.flights.iter().all(|flight| flight.id != self.last_id) {
                 return self.last_id;
             }

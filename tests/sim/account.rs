@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use mqtt_broker::broker::Identity;
-use mqtt_broker::broker::record::{Frame, PublicationOf, Published, Record, SessionId, SessionRecord};
+use mqtt_broker::broker::record::{
+    Frame, Number, PublicationOf, Published, Record, SessionId, SessionRecord, Target,
+};
 use mqtt_broker::clock::{Epoch, Instant, WallTime};
 use mqtt_broker::mqtt::codec::Publication;
 use mqtt_broker::mqtt::packet::{SubscriptionOptions, Will};
@@ -17,6 +19,8 @@ pub(crate) struct Account {
     pub(crate) sessions: BTreeMap<String, SessionAccount>,
     /// By topic.
     pub(crate) retained: BTreeMap<String, RetainedAccount>,
+    /// The places of messages, and the exchanges that are still to be completed, by session: only records tell of them.
+    pub(crate) places: BTreeMap<SessionId, Places>,
     /// Topics whose retained message may be an older one, as there was no room when it came.
     pub(crate) unsure: BTreeSet<String>,
 }
@@ -43,6 +47,10 @@ pub(crate) struct SessionAccount {
     /// Packet identifiers that wait for PUBREL.
     pub(crate) received: BTreeSet<u16>,
 }
+
+/// By the number of the place: the message, and the packet identifier under which it was sent; and the packet
+/// identifiers of which only the end is missing.
+pub(crate) type Places = (BTreeMap<Number, (Number, Option<PacketId>)>, BTreeMap<Number, PacketId>);
 
 pub(crate) type Subscriptions = BTreeMap<String, (SubscriptionOptions, Option<SubscriptionIdentifier>)>;
 
@@ -177,6 +185,7 @@ struct Entry {
     record: Option<SessionRecord>,
     subscriptions: Subscriptions,
     received: BTreeSet<u16>,
+    places: Places,
 }
 
 impl Reader {
@@ -205,17 +214,39 @@ impl Reader {
             Record::Released { session, packet_id } => {
                 self.of(session).received.remove(&packet_id.get());
             }
-            Record::Exchanges { session, received, .. } => {
-                self.of(session).received = received.into_iter().map(PacketId::get).collect();
+            Record::Exchanges { session, received, completing } => {
+                let entry = self.of(session);
+                entry.received = received.into_iter().map(PacketId::get).collect();
+                entry.places.1 = completing.into_iter().collect();
             }
             Record::Cleared { topic } => drop(self.retained.remove(topic)),
             Record::Alive { at } => self.last_alive = self.last_alive.max(Some(at)),
-            // These are about messages that wait: whether they are lost is seen in the end.
-            Record::Queued { .. }
-            | Record::Sent { .. }
-            | Record::Completing { .. }
-            | Record::Settled { .. } => {}
+            Record::Queued { message, from, target } => {
+                if let Some((session, number)) = from {
+                    self.of(session).places.0.remove(&number);
+                }
+                self.place(message, &target);
+            }
+            Record::Sent { session, number, packet_id } => {
+                if let Some((_, sent)) = self.of(session).places.0.get_mut(&number) {
+                    *sent = Some(packet_id);
+                }
+            }
+            Record::Completing { session, number, packet_id } => {
+                let (places, completing) = &mut self.of(session).places;
+                places.remove(&number);
+                completing.insert(number, packet_id);
+            }
+            Record::Settled { session, number } => {
+                let (places, completing) = &mut self.of(session).places;
+                places.remove(&number);
+                completing.remove(&number);
+            }
         }
+    }
+
+    fn place(&mut self, message: Number, target: &Target) {
+        self.of(target.session).places.0.insert(target.number, (message, target.sent));
     }
 
     fn published(&mut self, published: &Published<'_>, epoch: Epoch) {
@@ -224,6 +255,9 @@ impl Reader {
         }
         if let Some(record) = published.will_of.and_then(|session| self.of(session).record.as_mut()) {
             (record.will, record.will_at) = (None, None);
+        }
+        for target in &published.targets {
+            self.place(published.number, target);
         }
         if published.retained {
             let PublicationOf::Bytes(publication) = published.publication else { panic!("it was read") };
@@ -241,7 +275,11 @@ impl Reader {
         let mut account = Account { retained: self.retained, ..Account::default() };
         for (id, entry) in self.sessions {
             // What is said of a session after its end, and after the record of its end has gone, is about nobody.
-            let Some(record) = entry.record.filter(|record| !record.has_ended()) else { continue };
+            let Some(record) = entry.record else { continue };
+            if record.has_ended() {
+                continue; // Of its places only those matter that others are to have.
+            }
+            account.places.insert(id, entry.places);
             let left = record.disconnected_at.or(self.last_alive);
             let left = left.map_or(now, |at| epoch.to_instant(at)).min(now);
             let will_at = record.will.as_ref().map(|will| {

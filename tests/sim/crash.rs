@@ -66,6 +66,8 @@ impl World<'_> {
         check(&whole, before_account, None, now);
         let told = Account::read(keeping.disk.records(left), Keeping::epoch(), now);
         check(&told, before_account, after_account, now);
+        let never_reclaimed = Account::read(keeping.disk.history(), Keeping::epoch(), now);
+        assert_eq!(told.places, never_reclaimed.places, "what was removed was unnecessary");
         let lost: Vec<Frame<'_>> = lost
             .iter()
             .filter(|(sequence, ..)| *sequence >= left)

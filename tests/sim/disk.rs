@@ -16,6 +16,8 @@ use crate::log_disk::LogDisk;
 pub(crate) struct Disk {
     /// Each record in its frame, the oldest first.
     records: VecDeque<(Sequence, Vec<u8>)>,
+    /// All records that there ever were, also those that have been made unnecessary.
+    history: Vec<(Sequence, Vec<u8>)>,
     /// The number of the next record.
     next: Sequence,
     written: Sequence,
@@ -44,6 +46,7 @@ impl Disk {
         let first = Sequence::FIRST;
         Self {
             records: VecDeque::new(),
+            history: Vec::new(),
             next: first,
             written: first,
             synced: first,
@@ -69,6 +72,7 @@ impl Disk {
         for frame in batch.frames() {
             let (record, rest) = bytes.split_at(HEADER_LEN + frame.body.len());
             self.records.push_back((frame.sequence, record.to_vec()));
+            self.history.push((frame.sequence, record.to_vec()));
             bytes = rest;
         }
         self.next = batch.next();
@@ -150,6 +154,11 @@ impl Disk {
         records.flat_map(|(_, bytes)| Frames::new(bytes))
     }
 
+    /// All records that there ever were, as if none had been removed.
+    pub(crate) fn history(&self) -> impl Iterator<Item = Frame<'_>> {
+        self.history.iter().flat_map(|(_, bytes)| Frames::new(bytes))
+    }
+
     /// Reads a record that has been taken, whether it has been written or not.
     pub(crate) fn read(&mut self, sequence: Sequence) -> Option<(u8, Vec<u8>)> {
         #[cfg(feature = "server")]
@@ -205,6 +214,7 @@ impl Disk {
         }
         self.looked_through = Sequence::FIRST;
         self.removable = None;
+        self.history.retain(|(sequence, _)| *sequence < left);
         left
     }
 

@@ -231,7 +231,15 @@ impl Broker {
     pub(in crate::broker) fn settle_place(&mut self, key: SessionKey, offer: &Offer) {
         let Content::Kept(place) = offer.content else { return };
         if let Some(session) = self.kept_id(key) {
-            self.journal.append(&Record::Settled { session, number: place.number });
+            if self.routing.message == Some(place.message) {
+                // It has given way to another copy of the same message: of that there is no record yet, and there is
+                // to be none.
+                let number = place.number;
+                let is_it = |target: &Target| target.session == session && target.number == number;
+                self.routing.targets.retain(|target| !is_it(target));
+            } else {
+                self.journal.append(&Record::Settled { session, number: place.number });
+            }
         }
         self.release_message(place.message);
     }

@@ -220,8 +220,7 @@ impl super::Broker {
         if self.journal.batch.len() > most {
             return Some(self.journal.batch.take_front(most));
         }
-        let next = self.journal.batch.next();
-        Some(std::mem::replace(&mut self.journal.batch, Batch::new(next)))
+        Some(self.journal.batch.take())
     }
 
     /// The number of the record that will be appended next.

@@ -196,6 +196,14 @@ impl Batch {
         Self { bytes: Vec::new(), first, next: first, awaited }
     }
 
+    /// Takes all records out. Those that come next will need as much memory: it is asked for once.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let bytes = Vec::with_capacity(self.bytes.len());
+        let awaited = Awaited { written: false, synced: false };
+        std::mem::replace(self, Self { bytes, first: self.next, next: self.next, awaited })
+    }
+
     /// Adds a record whose body is what `write` adds to the bytes that it is given, and says its number.
     ///
     /// # Panics

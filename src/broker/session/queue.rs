@@ -24,7 +24,7 @@ pub(in crate::broker) enum Content {
 /// A place in a queue that is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 // Without gaps, as there may be millions.
-#[repr(packed(4))]
+#[repr(C, packed(4))]
 pub(in crate::broker) struct Place {
     pub(in crate::broker) message: Number,
     /// The place's own number: later places of a queue have larger ones.
@@ -243,7 +243,7 @@ impl MessageQueue {
     /// The place of this number, if it is there.
     pub(in crate::broker) fn find(&self, number: Number) -> Option<&Offer> {
         let lane = &self.0.as_ref()?.acknowledged;
-        let index = lane.binary_search_by_key(&Some(number), |offer| offer.number()).ok()?;
+        let index = lane.binary_search_by_key(&Some(number), Offer::number).ok()?;
         lane.get(index)
     }
 

@@ -546,6 +546,23 @@ fn messages_that_left_memory_are_read_when_they_are_needed() {
 }
 
 #[test]
+fn a_copy_that_gives_way_to_another_of_the_same_message_does_not_come_back() {
+    let mut kept = Kept::with(|config| {
+        config.limits.queued_messages = 1;
+        config.overlapping = OverlappingSubscriptions::Each;
+    });
+    let reader = kept.connect(lasting("reader"));
+    for filter in ["a", "+", "#"] {
+        kept.say(reader, subscribe(filter, 1));
+    }
+    kept.rig.cut(reader);
+    let writer = kept.connect(v5("writer"));
+    kept.say(writer, publish("a", "1", 1, 1));
+    kept.restart(0);
+    assert_eq!(kept.recovered.queued, 1);
+}
+
+#[test]
 fn a_session_goes_on_when_the_message_that_it_waits_for_gives_way_to_another() {
     let mut kept = Kept::with(|config| {
         config.limits.cached_bytes = 0;

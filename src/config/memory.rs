@@ -75,16 +75,16 @@ impl MemoryBounds {
 
     /// So that the process stays below `most` bytes.
     fn within(most: usize) -> Self {
-        // A quarter is for what the allocator cannot give out again at once.
-        let memory = (most - most / 4).saturating_sub(PROCESS).max(most / 4);
+        // An eighth is for what the allocator cannot give out again at once.
+        let memory = (most - most / 8).saturating_sub(PROCESS).max(most / 4);
         Self {
             memory,
             // Queues give way as memory becomes scarce.
             queued: usize::MAX,
             retained: memory / 4,
-            wills: memory / 8,
-            unfinished: memory / 4,
-            outbound: memory / 16,
+            wills: memory / 16,
+            unfinished: memory / 8,
+            outbound: memory / 20,
             cached: (memory / 8).min(MOST_CACHED),
         }
     }
@@ -195,7 +195,7 @@ mod tests {
             let bounds = MemoryBounds::within(most);
             assert!(bounds.memory < most);
             let fixed =
-                bounds.retained + bounds.wills + bounds.unfinished + 2 * bounds.outbound + bounds.cached;
+                bounds.retained + bounds.wills + bounds.unfinished + 4 * bounds.outbound + bounds.cached;
             assert!(fixed < bounds.memory, "{most}");
         }
     }

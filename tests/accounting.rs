@@ -48,13 +48,12 @@ fn what_clients_make_grow_is_accounted_for() {
 
 #[test]
 fn what_waits_is_accounted_for() {
+    let in_memory: fn() -> Stage = Stage::in_memory;
     for size in [10, 1_000, 10_000] {
         for clients in [1, 10, 100] {
             let all = |_| Some("all".to_owned());
             let own = |client| Some(format!("own/{client}"));
-            for (kind, make) in
-                [("in memory", Stage::in_memory as fn() -> Stage), ("kept", Stage::with_journal)]
-            {
+            for (kind, make) in [("in memory", in_memory), ("kept", Stage::with_journal)] {
                 let of = format!("of {size} bytes for {clients}, {kind}");
                 check_waiting(&format!("for all, {of}"), make, clients, all, |stage| {
                     for _ in 0..MANY / 10 {
@@ -227,7 +226,10 @@ impl Stage {
                 Some(Output::ToClient { connection, items }) => {
                     let bytes = items.iter().map(|item| match item {
                         ToClient::Deliver(delivery) => delivery.handed_over_bytes(),
-                        _ => 0,
+                        ToClient::Acknowledge(_)
+                        | ToClient::PingResp
+                        | ToClient::Send(_)
+                        | ToClient::Close { .. } => 0,
                     });
                     let bytes = bytes.sum();
                     self.broker.handle(Input::Written { connection, bytes }, NOW);

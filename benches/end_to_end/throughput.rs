@@ -40,7 +40,6 @@ struct Flow {
     room: Notify,
 }
 
-#[expect(clippy::too_many_arguments, reason = "each is a column of the table")]
 pub(crate) fn throughput(
     runtime: &Runtime,
     broker: &Broker,

@@ -63,6 +63,9 @@ const RELIEF: usize = 4;
 /// send that free memory, or a sign of life.
 const HOLD: Duration = Duration::from_secs(1);
 
+/// Who has made no more pile up recently than this part of what there may be is not held back for it.
+const LIGHT_PART: usize = 4_096;
+
 /// What is counted of publishers loses half of its weight in this time.
 const HALF_LIFE: Duration = Duration::from_secs(1);
 
@@ -174,7 +177,8 @@ impl Broker {
         else {
             return;
         };
-        let is_heavy = self.pressure.blame(&mut attachment.share, bytes, now);
+        let is_heavy = self.pressure.blame(&mut attachment.share, bytes, now)
+            && attachment.share.bytes > self.config.limits.memory / LIGHT_PART;
         if is_heavy && self.pressure.scarcity >= Scarcity::HoldBack && !attachment.share.is_held_back {
             attachment.share.is_held_back = true;
             self.pressure.held_back.push_back((now + HOLD, attachment.connection));

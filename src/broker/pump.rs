@@ -132,7 +132,7 @@ impl Broker {
                 return;
             }
             let mut leaving =
-                if has_quota(&session.inflight, attachment) { Leaving::Any } else { Leaving::OnlyQoS0 };
+                if has_quota(session, attachment, windows) { Leaving::Any } else { Leaving::OnlyQoS0 };
             let Some(mut front) = session.queue.front(leaving) else { return };
             let has_expired = |offer: &Offer| offer.expires_at(&self.messages).is_some_and(|at| at <= now);
             if front.message(&self.messages).is_none() && !has_expired(front) {
@@ -208,7 +208,7 @@ impl Broker {
             if !windows.is_open(attachment) || !session.queue.is_empty() {
                 return;
             }
-            let may_wait = has_quota(&session.inflight, attachment);
+            let may_wait = has_quota(session, attachment, windows);
             let Some(mut first) = session.replays.first_entry() else {
                 return;
             };

@@ -111,9 +111,7 @@ impl Broker {
                     Some(attachment) if !fits(attachment, message, qos, member.identifier.as_slice()) => {
                         Readiness::Unable
                     }
-                    Some(attachment)
-                        if has_room(&session.queue, &session.inflight, attachment, qos, windows) =>
-                    {
+                    Some(attachment) if has_room(session, attachment, qos, windows) => {
                         Readiness::Ready(session.load())
                     }
                     None if qos == QoS::AtMostOnce => Readiness::Unable,

@@ -8,12 +8,19 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
-use super::session::Attachment;
+use super::session::{Attachment, Session};
 use super::{Broker, ConnectionId, Output, SessionKey};
 
 /// The window of a connection that has not shown that its client reads, where much is on its way in all. One message
 /// may always be under way, however large it is.
-pub(super) const SMALL_WINDOW: usize = 2 << 10;
+pub(super) const SMALL_WINDOW: usize = 1 << 10;
+
+/// So many times as much as should be on its way is too much for all.
+const GREAT: usize = 4;
+
+/// Bytes of messages that may be under way to a client and be kept in memory for it, where memory is scarce: what is
+/// under way cannot give way.
+pub(super) const FEW_INFLIGHT: usize = 64 << 10;
 
 /// What was handed over for all clients and has not been written yet, in bytes.
 #[derive(Debug, Default)]
@@ -66,6 +73,7 @@ impl Outstanding {
 pub(super) struct Windows {
     most: usize,
     scarcity: Scarcity,
+    memory_is_scarce: bool,
 }
 
 /// How much is on its way in all.
@@ -75,7 +83,7 @@ enum Scarcity {
     None,
     /// As much as should be: only those whose clients read have their whole windows.
     Some,
-    /// Twice as much.
+    /// Several times as much.
     Great,
 }
 
@@ -86,6 +94,15 @@ impl Windows {
             Scarcity::None => self.most,
             Scarcity::Some => attachment.earned_window.min(self.most),
             Scarcity::Great => SMALL_WINDOW.min(self.most),
+        }
+    }
+
+    /// How many bytes of QoS 1 and 2 messages may be under way to this client.
+    pub(super) fn inflight_bytes(self, session: &Session, attachment: &Attachment) -> usize {
+        if self.memory_is_scarce && session.keeping.is_none() {
+            attachment.inflight_bytes.min(FEW_INFLIGHT)
+        } else {
+            attachment.inflight_bytes
         }
     }
 
@@ -112,12 +129,12 @@ impl Broker {
         let total = self.outstanding.total();
         let scarcity = if total < limits.outbound_total {
             Scarcity::None
-        } else if total / 2 < limits.outbound_total {
+        } else if total / GREAT < limits.outbound_total {
             Scarcity::Some
         } else {
             Scarcity::Great
         };
-        Windows { most: limits.outbound_window, scarcity }
+        Windows { most: limits.outbound_window, scarcity, memory_is_scarce: self.is_memory_scarce() }
     }
 
     /// Something waits for a connection because its window is smaller than usual: what has been written is to be said

@@ -40,28 +40,38 @@ impl Others {
 
 fn payload(number: usize) -> Vec<u8> {
     let mut payload = number.to_be_bytes().to_vec();
-    payload.resize(32 << 10, b'x');
+    payload.resize(256 << 10, b'x');
     payload
+}
+
+/// The broker is built without optimization here, so that its code alone takes more than what is set aside for that.
+fn check_memory(broker: &Broker, empty: u64) {
+    let (now, released) = (broker.resident_memory(), 8 * MEBIBYTE);
+    if now >= 64 * MEBIBYTE + empty.saturating_sub(released) {
+        broker.counter("memory"); // So that it is in the log.
+        panic!("{empty} bytes before, now {now}");
+    }
 }
 
 #[test]
 fn stalled_subscribers_do_not_fill_the_memory_and_others_go_on() {
     let broker = Broker::start(&["--memory-max=64MiB", "--allow-anonymous"]);
+    let empty = broker.resident_memory();
     let mut others = Others::connect(&broker);
     let stalled = stall(&broker, 200, |_| "all".to_owned(), 1);
     let own = stall_own(&broker, 40);
     let mut publisher = Client::connect(&broker, connect());
-    // Two hundred megabytes for those who do not read, and more than all memory for those with their own.
-    for number in 0..3_000_usize {
-        let topic = if number % 75 == 0 { "all".to_owned() } else { format!("own/{}", number % 40) };
+    // Two gibibytes for those who share it, and more than all memory for those with their own.
+    for number in 0..400_usize {
+        let topic = if number % 10 == 0 { "all".to_owned() } else { format!("own/{}", number % 40) };
         publisher.publish(publish(&topic).qos(1).payload(payload(number)));
-        if number % 100 == 0 {
+        if number % 20 == 0 {
             others.exchange();
-            assert!(broker.resident_memory() < 64 * MEBIBYTE, "{}", broker.resident_memory());
+            check_memory(&broker, empty);
         }
     }
     others.exchange();
-    assert!(broker.resident_memory() < 64 * MEBIBYTE, "{}", broker.resident_memory());
+    check_memory(&broker, empty);
     let counters =
         ["publishers_held_back", "dropped_memory", "refused_memory", "panics", "mailboxes_overflowed"];
     let [held_back, dropped, refused, panics, overflowed] = counters.map(|name| broker.counter(name));
@@ -85,6 +95,7 @@ fn stall_own(broker: &Broker, count: usize) -> Vec<Client> {
 #[test]
 fn measures_are_taken_in_their_order() {
     let broker = Broker::start(&["--memory-max=64MiB", "--allow-anonymous"]);
+    let empty = broker.resident_memory();
     let counters =
         || ["publishers_held_back", "dropped_memory_qos0", "dropped_memory"].map(|name| broker.counter(name));
     let mut unacknowledged = stall(&broker, 1, |_| "zero".to_owned(), 0);
@@ -92,14 +103,14 @@ fn measures_are_taken_in_their_order() {
     away.subscribe("one", 1);
     away.disconnect();
     let mut publisher = Client::connect(&broker, connect());
-    for number in 0..300 {
+    for number in 0..40 {
         publisher.publish(publish("zero").payload(payload(number)));
     }
     assert_eq!(counters(), [0, 0, 0], "there is room enough");
     let mut order = Vec::new();
-    for number in 0..3_000 {
+    for number in 0..400 {
         publisher.publish(publish("one").qos(1).payload(payload(number)));
-        if number % 20 == 0 {
+        if number % 2 == 0 {
             let counters = counters();
             let begun = counters.iter().filter(|count| **count > 0).count();
             if order.last() != Some(&begun) {
@@ -112,7 +123,7 @@ fn measures_are_taken_in_their_order() {
         }
     }
     assert!(order.is_sorted() && order.last() == Some(&3), "{order:?}");
-    assert!(broker.resident_memory() < 64 * MEBIBYTE);
+    check_memory(&broker, empty);
     unacknowledged.clear();
 }
 
@@ -121,8 +132,8 @@ fn new_clients_are_refused_where_nothing_is_left() {
     // Retained messages stay: nothing can give way for them.
     let broker = Broker::start(&["--memory-max=32MiB", "--max-retained-bytes=30MiB", "--allow-anonymous"]);
     let mut publisher = Client::connect(&broker, connect());
-    for number in 0..1_000 {
-        publisher.publish(publish(&format!("r/{number}")).qos(1).retain().payload(payload(number)));
+    for number in 0..130 {
+        publisher.publish(publish(format!("r/{number}")).qos(1).retain().payload(payload(number)));
     }
     for version in Version::ALL {
         let mut client = Client::open(&broker);
@@ -132,8 +143,8 @@ fn new_clients_are_refused_where_nothing_is_left() {
     }
     assert_eq!(broker.counter("refused_memory"), 3);
     publisher.subscribe_with(subscribe("a", 0), &[0x97]);
-    for number in 0..1_000 {
-        publisher.publish(publish(&format!("r/{number}")).qos(1).retain().payload(""));
+    for number in 0..130 {
+        publisher.publish(publish(format!("r/{number}")).qos(1).retain().payload(""));
     }
     Client::connect(&broker, connect()).expect_nothing();
 }

@@ -15,7 +15,7 @@
 )]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -310,10 +310,12 @@ impl Broker {
     /// What it has counted of all this.
     fn counters(&self) -> String {
         let log = self.directory.join("log");
+        let before = fs::metadata(&log).unwrap().len();
         let _ = Command::new("kill").arg("-USR1").arg(self.child.id().to_string()).status();
         let line = loop {
-            let file = BufReader::new(fs::File::open(&log).unwrap());
-            let mut lines = file.lines().map_while(Result::ok);
+            let mut file = fs::File::open(&log).unwrap();
+            file.seek(SeekFrom::Start(before)).unwrap();
+            let mut lines = BufReader::new(file).lines().map_while(Result::ok);
             if let Some(line) = lines.find(|line| line.contains("counters ")) {
                 break line;
             }

@@ -33,8 +33,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const LENGTH: usize = 700;
 
 /// Files that are longer, and why they are not two: `("src/…", "reason")`.
-const LONG_FILES: &[(&str, &str)] =
-    &[("src/broker/tests/journal.rs", "what survives, promise by promise, on one small disk")];
+const LONG_FILES: &[(&str, &str)] = &[];
 
 #[test]
 fn modules_import_only_what_their_level_allows() {

@@ -27,7 +27,6 @@ use std::time::Duration;
 use mqtt_broker::mqtt::QoS;
 use tokio::runtime::Runtime;
 
-use self::client::Lifetime;
 use self::process::Broker;
 use self::throughput::Shape;
 
@@ -45,8 +44,6 @@ enum Scenario {
     Connections(u32),
     Subscriptions(u32),
     Retained(u32),
-    /// As many pairs, whose sessions outlive their connections.
-    Kept(usize, QoS),
     /// Sessions that are left behind, as many.
     Leave(u32),
     /// Messages for all of these, as many and as many at a time.
@@ -76,12 +73,12 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     (FIRST_OF_THE_LARGE, Scenario::Subscriptions(1_000_000)),
     ("retained-1m", Scenario::Retained(1_000_000)),
     // Of use with a data directory, and played one behind the other: see benches/durable/run.
-    ("kept-1-qos1", Scenario::Kept(1, QoS::AtLeastOnce)),
-    ("kept-10-qos1", Scenario::Kept(10, QoS::AtLeastOnce)),
-    ("kept-100-qos1", Scenario::Kept(100, QoS::AtLeastOnce)),
-    ("kept-1-qos2", Scenario::Kept(1, QoS::ExactlyOnce)),
-    ("kept-10-qos2", Scenario::Kept(10, QoS::ExactlyOnce)),
-    ("kept-100-qos2", Scenario::Kept(100, QoS::ExactlyOnce)),
+    ("kept-1-qos1", Scenario::Throughput(Shape::KeptPairs(1), QoS::AtLeastOnce, 64)),
+    ("kept-10-qos1", Scenario::Throughput(Shape::KeptPairs(10), QoS::AtLeastOnce, 64)),
+    ("kept-100-qos1", Scenario::Throughput(Shape::KeptPairs(100), QoS::AtLeastOnce, 64)),
+    ("kept-1-qos2", Scenario::Throughput(Shape::KeptPairs(1), QoS::ExactlyOnce, 64)),
+    ("kept-10-qos2", Scenario::Throughput(Shape::KeptPairs(10), QoS::ExactlyOnce, 64)),
+    ("kept-100-qos2", Scenario::Throughput(Shape::KeptPairs(100), QoS::ExactlyOnce, 64)),
     ("leave-1", Scenario::Leave(1)),
     ("leave-100", Scenario::Leave(100)),
     ("leave-10k", Scenario::Leave(10_000)),
@@ -134,16 +131,12 @@ fn play(scenario: Scenario, runtime: &Runtime, broker: &Broker, measured: Durati
     match scenario {
         Scenario::Idle => tables::idle(runtime, broker, measured),
         Scenario::Throughput(shape, qos, payload) => {
-            throughput::throughput(runtime, broker, shape, qos, payload, Lifetime::Connection, measured)
+            throughput::throughput(runtime, broker, shape, qos, payload, measured)
         }
         Scenario::Latency(rate, qos) => latency::latency(runtime, broker, rate, qos, measured),
         Scenario::Connections(count) => tables::connections(runtime, broker, count, measured),
         Scenario::Subscriptions(count) => tables::subscriptions(runtime, broker, count, measured),
         Scenario::Retained(count) => tables::retained(runtime, broker, count),
-        Scenario::Kept(pairs, qos) => {
-            let shape = Shape::Pairs(pairs);
-            throughput::throughput(runtime, broker, shape, qos, 64, Lifetime::Unbounded, measured)
-        }
         Scenario::Leave(count) => kept::leave(runtime, broker, count),
         Scenario::Queue(count, at_once) => kept::queue(runtime, broker, count, at_once),
         Scenario::Fill(count) => kept::fill(runtime, broker, count),

@@ -22,6 +22,8 @@ const WINDOW: u64 = 64;
 pub(crate) enum Shape {
     /// As many pairs, each with a topic of its own.
     Pairs(usize),
+    /// The same, whose sessions outlive their connections.
+    KeptPairs(usize),
     /// As many publishers, each with a topic of its own, and one subscriber to all of them.
     FanIn(usize),
     /// One publisher, and as many subscribers.
@@ -44,13 +46,16 @@ pub(crate) fn throughput(
     shape: Shape,
     qos: QoS,
     payload: usize,
-    lifetime: Lifetime,
     measured: Duration,
 ) -> Figures {
     let (flows, subscribers) = match shape {
-        Shape::Pairs(count) => (count, count),
+        Shape::Pairs(count) | Shape::KeptPairs(count) => (count, count),
         Shape::FanIn(count) => (count, 1),
         Shape::FanOut(count) => (1, count),
+    };
+    let lifetime = match shape {
+        Shape::KeptPairs(_) => Lifetime::Unbounded,
+        Shape::Pairs(_) | Shape::FanIn(_) | Shape::FanOut(_) => Lifetime::Connection,
     };
     let slots = if matches!(shape, Shape::FanOut(_)) { subscribers } else { 1 };
     let flows: Rc<[Flow]> = (0..flows).map(|_| Flow::new(slots)).collect();
@@ -59,7 +64,7 @@ pub(crate) fn throughput(
     let (messages, spent) = tasks.block_on(runtime, async {
         for number in 0..subscribers {
             let (filter, slot) = match shape {
-                Shape::Pairs(_) => (format!("load/{number}"), 0),
+                Shape::Pairs(_) | Shape::KeptPairs(_) => (format!("load/{number}"), 0),
                 Shape::FanIn(_) => ("load/+".to_owned(), 0),
                 Shape::FanOut(_) => ("load/0".to_owned(), number),
             };

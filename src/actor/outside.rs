@@ -47,10 +47,10 @@ impl Outside {
 /// What an idle connection takes, with its task; `docs/performance.md` has how that is measured.
 const fn connection_bytes(transport: Transport) -> usize {
     match transport {
-        Transport::Tcp | Transport::Unix => 2 << 10,
-        Transport::WebSocket => 3 << 10,
-        Transport::Tls => 11 << 10,
-        Transport::WebSocketTls => 12 << 10,
+        Transport::Tcp | Transport::Unix => 1_536,
+        Transport::WebSocket => 2 << 10,
+        Transport::Tls => 10 << 10,
+        Transport::WebSocketTls => 11 << 10,
         Transport::Quic => 48 << 10,
     }
 }

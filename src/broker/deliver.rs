@@ -7,10 +7,9 @@ use super::journal::messages::KeptMessages;
 use super::limits::{BrokerLimits, QueuePolicy};
 use super::memory::{Waiting, place};
 use super::response::{Ownership, ResponseTopics};
-use super::session::inflight::Inflight;
-use super::session::queue::{MessageQueue, Offer};
+use super::session::queue::Offer;
 use super::session::{Attachment, Session, unacknowledged};
-use super::window::Windows;
+use super::window::{FEW_INFLIGHT, Windows};
 use super::{Broker, Consequence, Counters, SessionKey, count};
 use crate::clock::Instant;
 use crate::mqtt::{Message, QoS, ReasonCode, SubscriptionIdentifier, codec};
@@ -26,19 +25,19 @@ impl Broker {
             self.counters.deliveries_denied += 1;
             return;
         }
-        let Some(attachment) = session.attachment.as_mut() else {
+        let Some(attachment) = &session.attachment else {
             if offer.qos > QoS::AtMostOnce {
                 self.enqueue(key, offer, message.expires_at, now);
             }
             return;
         };
-        if !fits(attachment, message, offer.qos, offer.identifiers.as_deref().unwrap_or_default()) {
+        if !fits(attachment, message, offer.qos, offer.identifiers().unwrap_or_default()) {
             // [MQTT-3.1.2-25]: dropped, as if it had been delivered.
             self.counters.dropped_packet_too_large += 1;
             session.dropped += 1;
             return;
         }
-        let room = has_room(&session.queue, &session.inflight, attachment, offer.qos, windows);
+        let room = has_room(session, attachment, offer.qos, windows);
         // What is under way counts as what waits does: for QoS 1 and 2 there has to be room in all.
         let fits_in_all = offer.qos == QoS::AtMostOnce
             || self.waiting.counted + will_count(session, &offer) <= self.config.limits.queued_bytes_total;
@@ -65,6 +64,9 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         self.waiting.add(&offer);
         if session.keeping.is_none() {
+            if session.inflight.bytes() > FEW_INFLIGHT {
+                self.pressure.piling_up += offer.footprint();
+            }
             let delivery = session.inflight.begin(offer, message);
             return self.deliver(key, delivery, None);
         }
@@ -88,9 +90,9 @@ impl Broker {
         self.waiting.add(&offer);
         self.pressure.piling_up += self.waiting.counted.saturating_sub(before);
         if session.keeping.is_none() {
-            session.queue.push(offer, expires_at);
+            session.queue.push(offer, expires_at, now);
         } else {
-            session.queue.push(offer.clone(), expires_at);
+            session.queue.push(offer.clone(), expires_at, now);
             self.was_queued(key, &offer);
         }
         self.queue_changed(key);
@@ -145,24 +147,19 @@ pub(super) fn fits(
 }
 
 /// Whether a message of this QoS could be handed over at once, without passing others.
-pub(super) fn has_room(
-    queue: &MessageQueue,
-    inflight: &Inflight,
-    attachment: &Attachment,
-    qos: QoS,
-    windows: Windows,
-) -> bool {
+pub(super) fn has_room(session: &Session, attachment: &Attachment, qos: QoS, windows: Windows) -> bool {
     windows.is_open(attachment)
-        && queue.lane_is_empty(qos)
-        && (qos == QoS::AtMostOnce || has_quota(inflight, attachment, windows))
+        && session.queue.lane_is_empty(qos)
+        && (qos == QoS::AtMostOnce || has_quota(session, attachment, windows))
 }
 
 /// Whether one more QoS 1 or 2 message may be under way \[MQTT-3.3.4-9\], and would not pass one that is to be sent
 /// again.
-pub(super) fn has_quota(inflight: &Inflight, attachment: &Attachment, windows: Windows) -> bool {
-    inflight.active() < attachment.receive_maximum.min(windows.inflight)
+pub(super) fn has_quota(session: &Session, attachment: &Attachment, windows: Windows) -> bool {
+    let inflight = &session.inflight;
+    inflight.active() < windows.inflight(attachment)
         && !inflight.is_full()
-        && inflight.bytes() < attachment.inflight_bytes
+        && inflight.bytes() < windows.inflight_bytes(session, attachment)
         && inflight.is_resent()
 }
 

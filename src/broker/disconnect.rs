@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::journal::orphans::Departed;
-use super::memory::SUBSCRIPTION;
 use super::session::Expiry;
 use super::subscriptions::SubscriptionKey;
 use super::timers::Timer;
@@ -165,8 +164,7 @@ impl Broker {
         self.timers.cancel(session.will_timer);
         // Its place is free for another session when no subscription points there any more.
         let subscriptions = std::mem::take(&mut session.subscriptions);
-        let bytes = session.subscription_bytes + subscriptions.len() * SUBSCRIPTION;
-        self.leaving.push_back(Leaving { key, subscriptions, bytes });
+        self.leaving.push_back(Leaving { key, subscriptions, bytes: session.subscription_bytes });
         if self.leaving.len() == 1 {
             self.take_leave();
         }
@@ -182,7 +180,7 @@ impl Broker {
         for mut offer in session.inflight.into_published() {
             self.waiting.remove(&offer);
             if offer.qos == QoS::ExactlyOnce {
-                offer.group = None; // It may have been received [MQTT-4.8.2-5].
+                offer = offer.of_group(None); // It may have been received [MQTT-4.8.2-5].
             }
             self.hand_on(&from, &offer, now);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::journal::hold::Held;
-use super::memory::{ATTACHMENT, HELD, SUBSCRIPTION, Waiting, place};
+use super::memory::{ATTACHMENT, HELD, Waiting, place};
 use super::record::Number;
 use super::session::Session;
 use super::session::queue::{Content, Loads, Offer};
@@ -68,7 +68,7 @@ impl Broker {
             }
             sessions += session.bytes();
             received += session.received.len();
-            subscriptions += session.subscription_bytes + session.subscriptions.len() * SUBSCRIPTION;
+            subscriptions += session.subscription_bytes;
             if let Some(attachment) = &session.attachment {
                 sessions += ATTACHMENT;
                 outstanding += attachment.outstanding;

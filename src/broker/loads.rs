@@ -3,10 +3,52 @@
 //! Nobody asks as long as there is memory enough, and then nothing is kept here. When memory becomes scarce all
 //! sessions are looked at, some in each turn, and what changes is noted from then on.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use super::Broker;
 use super::session::SessionKey;
 use super::session::queue::Loads;
+use crate::clock::Instant;
+use crate::mqtt::ClientId;
+
+/// What waits for a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionLoad {
+    /// Its client.
+    pub client_id: ClientId,
+    /// Messages that wait.
+    pub messages: usize,
+    /// Their bytes, as the bounds on one session count them.
+    pub bytes: usize,
+    /// For how long the one has waited that has waited longest, or not much less; since the start of the broker at most.
+    pub oldest: Duration,
+}
+
+impl Broker {
+    /// The sessions for which most bytes wait, at most `most`, the largest first. Looks at all sessions.
+    pub fn session_loads(&self, most: usize, now: Instant) -> Vec<SessionLoad> {
+        let mut largest = BTreeSet::new();
+        for key in self.sessions.keys() {
+            let bytes = self.sessions.get(key).map_or(0, |session| session.queue.bytes());
+            if bytes > 0 {
+                largest.insert((bytes, Reverse(key)));
+                if largest.len() > most {
+                    largest.pop_first();
+                }
+            }
+        }
+        let sessions = largest.into_iter().rev().filter_map(|(_, Reverse(key))| self.sessions.get(key));
+        let loads = sessions.map(|session| SessionLoad {
+            client_id: session.client_id.clone(),
+            messages: session.queue.len(),
+            bytes: session.queue.bytes(),
+            oldest: session.queue.oldest().map_or(Duration::ZERO, |since| now.saturating_since(since)),
+        });
+        loads.collect()
+    }
+}
 
 /// The lanes of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

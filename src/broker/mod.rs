@@ -52,6 +52,7 @@ pub use journal::{Durability, DurabilityRules, Room};
 pub use limits::{
     BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, QueuePolicy, SharedStrategy,
 };
+pub use loads::SessionLoad;
 pub use memory::Memory;
 pub use output::{Output, ToClient};
 pub use permissions::{Grants, Identity, Permissions, Policy, PolicyName, TokenKey};

@@ -37,10 +37,10 @@ impl Scarcity {
     const fn from(self) -> usize {
         match self {
             Self::None => 0,
-            Self::HoldBack => 70,
-            Self::DropQos0 => 80,
-            Self::DropQueued => 90,
-            Self::Refuse => 95,
+            Self::HoldBack => 80,
+            Self::DropQos0 => 86,
+            Self::DropQueued => 92,
+            Self::Refuse => 96,
             Self::Full => 100,
         }
     }
@@ -57,11 +57,14 @@ impl Scarcity {
 }
 
 /// It is over when there is so much less than made it begin, in hundredths of what there may be.
-const RELIEF: usize = 5;
+const RELIEF: usize = 4;
 
 /// For so long a publisher is not read from at a time. Then it gets on a little, as it may have acknowledgements to
 /// send that free memory, or a sign of life.
 const HOLD: Duration = Duration::from_secs(1);
+
+/// Who has made no more pile up recently than this part of what there may be is not held back for it.
+const LIGHT_PART: usize = 4_096;
 
 /// What is counted of publishers loses half of its weight in this time.
 const HALF_LIFE: Duration = Duration::from_secs(1);
@@ -174,7 +177,8 @@ impl Broker {
         else {
             return;
         };
-        let is_heavy = self.pressure.blame(&mut attachment.share, bytes, now);
+        let is_heavy = self.pressure.blame(&mut attachment.share, bytes, now)
+            && attachment.share.bytes > self.config.limits.memory / LIGHT_PART;
         if is_heavy && self.pressure.scarcity >= Scarcity::HoldBack && !attachment.share.is_held_back {
             attachment.share.is_held_back = true;
             self.pressure.held_back.push_back((now + HOLD, attachment.connection));

@@ -131,11 +131,8 @@ impl Broker {
             if session.queue.is_empty() || !windows.is_open(attachment) {
                 return;
             }
-            let mut leaving = if has_quota(&session.inflight, attachment, windows) {
-                Leaving::Any
-            } else {
-                Leaving::OnlyQoS0
-            };
+            let mut leaving =
+                if has_quota(session, attachment, windows) { Leaving::Any } else { Leaving::OnlyQoS0 };
             let Some(mut front) = session.queue.front(leaving) else { return };
             let has_expired = |offer: &Offer| offer.expires_at(&self.messages).is_some_and(|at| at <= now);
             if front.message(&self.messages).is_none() && !has_expired(front) {
@@ -169,7 +166,7 @@ impl Broker {
         let Some(attachment) = session.attachment.as_ref() else { return };
         if !may_receive(session, key, &self.response_topics, &message) {
             self.counters.deliveries_denied += 1;
-        } else if !fits(attachment, &message, offer.qos, offer.identifiers.as_deref().unwrap_or_default()) {
+        } else if !fits(attachment, &message, offer.qos, offer.identifiers().unwrap_or_default()) {
             self.counters.dropped_packet_too_large += 1;
             session.dropped += 1;
         } else {
@@ -211,7 +208,7 @@ impl Broker {
             if !windows.is_open(attachment) || !session.queue.is_empty() {
                 return;
             }
-            let may_wait = has_quota(&session.inflight, attachment, windows);
+            let may_wait = has_quota(session, attachment, windows);
             let Some(mut first) = session.replays.first_entry() else {
                 return;
             };
@@ -220,6 +217,7 @@ impl Broker {
                 Found::NoRoom => return,
                 Found::End => {
                     first.remove();
+                    session.forget_replays();
                     continue;
                 }
                 Found::Offer(offer, found) => {
@@ -275,7 +273,7 @@ fn next_retained(retained: &RetainedStore, replay: &mut Replay, may_wait: bool) 
             let identifiers = replay.identifier.map(|identifier| Box::from([identifier]));
             // [MQTT-3.3.1-8]
             let content = Content::Here(Arc::clone(&found.message));
-            Found::Offer(Offer { content, qos, retain: true, identifiers, group: None }, found)
+            Found::Offer(Offer::new(content, qos, true).with_identifiers(identifiers), found)
         }
     }
 }

@@ -8,16 +8,22 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
-use super::pressure;
-use super::session::Attachment;
+use super::session::{Attachment, Session};
 use super::{Broker, ConnectionId, Output, SessionKey};
 
 /// The window of a connection that has not shown that its client reads, where much is on its way in all. One message
 /// may always be under way, however large it is.
-pub(super) const SMALL_WINDOW: usize = 2 << 10;
+pub(super) const SMALL_WINDOW: usize = 1 << 10;
 
-/// QoS 1 and 2 messages that may be under way to a client where memory is scarce. What is under way cannot give way to
-/// anything: more of it is for those who acknowledge.
+/// So many times as much as should be on its way is too much for all.
+const GREAT: usize = 4;
+
+/// Bytes of messages that may be under way to a client and be kept in memory for it, where memory is scarce: what is
+/// under way cannot give way.
+pub(super) const FEW_INFLIGHT: usize = 64 << 10;
+
+/// QoS 1 and 2 messages that may be under way to a client where memory is scarce, whatever they take: more of it is for
+/// those who acknowledge.
 const SCARCE_INFLIGHT: usize = 16;
 
 /// What was handed over for all clients and has not been written yet, in bytes.
@@ -71,8 +77,7 @@ impl Outstanding {
 pub(super) struct Windows {
     most: usize,
     scarcity: Scarcity,
-    /// How many QoS 1 and 2 messages may be under way to a client, whatever it takes.
-    pub(super) inflight: usize,
+    memory_is_scarce: bool,
 }
 
 /// How much is on its way in all.
@@ -82,7 +87,7 @@ enum Scarcity {
     None,
     /// As much as should be: only those whose clients read have their whole windows.
     Some,
-    /// Twice as much.
+    /// Several times as much.
     Great,
 }
 
@@ -93,6 +98,24 @@ impl Windows {
             Scarcity::None => self.most,
             Scarcity::Some => attachment.earned_window.min(self.most),
             Scarcity::Great => SMALL_WINDOW.min(self.most),
+        }
+    }
+
+    /// How many QoS 1 and 2 messages may be under way to this client.
+    pub(super) fn inflight(self, attachment: &Attachment) -> usize {
+        if self.memory_is_scarce {
+            attachment.receive_maximum.min(SCARCE_INFLIGHT)
+        } else {
+            attachment.receive_maximum
+        }
+    }
+
+    /// How many bytes of QoS 1 and 2 messages may be under way to this client.
+    pub(super) fn inflight_bytes(self, session: &Session, attachment: &Attachment) -> usize {
+        if self.memory_is_scarce && session.keeping.is_none() {
+            attachment.inflight_bytes.min(FEW_INFLIGHT)
+        } else {
+            attachment.inflight_bytes
         }
     }
 
@@ -119,20 +142,12 @@ impl Broker {
         let total = self.outstanding.total();
         let scarcity = if total < limits.outbound_total {
             Scarcity::None
-        } else if total / 2 < limits.outbound_total {
+        } else if total / GREAT < limits.outbound_total {
             Scarcity::Some
         } else {
             Scarcity::Great
         };
-        let inflight = match self.pressure.scarcity() {
-            pressure::Scarcity::None => usize::MAX,
-            pressure::Scarcity::HoldBack
-            | pressure::Scarcity::DropQos0
-            | pressure::Scarcity::DropQueued
-            | pressure::Scarcity::Refuse
-            | pressure::Scarcity::Full => SCARCE_INFLIGHT,
-        };
-        Windows { most: limits.outbound_window, scarcity, inflight }
+        Windows { most: limits.outbound_window, scarcity, memory_is_scarce: self.is_memory_scarce() }
     }
 
     /// Something waits for a connection because its window is smaller than usual: what has been written is to be said

@@ -367,7 +367,7 @@ pub(super) struct ConnectionArguments {
     #[arg(long, value_name = "PROPERTIES", default_value_t = ConnectionLimits::default().user_properties)]
     pub(super) max_user_properties: usize,
     /// Keep at most so many bytes of packets that have begun and not ended, and of what comes before them, of all
-    /// connections [default: a quarter of what --memory-max leaves]
+    /// connections [default: an eighth of what --memory-max leaves]
     #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>)]
     pub(super) max_unfinished_bytes_total: Option<ByteSize>,
     /// Take at most so many topic filters in one SUBSCRIBE or UNSUBSCRIBE
@@ -437,7 +437,7 @@ pub(super) struct SessionArguments {
     /// data directory holds only their places count [default: as memory allows]
     #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>)]
     pub(super) max_queued_bytes_total: Option<ByteSize>,
-    /// Keep wills of at most so many bytes of all clients [default: an eighth of what --memory-max leaves]
+    /// Keep wills of at most so many bytes of all clients [default: a sixteenth of what --memory-max leaves]
     #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>)]
     pub(super) max_will_bytes_total: Option<ByteSize>,
     /// Retain at most so many messages
@@ -458,7 +458,7 @@ pub(super) struct MemoryArguments {
     #[arg(long, value_name = "SIZE", value_parser = size::<{ 32 << 20 }, { usize::MAX }>)]
     pub(super) memory_max: Option<ByteSize>,
     /// Let connections have their whole --outbound-window while so many bytes are on their way to all of them; then only
-    /// those whose clients read [default: a sixteenth of what --memory-max leaves]
+    /// those whose clients read [default: a twentieth of what --memory-max leaves]
     #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>)]
     pub(super) max_outbound_bytes_total: Option<ByteSize>,
     /// Have so many bytes of the messages in memory, too, that the data directory holds [default: an eighth of what

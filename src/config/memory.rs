@@ -82,9 +82,9 @@ impl MemoryBounds {
             // Queues give way as memory becomes scarce.
             queued: usize::MAX,
             retained: memory / 4,
-            wills: memory / 8,
-            unfinished: memory / 4,
-            outbound: memory / 16,
+            wills: memory / 16,
+            unfinished: memory / 8,
+            outbound: memory / 20,
             cached: (memory / 8).min(MOST_CACHED),
         }
     }
@@ -195,7 +195,7 @@ mod tests {
             let bounds = MemoryBounds::within(most);
             assert!(bounds.memory < most);
             let fixed =
-                bounds.retained + bounds.wills + bounds.unfinished + 2 * bounds.outbound + bounds.cached;
+                bounds.retained + bounds.wills + bounds.unfinished + 4 * bounds.outbound + bounds.cached;
             assert!(fixed < bounds.memory, "{most}");
         }
     }

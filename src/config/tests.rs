@@ -622,10 +622,10 @@ fn bounds_on_bytes_follow_from_the_memory_there_is() {
     // 75 % of it; of these seven eighths without what the process itself takes.
     let most = (4_usize << 30) / 100 * 75;
     assert_eq!(limits.memory, most - most / 8 - (16 << 20));
-    assert_eq!((limits.retained_bytes, limits.will_bytes_total), (limits.memory / 4, limits.memory / 8));
-    assert_eq!((limits.outbound_total, limits.cached_bytes), (limits.memory / 16, 256 << 20));
+    assert_eq!((limits.retained_bytes, limits.will_bytes_total), (limits.memory / 4, limits.memory / 16));
+    assert_eq!((limits.outbound_total, limits.cached_bytes), (limits.memory / 20, 256 << 20));
     assert_eq!(limits.queued_bytes_total, usize::MAX);
-    assert_eq!(config.server.connection.unfinished_bytes_total, limits.memory / 4);
+    assert_eq!(config.server.connection.unfinished_bytes_total, limits.memory / 8);
     assert!(config.notes[0].starts_with("memory is bounded to 3071 MiB"), "{:?}", config.notes);
 
     let config = on(4 << 30, "--memory-max 256MiB --max-retained-bytes 100MiB");

@@ -28,6 +28,7 @@ mod identity;
 mod keep_alive;
 mod life_cycle;
 mod limits;
+mod memory;
 mod order;
 mod own_listeners;
 mod proxy;

@@ -180,7 +180,7 @@ impl Model {
         let (last, before) = spans.split_last_mut().unwrap();
         last.granted = Some(now);
         for span in before {
-            span.gone = Some(span.gone.unwrap_or(now));
+            span.gone.get_or_insert(now);
         }
     }
 

@@ -88,6 +88,15 @@ pub(crate) struct Rig {
     account: Account,
 }
 
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let Account { kills, early_kills, .. } = self.account;
+            eprintln!("after {} kills on this directory, with {:?}", kills + early_kills, self.settings);
+        }
+    }
+}
+
 /// How long nobody may have anything to do while something is waited for. A client that takes one message at a time,
 /// with a sync for each packet, may have a lot to do.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -116,7 +125,6 @@ impl Rig {
 
     /// Kills the broker so often, and settles the account.
     pub(crate) fn run(mut self, kills: usize) -> Account {
-        eprintln!("{:?}", self.settings);
         self.start();
         self.wait_until("all are subscribed", |rig| rig.subscribers.iter().all(Subscriber::is_ready));
         while self.account.kills + self.account.early_kills < kills {

@@ -108,13 +108,13 @@ impl Broker {
             return offer;
         };
         let Content::Here(message) = &offer.content else { return offer };
-        let footprint = message.footprint();
+        let footprint = u32::try_from(message.footprint()).unwrap_or(u32::MAX);
         let (number, place) = match self.routing.course {
             Course::Published => {
                 let number = self.keep_message();
                 self.routing.references += 1;
                 let has_one = |target: &Target| target.session == session;
-                let is_first = offer.group.is_none() && !self.routing.targets.last().is_some_and(has_one);
+                let is_first = offer.group().is_none() && !self.routing.targets.last().is_some_and(has_one);
                 (number, if is_first { number } else { self.journal.next_number() })
             }
             Course::Moved(_, Place { message, .. })
@@ -183,14 +183,15 @@ impl Broker {
     }
 
     fn target(&self, session: SessionId, offer: &Offer, number: Number, sent: Option<PacketId>) -> Target {
-        let filter = offer.group.and_then(|group| self.subscriptions.filter(SubscriptionKey::Shared(group)));
+        let filter =
+            offer.group().and_then(|group| self.subscriptions.filter(SubscriptionKey::Shared(group)));
         Target {
             session,
             number,
             qos: offer.qos,
             retain: offer.retain,
             sent,
-            identifiers: offer.identifiers.clone(),
+            identifiers: offer.identifiers().map(Box::from),
             shared: filter.map(|filter| filter.to_string().into()),
         }
     }
@@ -233,7 +234,8 @@ impl Broker {
             if self.routing.message == Some(place.message) {
                 // It has given way to another copy of the same message: of that there is no record yet, and there is
                 // to be none.
-                let is_it = |target: &Target| target.session == session && target.number == place.number;
+                let number = place.number;
+                let is_it = |target: &Target| target.session == session && target.number == number;
                 self.routing.targets.retain(|target| !is_it(target));
             } else {
                 self.journal.append(&Record::Settled { session, number: place.number });

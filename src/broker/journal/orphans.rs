@@ -52,7 +52,7 @@ impl Orphans {
     /// Whether this place of a message is that of a session that has left it.
     pub(in crate::broker) fn contains(&self, message: Number, target: &Target) -> bool {
         let is_it =
-            |orphan: &Orphan| orphan.session == target.session && orphan.place.number == target.number;
+            |orphan: &Orphan| orphan.session == target.session && { orphan.place.number } == target.number;
         self.by_message.get(&message).is_some_and(|orphans| orphans.iter().any(is_it))
     }
 
@@ -70,7 +70,7 @@ impl Orphans {
 impl Broker {
     /// A session that has ended had this message.
     pub(in crate::broker) fn hand_on(&mut self, from: &Departed, offer: &Offer, now: Instant) {
-        match (&offer.content, offer.group) {
+        match (&offer.content, offer.group()) {
             (Content::Here(_), None) => {}
             (Content::Here(message), Some(group)) => {
                 self.offer_to_another(group, message, &from.client_id, now);

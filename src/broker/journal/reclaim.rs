@@ -190,7 +190,8 @@ impl Broker {
 
     /// The session cannot have this message any more.
     fn lose(&mut self, key: SessionKey, number: Number) {
-        let is_lost = |content: &Content| matches!(content, Content::Kept(place) if place.message == number);
+        let is_lost =
+            |content: &Content| matches!(content, Content::Kept(place) if { place.message } == number);
         loop {
             let Some(session) = self.sessions.get_mut(key) else { return };
             let packet_id = session.inflight.published().find(|(_, offer)| is_lost(&offer.content));

@@ -1,5 +1,6 @@
 //! What is kept of a client, with or without a connection (MQTT 5.0 section 4.1).
 
+mod ages;
 pub(super) mod inflight;
 pub(super) mod queue;
 
@@ -206,6 +207,13 @@ impl Session {
         SESSION + self.client_id.as_str().len() + identity
     }
 
+    /// Gives back the memory for replays if there are none: an emptied map keeps some.
+    pub(super) fn forget_replays(&mut self) {
+        if self.replays.is_empty() {
+            self.replays = BTreeMap::new();
+        }
+    }
+
     /// Whether something waits that could be sent if there was room.
     pub(super) fn is_waiting(&self) -> bool {
         !self.queue.is_empty() || !self.replays.is_empty() || !self.inflight.is_resent()
@@ -225,7 +233,7 @@ pub(super) fn unacknowledged(offer: Offer, message: Arc<Message>) -> Delivery {
         qos: QoS::AtMostOnce,
         dup: false,
         retain: offer.retain,
-        identifiers: offer.identifiers,
+        identifiers: offer.into_identifiers(),
     }
 }
 

@@ -4,7 +4,8 @@
 //! `cargo bench --bench memory_ceiling`, with `own` or `shared` behind a `--` for one of the two cases: each client has
 //! messages of its own, or all wait for the same ones. It starts the broker that was built with it, with
 //! `--memory-max=256MiB` and a data directory. `--clients N`, `--mebibytes N` and `--payload N` make it smaller or
-//! other. Linux only; both processes need a file for each stalled client. `docs/performance.md` says how to read what it
+//! other. In brackets stands what messages took at another broker, which had nothing else to do, at the same time. Linux
+//! only; both processes need a file for each stalled client. `docs/performance.md` says how to read what it
 //! prints.
 
 #![expect(
@@ -89,7 +90,8 @@ fn measure(name: &str, case: Case) {
     let Case { clients, messages, payload, .. } = case;
     println!("{name}: {clients} stalled and {clients} away, {messages} messages of {payload} bytes for each");
     println!("  empty: {}", broker.memory());
-    let others = Others::connect(broker.address);
+    let idle = Broker::start("idle");
+    let others = Others { pair: Pair::connect(broker.address), control: Pair::connect(idle.address) };
     let others = others.measure("alone", || thread::sleep(MEASURED));
     let mut stalled = Vec::new();
     for number in 0..2 * clients {
@@ -110,9 +112,8 @@ fn measure(name: &str, case: Case) {
     println!("  published in {:.1} s: {}", started.elapsed().as_secs_f64(), broker.memory());
     let others = others.measure("while it waits", || thread::sleep(MEASURED));
     println!("  waiting: {}", broker.memory());
-    others.end();
     println!("  {}", broker.counters());
-    drop(stalled);
+    drop((others, stalled));
 }
 
 /// Publishes what is to wait.
@@ -138,12 +139,12 @@ fn publish(address: SocketAddr, case: Case) {
 }
 
 /// A publisher and a subscriber of QoS 1, who have nothing to do with the rest.
-struct Others {
+struct Pair {
     publisher: TcpStream,
     subscriber: TcpStream,
 }
 
-impl Others {
+impl Pair {
     fn connect(address: SocketAddr) -> Self {
         let mut subscriber = connect(address, "subscriber", true);
         subscriber.write_all(&subscribe("others")).unwrap();
@@ -151,6 +152,27 @@ impl Others {
         Self { publisher: connect(address, "other publisher", true), subscriber }
     }
 
+    /// How long a message takes to arrive.
+    fn exchange(&mut self) -> Duration {
+        let sent = Instant::now();
+        self.publisher.write_all(&publication("others", Some(1), &[b'x'; 64])).unwrap();
+        let body = read_packet(&mut self.subscriber);
+        let took = sent.elapsed();
+        let id = &body["others".len() + 2..][..2];
+        self.subscriber.write_all(&[0x40, 2, id[0], id[1]]).unwrap();
+        read_packet(&mut self.publisher);
+        took
+    }
+}
+
+/// A pair at the broker, and one at a broker that has nothing else to do: what the machine does to one it does to the
+/// other.
+struct Others {
+    pair: Pair,
+    control: Pair,
+}
+
+impl Others {
     /// Measures how long their messages take to arrive while `what` goes on.
     fn measure(self, when: &str, what: impl FnOnce()) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
@@ -160,39 +182,29 @@ impl Others {
         };
         what();
         stop.store(true, Ordering::Relaxed);
-        let (others, mut times) = going.join().unwrap();
+        let (others, [mut times, mut control]) = going.join().unwrap();
         times.sort_unstable();
-        let at = |permille: usize| times[(times.len() - 1) * permille / 1_000].as_secs_f64() * 1e6;
-        println!(
-            "  others {when}: p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us, most {:.0} us, {} messages",
-            at(500),
-            at(990),
-            at(999),
-            at(1_000),
-            times.len(),
-        );
+        control.sort_unstable();
+        let at = |times: &[Duration], permille: usize| {
+            times[(times.len() - 1) * permille / 1_000].as_secs_f64() * 1e6
+        };
+        let [p50, p99, p999] = [500, 990, 999]
+            .map(|permille| format!("{:.0} us ({:.0})", at(&times, permille), at(&control, permille)));
+        println!("  others {when}: p50 {p50}, p99 {p99}, p99.9 {p999}, {} messages", times.len());
         others
     }
 
-    fn exchange(mut self, stop: &AtomicBool) -> (Self, Vec<Duration>) {
-        let mut times = Vec::new();
+    fn exchange(mut self, stop: &AtomicBool) -> (Self, [Vec<Duration>; 2]) {
+        let mut times = [Vec::new(), Vec::new()];
         let mut due = Instant::now();
         while !stop.load(Ordering::Relaxed) {
-            due += INTERVAL;
-            thread::sleep(due.saturating_duration_since(Instant::now()));
-            let sent = Instant::now();
-            self.publisher.write_all(&publication("others", Some(1), &[b'x'; 64])).unwrap();
-            let body = read_packet(&mut self.subscriber);
-            times.push(sent.elapsed());
-            let id = &body["others".len() + 2..][..2];
-            self.subscriber.write_all(&[0x40, 2, id[0], id[1]]).unwrap();
-            read_packet(&mut self.publisher);
+            for (pair, times) in [&mut self.pair, &mut self.control].into_iter().zip(&mut times) {
+                due += INTERVAL / 2;
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+                times.push(pair.exchange());
+            }
         }
         (self, times)
-    }
-
-    fn end(self) {
-        drop(self);
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) const SESSION: usize = 704;
 pub(super) const ATTACHMENT: usize = 128;
 
 /// A place in a queue, or of a message under way.
-pub(super) const PLACE: usize = 64;
+pub(super) const PLACE: usize = 56;
 
 /// A message that the journal holds, without its body.
 pub(super) const KEPT_MESSAGE: usize = 48;

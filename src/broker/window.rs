@@ -16,7 +16,11 @@ use super::{Broker, ConnectionId, Output, SessionKey};
 pub(super) const SMALL_WINDOW: usize = 1 << 10;
 
 /// So many times as much as should be on its way is too much for all.
-const GREAT: usize = 4;
+const GREAT: usize = 2;
+
+/// This part of what is written is added to the window that a connection has earned: the system takes some of what is
+/// written to a client that does not read.
+const EARNED_PART: usize = 16;
 
 /// Bytes of messages that may be under way to a client and be kept in memory for it, where memory is scarce: what is
 /// under way cannot give way.
@@ -130,7 +134,10 @@ impl Attachment {
     pub(super) fn written(&mut self, bytes: usize, most: usize) -> usize {
         let bytes = bytes.min(self.outstanding);
         self.outstanding -= bytes;
-        self.earned_window = self.earned_window.saturating_mul(2).clamp(SMALL_WINDOW, most.max(SMALL_WINDOW));
+        self.earned_window = self
+            .earned_window
+            .saturating_add(bytes / EARNED_PART)
+            .clamp(SMALL_WINDOW, most.max(SMALL_WINDOW));
         self.is_asked = false;
         bytes
     }

@@ -195,7 +195,7 @@ mod tests {
             let bounds = MemoryBounds::within(most);
             assert!(bounds.memory < most);
             let fixed =
-                bounds.retained + bounds.wills + bounds.unfinished + 4 * bounds.outbound + bounds.cached;
+                bounds.retained + bounds.wills + bounds.unfinished + 2 * bounds.outbound + bounds.cached;
             assert!(fixed < bounds.memory, "{most}");
         }
     }

@@ -17,7 +17,7 @@ use mqtt_broker::mqtt::packet::{
     Connect, ConnectProperties, Password, Publish, Subscribe, SubscribeEntry, SubscriptionOptions,
 };
 use mqtt_broker::mqtt::{
-    ClientId, Delivery, Message, Packet, PacketId, ProtocolVersion, QoS, TopicName, UserProperties,
+    ClientId, Delivery, Message, Packet, PacketId, Places, ProtocolVersion, QoS, TopicName, UserProperties,
 };
 
 const LIMITS: DecodeLimits = DecodeLimits { user_properties: 64, filters: 64 };
@@ -89,6 +89,7 @@ fn deliveries(criterion: &mut Criterion) {
             retain: false,
             expires_at: None,
             properties: None,
+            places: Places::default(),
         }),
         packet_id: PacketId::new(77),
         qos: QoS::AtLeastOnce,

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use mqtt_broker::broker::SessionKey;
 use mqtt_broker::broker::subscriptions::{GroupKey, Subscription, Subscriptions};
 use mqtt_broker::mqtt::packet::SubscriptionOptions;
-use mqtt_broker::mqtt::{Message, QoS, SubscriptionFilter, TopicName};
+use mqtt_broker::mqtt::{Message, Places, QoS, SubscriptionFilter, TopicName};
 
 /// Messages of one publisher that are routed at a time.
 const BATCH: usize = 64;
@@ -208,6 +208,7 @@ fn message(topic: &TopicName) -> Arc<Message> {
         retain: false,
         expires_at: None,
         properties: None,
+        places: Places::default(),
     })
 }
 

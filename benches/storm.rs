@@ -230,8 +230,10 @@ struct Storm(Child);
 impl Storm {
     fn gather(kind: &str, address: SocketAddr) -> Self {
         let program = std::env::current_exe().unwrap();
-        let mut command = Command::new("nice");
-        command.args(["-n", "19"]).arg(program).args(["come", kind, &address.to_string()]);
+        // Whatever this program has been started with, the storm is to be behind everything.
+        let mut command = Command::new("chrt");
+        command.args(["--other", "0", "nice", "-n", "19"]).arg(program);
+        command.args(["come", kind, &address.to_string()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         // It says when it is ready.
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();

@@ -18,10 +18,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("broker", &["mqtt", "clock"]),
     ("auth", &["mqtt", "broker", "files"]),
     ("telemetry", &["broker"]),
-    ("storage", &["broker"]),
-    ("actor", &["mqtt", "clock", "broker", "connection", "auth", "transport", "telemetry"]),
+    ("storage", &["mqtt", "clock", "broker"]),
+    ("actor", &["mqtt", "clock", "broker", "connection", "auth", "transport", "storage", "telemetry"]),
     ("config", &["mqtt", "broker", "connection", "auth", "transport", "telemetry", "storage", "server"]),
-    ("server", &["mqtt", "clock", "broker", "connection", "auth", "transport", "telemetry", "actor"]),
+    (
+        "server",
+        &["mqtt", "clock", "broker", "connection", "auth", "transport", "storage", "telemetry", "actor"],
+    ),
     ("main", &["auth", "telemetry", "transport", "storage", "config", "server"]),
     ("lib", &["broker", "connection"]),
 ];

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mqtt_broker::mqtt::codec::{encode, frame_header};
 use mqtt_broker::mqtt::packet::{
-    Acknowledgement, AcknowledgementKind, Connect, ConnectProperties, Publish, Subscribe, SubscribeEntry,
-    SubscriptionOptions,
+    Acknowledgement, AcknowledgementKind, Connect, ConnectProperties, Disconnect, Publish, Subscribe,
+    SubscribeEntry, SubscriptionOptions,
 };
 use mqtt_broker::mqtt::{
     ClientId, Packet, PacketId, ProtocolVersion, QoS, ReasonCode, TopicName, UserProperties,
@@ -32,6 +32,15 @@ pub(crate) struct Client {
     next_id: PacketId,
 }
 
+/// How long a session lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// As long as its connection.
+    Connection,
+    /// For ever: in MQTT 3.1.1 that of a client that does not ask for a clean session.
+    Unbounded,
+}
+
 /// What a client looks at of what it gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival<'a> {
@@ -44,14 +53,23 @@ pub(crate) enum Arrival<'a> {
 }
 
 impl Client {
-    /// Connects, and waits for the CONNACK.
+    /// Connects with a session that ends with the connection, and waits for the CONNACK.
     pub(crate) async fn connect(address: SocketAddr, name: &str) -> io::Result<Self> {
+        Self::with_session(address, name, Lifetime::Connection).await
+    }
+
+    /// Connects, and waits for the CONNACK.
+    pub(crate) async fn with_session(
+        address: SocketAddr,
+        name: &str,
+        lifetime: Lifetime,
+    ) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let mut client = Self { stream, outgoing: Vec::new(), partial: Vec::new(), next_id: PacketId::MIN };
         client.queue(&Packet::Connect(Box::new(Connect {
             version: VERSION,
-            clean_start: true,
+            clean_start: lifetime == Lifetime::Connection,
             keep_alive: 60,
             client_id: ClientId::new(name),
             will: None,
@@ -82,6 +100,12 @@ impl Client {
                 })
                 .collect(),
         })));
+    }
+
+    /// Goes, in good order.
+    pub(crate) async fn leave(mut self) -> io::Result<()> {
+        self.queue(&Packet::Disconnect(Box::new(Disconnect::because(ReasonCode::Success))));
+        self.write().await
     }
 
     /// Sends a PINGREQ, and waits for the PINGRESP.

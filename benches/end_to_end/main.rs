@@ -16,6 +16,7 @@
 )]
 
 mod client;
+mod kept;
 mod latency;
 mod process;
 mod tables;
@@ -43,6 +44,12 @@ enum Scenario {
     Connections(u32),
     Subscriptions(u32),
     Retained(u32),
+    /// Sessions that are left behind, as many.
+    Leave(u32),
+    /// Messages for all of these, as many and as many at a time.
+    Queue(u32, u32),
+    /// Messages each of which is for one of a hundred of these, as many.
+    Fill(u32),
 }
 
 const SCENARIOS: &[(&str, Scenario)] = &[
@@ -65,6 +72,21 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("retained-100k", Scenario::Retained(100_000)),
     (FIRST_OF_THE_LARGE, Scenario::Subscriptions(1_000_000)),
     ("retained-1m", Scenario::Retained(1_000_000)),
+    // Of use with a data directory, and played one behind the other: see benches/durable/run.
+    ("kept-1-qos1", Scenario::Throughput(Shape::KeptPairs(1), QoS::AtLeastOnce, 64)),
+    ("kept-10-qos1", Scenario::Throughput(Shape::KeptPairs(10), QoS::AtLeastOnce, 64)),
+    ("kept-100-qos1", Scenario::Throughput(Shape::KeptPairs(100), QoS::AtLeastOnce, 64)),
+    ("kept-1-qos2", Scenario::Throughput(Shape::KeptPairs(1), QoS::ExactlyOnce, 64)),
+    ("kept-10-qos2", Scenario::Throughput(Shape::KeptPairs(10), QoS::ExactlyOnce, 64)),
+    ("kept-100-qos2", Scenario::Throughput(Shape::KeptPairs(100), QoS::ExactlyOnce, 64)),
+    ("leave-1", Scenario::Leave(1)),
+    ("leave-100", Scenario::Leave(100)),
+    ("leave-10k", Scenario::Leave(10_000)),
+    ("queue-one-by-one", Scenario::Queue(500, 1)),
+    ("queue-200", Scenario::Queue(200, 64)),
+    ("queue-20k", Scenario::Queue(20_000, 64)),
+    ("queue-50k", Scenario::Queue(50_000, 64)),
+    ("fill-1m", Scenario::Fill(1_000_000)),
 ];
 
 const FIRST_OF_THE_LARGE: &str = "subscriptions-1m";
@@ -115,6 +137,9 @@ fn play(scenario: Scenario, runtime: &Runtime, broker: &Broker, measured: Durati
         Scenario::Connections(count) => tables::connections(runtime, broker, count, measured),
         Scenario::Subscriptions(count) => tables::subscriptions(runtime, broker, count, measured),
         Scenario::Retained(count) => tables::retained(runtime, broker, count),
+        Scenario::Leave(count) => kept::leave(runtime, broker, count),
+        Scenario::Queue(count, at_once) => kept::queue(runtime, broker, count, at_once),
+        Scenario::Fill(count) => kept::fill(runtime, broker, count),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Publishers that send as soon as what they sent has arrived: a closed loop, in which nothing has to be dropped.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
-use super::client::{Arrival, Client, Template};
+use super::client::{Arrival, Client, Lifetime, Template};
 use super::process::Broker;
 use super::{Figures, PATIENCE, float};
 
@@ -23,6 +22,8 @@ const WINDOW: u64 = 64;
 pub(crate) enum Shape {
     /// As many pairs, each with a topic of its own.
     Pairs(usize),
+    /// The same, whose sessions outlive their connections.
+    KeptPairs(usize),
     /// As many publishers, each with a topic of its own, and one subscriber to all of them.
     FanIn(usize),
     /// One publisher, and as many subscribers.
@@ -39,6 +40,7 @@ struct Flow {
     room: Notify,
 }
 
+#[expect(clippy::too_many_arguments, reason = "each is a column of the table")]
 pub(crate) fn throughput(
     runtime: &Runtime,
     broker: &Broker,
@@ -48,9 +50,13 @@ pub(crate) fn throughput(
     measured: Duration,
 ) -> Figures {
     let (flows, subscribers) = match shape {
-        Shape::Pairs(count) => (count, count),
+        Shape::Pairs(count) | Shape::KeptPairs(count) => (count, count),
         Shape::FanIn(count) => (count, 1),
         Shape::FanOut(count) => (1, count),
+    };
+    let lifetime = match shape {
+        Shape::KeptPairs(_) => Lifetime::Unbounded,
+        Shape::Pairs(_) | Shape::FanIn(_) | Shape::FanOut(_) => Lifetime::Connection,
     };
     let slots = if matches!(shape, Shape::FanOut(_)) { subscribers } else { 1 };
     let flows: Rc<[Flow]> = (0..flows).map(|_| Flow::new(slots)).collect();
@@ -59,22 +65,26 @@ pub(crate) fn throughput(
     let (messages, spent) = tasks.block_on(runtime, async {
         for number in 0..subscribers {
             let (filter, slot) = match shape {
-                Shape::Pairs(_) => (format!("load/{number}"), 0),
+                Shape::Pairs(_) | Shape::KeptPairs(_) => (format!("load/{number}"), 0),
                 Shape::FanIn(_) => ("load/+".to_owned(), 0),
                 Shape::FanOut(_) => ("load/0".to_owned(), number),
             };
-            let mut client = Client::connect(broker.address, &format!("subscriber-{number}")).await.unwrap();
+            let name = format!("subscriber-{number}");
+            let mut client = Client::with_session(broker.address, &name, lifetime).await.unwrap();
             client.subscribe(&[&filter], qos).await.unwrap();
             tasks.spawn_local(subscriber(client, Rc::clone(&flows), slot, Rc::clone(&received)));
         }
         for number in 0..flows.len() {
-            tasks.spawn_local(publisher(broker.address, Rc::clone(&flows), number, qos, payload));
+            let name = format!("publisher-{number}");
+            let client = Client::with_session(broker.address, &name, lifetime).await.unwrap();
+            tasks.spawn_local(publisher(client, Rc::clone(&flows), number, qos, payload));
         }
         sleep(measured / 4).await;
         let (before, watch) = (received.get(), broker.watch());
         sleep(measured).await;
         (received.get() - before, watch.spent())
     });
+    let arrived = received.get();
     let millions = float(messages) / 1e6;
     vec![
         ("messages_per_second", float(messages) / spent.elapsed),
@@ -83,11 +93,11 @@ pub(crate) fn throughput(
         ("load_cpu_percent", 100.0 * spent.own / spent.elapsed),
         ("foreign_cpu_percent", 100.0 * spent.foreign / spent.elapsed),
         ("peak_mib", float(broker.peak_bytes()) / 1_048_576.0),
+        ("arrived", float(arrived)),
     ]
 }
 
-async fn publisher(address: SocketAddr, flows: Rc<[Flow]>, number: usize, qos: QoS, payload: usize) {
-    let mut client = Client::connect(address, &format!("publisher-{number}")).await.unwrap();
+async fn publisher(mut client: Client, flows: Rc<[Flow]>, number: usize, qos: QoS, payload: usize) {
     let mut template = Template::new(&format!("load/{number}"), &vec![0; payload], qos, false);
     template.payload()[..4].copy_from_slice(&u32::try_from(number).unwrap().to_be_bytes());
     let flow = &flows[number];

@@ -15,8 +15,8 @@ use mqtt_broker::mqtt::packet::{
     ConnAck, ConnAckProperties, Connect, ConnectProperties, SubscriptionOptions,
 };
 use mqtt_broker::mqtt::{
-    ClientId, Delivery, Message, Packet, PacketId, ProtocolVersion, QoS, ReasonCode, SubscriptionFilter,
-    TopicName,
+    ClientId, Delivery, Message, Packet, PacketId, Places, ProtocolVersion, QoS, ReasonCode,
+    SubscriptionFilter, TopicName,
 };
 
 use super::stage::{Stage, publish, subscribe};
@@ -97,6 +97,7 @@ fn write(version: ProtocolVersion, qos: QoS) -> Operation {
             retain: false,
             expires_at: None,
             properties: None,
+            places: Places::default(),
         }),
         packet_id: PacketId::new(77).filter(|_| qos > QoS::AtMostOnce),
         qos,

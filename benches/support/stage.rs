@@ -80,8 +80,10 @@ impl Stage {
         let mut deliveries = 0;
         loop {
             while let Some(output) = self.broker.poll_output() {
-                let Output::ToClient { connection, items } = output else { panic!("there is no journal") };
-                deliveries += self.take(connection, items);
+                match output {
+                    Output::ToClient { connection, items } => deliveries += self.take(connection, items),
+                    Output::Fetch(_) | Output::AskWritten { .. } | Output::Resume { .. } => {}
+                }
             }
             if self.answers.is_empty() {
                 if self.broker.deadline().is_some_and(|at| at <= Instant::START) {

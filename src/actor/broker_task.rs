@@ -12,7 +12,9 @@ use super::Clock;
 use super::handle::{BrokerHandle, Letter};
 use super::keeper::Keeper;
 use super::mailbox::Mailbox;
+use super::outside::Outside;
 use crate::broker::{Broker, ConnectionId, Input, Output};
+use crate::clock::Instant;
 use crate::storage::Event;
 
 /// Drives a [`Broker`]: tells it what happens, and does what it says. Waits for nobody but for something to happen.
@@ -23,6 +25,11 @@ pub struct BrokerTask {
     mailboxes: HashMap<ConnectionId, Arc<Mailbox>, foldhash::fast::FixedState>,
     /// The mailboxes of the batches that are being dealt with.
     answered: Vec<(ConnectionId, Arc<Mailbox>)>,
+    /// Those of batches that are dealt with, and whose endpoints are to read no more for a while.
+    held_back: HashMap<ConnectionId, Vec<Arc<Mailbox>>, foldhash::fast::FixedState>,
+    outside: Arc<Outside>,
+    /// What of it the broker was told.
+    told_outside: usize,
     clock: Clock,
     keeper: Option<Keeper>,
     shutting_down: bool,
@@ -33,14 +40,23 @@ pub struct BrokerTask {
 const TURN: usize = 128;
 
 impl BrokerTask {
-    /// A task for this broker, whose time is told by `clock`; if it has a journal, `keeper` keeps that.
-    pub fn new(broker: Broker, clock: Clock, keeper: Option<Keeper>) -> (BrokerHandle, Self) {
+    /// A task for this broker, whose time is told by `clock`; if it has a journal, `keeper` keeps that. `outside` is what
+    /// counts against its memory beside its own state.
+    pub fn new(
+        broker: Broker,
+        clock: Clock,
+        keeper: Option<Keeper>,
+        outside: Arc<Outside>,
+    ) -> (BrokerHandle, Self) {
         let (handle, letters) = BrokerHandle::channel();
         let task = Self {
             broker,
             letters,
             mailboxes: HashMap::default(),
             answered: Vec::new(),
+            held_back: HashMap::default(),
+            outside,
+            told_outside: 0,
             clock,
             keeper,
             shutting_down: false,
@@ -84,6 +100,7 @@ impl BrokerTask {
                 }
             }
             let now = self.clock.now();
+            self.tell_outside(now);
             if self.broker.deadline().is_some_and(|at| at <= now) {
                 self.broker.handle(Input::Tick, now);
             }
@@ -99,6 +116,17 @@ impl BrokerTask {
             keeper.finish(&mut self.broker).await;
         }
         counters
+    }
+
+    /// Tells the broker what is around it, unless that is nearly what it was told last.
+    fn tell_outside(&mut self, now: Instant) {
+        const STEP: usize = 64 << 10;
+        let bytes = self.outside.bytes() + self.keeper.as_ref().map_or(0, Keeper::bytes);
+        if bytes.abs_diff(self.told_outside) >= STEP {
+            self.told_outside = bytes;
+            self.broker.handle(Input::Outside { bytes }, now);
+        }
+        self.outside.set_scarce(self.broker.is_memory_scarce());
     }
 
     /// Sets the timer to the broker's deadline. Tells whether there is one.
@@ -129,6 +157,7 @@ impl BrokerTask {
             Letter::Input(input) => {
                 if let Input::Closed { connection, .. } = &input {
                     self.mailboxes.remove(connection);
+                    self.held_back.remove(connection);
                 }
                 self.shutting_down |= matches!(input, Input::ShutDown);
                 self.broker.handle(input, now);
@@ -155,6 +184,16 @@ impl BrokerTask {
                         mailbox.post(items);
                     }
                 }
+                Output::AskWritten { connection } => {
+                    if let Some(mailbox) = self.mailboxes.get(&connection) {
+                        mailbox.ask();
+                    }
+                }
+                Output::Resume { connection } => {
+                    for mailbox in self.held_back.remove(&connection).unwrap_or_default() {
+                        mailbox.batch_answered();
+                    }
+                }
                 Output::Fetch(wanted) => {
                     if let Some(keeper) = &mut self.keeper {
                         keeper.fetch(wanted, &mut self.broker);
@@ -165,13 +204,17 @@ impl BrokerTask {
         if let Some(keeper) = &mut self.keeper {
             keeper.flush(&mut self.broker);
         }
-        let broker = &self.broker;
+        let (broker, held_back) = (&self.broker, &mut self.held_back);
         self.answered.retain(|(connection, mailbox)| {
-            let is_behind = broker.is_behind(*connection);
-            if !is_behind {
+            if broker.is_behind(*connection) {
+                return true;
+            }
+            if broker.is_held_back(*connection) {
+                held_back.entry(*connection).or_default().push(Arc::clone(mailbox));
+            } else {
                 mailbox.batch_answered();
             }
-            is_behind
+            false
         });
     }
 }

@@ -22,6 +22,17 @@ pub(super) enum Letter {
     Count(oneshot::Sender<Vec<(&'static str, u64)>>),
 }
 
+impl Letter {
+    /// The bytes that it occupies, without what the packets in it refer to.
+    pub(super) fn bytes(&self) -> usize {
+        let packets = match self {
+            Self::Packets(_, packets, _) => size_of_val(packets.as_slice()),
+            Self::Attach(..) | Self::Input(_) | Self::Count(_) => 0,
+        };
+        size_of::<Self>() + packets
+    }
+}
+
 /// Reaches the broker task. The task ends when the last one is gone.
 #[derive(Debug, Clone)]
 pub struct BrokerHandle {

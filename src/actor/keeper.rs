@@ -50,6 +50,12 @@ impl Keeper {
         &self.storage
     }
 
+    /// Bytes of memory that the storage takes: for what it has not written yet, and for finding what it has.
+    pub(super) fn bytes(&self) -> usize {
+        let bytes = self.storage.backlog_bytes() + self.storage.counters().index_bytes.value();
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
     /// The next thing that the storage has to say; `None` if it has broken down.
     pub(super) async fn event(&mut self) -> Option<Event> {
         self.events.recv().await
@@ -105,16 +111,17 @@ impl Keeper {
         }
     }
 
-    fn hand_over(&mut self, broker: &mut Broker) {
-        if let Some(batch) = broker.take_batch() {
-            self.handed_over = batch.next();
-            self.storage.append(batch, broker.journal_live_bytes());
-        }
+    /// Hands a batch over. Whether there was one.
+    fn hand_over(&mut self, broker: &mut Broker) -> bool {
+        let Some(batch) = broker.take_batch() else { return false };
+        self.handed_over = batch.next();
+        self.storage.append(batch, broker.journal_live_bytes());
+        true
     }
 
     /// Hands over what is left, and returns once all of it is on the disk, or cannot be.
     pub(super) async fn finish(mut self, broker: &mut Broker) {
-        self.hand_over(broker);
+        while self.hand_over(broker) {}
         drop(self.storage);
         // It waits for a disk.
         let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;

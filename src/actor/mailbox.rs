@@ -18,7 +18,17 @@ struct Contents {
     unanswered: usize,
     /// Whether the endpoint waits for an answer, and not only for items.
     awaits_answer: bool,
+    /// Whether the broker wants to know what is written.
+    is_asked: bool,
     endpoint: Option<Waker>,
+}
+
+/// What was in a mailbox.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub(super) struct Post {
+    pub(super) items: Vec<ToClient>,
+    /// Whether the broker wants to know what is written as soon as something is.
+    pub(super) is_asked: bool,
 }
 
 /// A mailbox held more than the broker should ever put there; the rest was dropped.
@@ -48,8 +58,19 @@ impl Mailbox {
         }
     }
 
-    /// Takes all items. `endpoint` is woken when there are new ones.
-    pub(super) fn take(&self, endpoint: &Waker) -> Result<Vec<ToClient>, Overflowed> {
+    /// The broker wants to know what is written as soon as something is.
+    pub(super) fn ask(&self) {
+        let mut contents = self.contents();
+        contents.is_asked = true;
+        let waker = contents.endpoint.take();
+        drop(contents);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Takes all there is. `endpoint` is woken when there is more.
+    pub(super) fn take(&self, endpoint: &Waker) -> Result<Post, Overflowed> {
         let mut contents = self.contents();
         if contents.overflowed {
             return Err(Overflowed);
@@ -57,7 +78,7 @@ impl Mailbox {
         if !contents.endpoint.as_ref().is_some_and(|waker| waker.will_wake(endpoint)) {
             contents.endpoint = Some(endpoint.clone());
         }
-        Ok(mem::take(&mut contents.items))
+        Ok(Post { items: mem::take(&mut contents.items), is_asked: mem::take(&mut contents.is_asked) })
     }
 
     /// A batch of the endpoint goes to the broker.
@@ -122,13 +143,24 @@ mod tests {
     fn the_endpoint_is_woken_once_until_it_looks_again() {
         let (bell, waker) = bell();
         let mailbox = Mailbox::default();
-        assert_eq!(mailbox.take(&waker), Ok(Vec::new()));
+        assert_eq!(mailbox.take(&waker), Ok(Post::default()));
         mailbox.post(vec![ToClient::PingResp]);
         mailbox.post(vec![ToClient::PingResp]);
         assert_eq!(bell.rung(), 1);
-        assert_eq!(mailbox.take(&waker).map(|items| items.len()), Ok(2));
+        assert_eq!(mailbox.take(&waker).map(|post| post.items.len()), Ok(2));
         mailbox.post(vec![ToClient::PingResp]);
         assert_eq!(bell.rung(), 2);
+    }
+
+    #[test]
+    fn the_endpoint_is_asked_once_what_is_written() {
+        let (bell, waker) = bell();
+        let mailbox = Mailbox::default();
+        assert_eq!(mailbox.take(&waker), Ok(Post::default()));
+        mailbox.ask();
+        assert_eq!(bell.rung(), 1);
+        assert_eq!(mailbox.take(&waker), Ok(Post { items: Vec::new(), is_asked: true }));
+        assert_eq!(mailbox.take(&waker), Ok(Post::default()));
     }
 
     #[test]

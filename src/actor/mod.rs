@@ -16,6 +16,7 @@ pub mod handle;
 pub mod keeper;
 mod mailbox;
 mod outbox;
+pub mod outside;
 mod scratch;
 #[cfg(test)]
 mod tests;
@@ -26,3 +27,4 @@ pub use counters::ShellCounters;
 pub use endpoint::{Endpoint, Newcomer, Surroundings};
 pub use handle::BrokerHandle;
 pub use keeper::Keeper;
+pub use outside::Outside;

@@ -28,6 +28,11 @@ impl Outbox {
         self.0.is_none()
     }
 
+    /// The bytes that it occupies, by and large.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiting| waiting.letters.iter().map(Letter::bytes).sum())
+    }
+
     /// Sends a letter, now or as soon as there is room.
     pub(super) fn send(&mut self, letter: Letter, broker: &BrokerHandle) {
         if let Some(waiting) = &mut self.0 {

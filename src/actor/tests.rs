@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::handle::Letter;
-use super::{BrokerHandle, BrokerTask, Clock, Endpoint, Newcomer, ShellCounters, Surroundings};
+use super::{BrokerHandle, BrokerTask, Clock, Endpoint, Newcomer, Outside, ShellCounters, Surroundings};
 use crate::auth::{AuthSettings, Authenticator};
 use crate::broker::{Broker, BrokerConfig, ConnectionId, Input, PolicyName};
 use crate::connection::{ConnectionLimits, RateLimitPolicy};
@@ -38,13 +38,17 @@ impl World {
         let auth = Authenticator::open(AuthSettings::Everybody { unless: None }).unwrap();
         let (clock, config) = (Clock::start(), BrokerConfig::default());
         let outbound_window = config.limits.outbound_window;
-        let (broker, task) = BrokerTask::new(Broker::new(config, auth.policy(), 0), clock, None);
+        let unfinished = UnfinishedPackets::with_room_for(limits.unfinished_bytes_total);
+        let outside = Outside::new(Arc::clone(&unfinished));
+        let broker = Broker::new(config, auth.policy(), 0);
+        let (broker, task) = BrokerTask::new(broker, clock, None, Arc::clone(&outside));
         let around = Arc::new(Surroundings {
             broker,
             auth: Arc::new(auth),
             policy: PolicyName::default(),
             durability: None,
-            unfinished: UnfinishedPackets::with_room_for(limits.unfinished_bytes_total),
+            unfinished,
+            outside,
             limits: Arc::new(limits),
             outbound_window,
             counters: Arc::new(ShellCounters::default()),

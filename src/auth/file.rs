@@ -308,6 +308,7 @@ fn is_readable_by_all(file: &File) -> io::Result<bool> {
 }
 
 #[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it fails")]
 fn is_readable_by_all(_file: &File) -> io::Result<bool> {
     Ok(false)
 }

@@ -39,7 +39,7 @@ impl Broker {
             // [MQTT-4.3.3-3]
             Acknowledged::Release(offer) => {
                 if let Some(offer) = offer {
-                    self.queued_bytes -= offer.footprint();
+                    self.waiting.remove(&offer);
                     self.complete_place(key, &offer, id);
                 }
                 self.acknowledge(key, AcknowledgementKind::PubRel, id, ReasonCode::Success);
@@ -58,6 +58,7 @@ impl Broker {
     fn released(&mut self, key: SessionKey, id: PacketId) {
         // [MQTT-4.3.3-11]: the identifier is free again, and the client is told.
         let known = self.sessions.get_mut(key).is_some_and(|session| session.received.remove(&id));
+        self.received_ids -= usize::from(known);
         let reason = if known { ReasonCode::Success } else { self.unknown_identifier() };
         if let (true, Some(session)) = (known, self.kept_id(key)) {
             self.journal.append(&Record::Released { session, packet_id: id });
@@ -68,7 +69,7 @@ impl Broker {
     /// An exchange with a client has ended.
     fn ended(&mut self, key: SessionKey, offer: Option<&Offer>, number: Option<Number>) {
         if let Some(offer) = offer {
-            self.queued_bytes -= offer.footprint();
+            self.waiting.remove(offer);
             self.settle_place(key, offer);
         } else if let (Some(number), Some(session)) = (number, self.kept_id(key)) {
             self.journal.append(&Record::Settled { session, number });

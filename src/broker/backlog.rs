@@ -22,16 +22,50 @@ pub(super) struct Backlog {
     waiting: BTreeMap<ConnectionId, Waiting>,
     /// The connections, in the order of their turns.
     turns: VecDeque<ConnectionId>,
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
-    batches: VecDeque<std::vec::IntoIter<Packet>>,
+    batches: VecDeque<Batch>,
     /// The connection has ended, once all that came before is handled.
     closed: Option<Closure>,
 }
 
+#[derive(Debug)]
+struct Batch {
+    packets: std::vec::IntoIter<Packet>,
+    /// What they occupied when they came.
+    bytes: usize,
+}
+
+impl Batch {
+    fn new(packets: std::vec::IntoIter<Packet>) -> Self {
+        let payloads = packets.as_slice().iter().map(|packet| match packet {
+            Packet::Publish(publish) => publish.payload.len(),
+            Packet::Subscribe(packet) => packet.entries.iter().map(|entry| entry.filter.len()).sum(),
+            Packet::Unsubscribe(packet) => packet.filters.iter().map(|filter| filter.len()).sum(),
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::Acknowledgement(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingReq
+            | Packet::PingResp
+            | Packet::Disconnect(_)
+            | Packet::Auth(_) => 0,
+        });
+        let bytes = size_of_val(packets.as_slice()) + payloads.sum::<usize>();
+        Self { packets, bytes }
+    }
+}
+
 impl Backlog {
+    /// The bytes that they occupy.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -49,13 +83,17 @@ impl Broker {
 
     pub(super) fn received(&mut self, connection: ConnectionId, packets: Vec<Packet>, now: Instant) {
         if let Some(waiting) = self.backlog.waiting.get_mut(&connection) {
-            waiting.batches.push_back(packets.into_iter());
+            let batch = Batch::new(packets.into_iter());
+            self.backlog.bytes += batch.bytes;
+            waiting.batches.push_back(batch);
             return;
         }
         let mut packets = packets.into_iter();
         self.work_through(connection, &mut packets, now);
         if packets.len() > 0 {
-            let waiting = Waiting { batches: VecDeque::from([packets]), closed: None };
+            let batch = Batch::new(packets);
+            self.backlog.bytes += batch.bytes;
+            let waiting = Waiting { batches: VecDeque::from([batch]), closed: None };
             self.backlog.waiting.insert(connection, waiting);
             self.backlog.turns.push_back(connection);
         }
@@ -77,11 +115,11 @@ impl Broker {
             && let Some(connection) = self.backlog.turns.pop_front()
         {
             let Some(waiting) = self.backlog.waiting.get_mut(&connection) else { continue };
-            if let Some(mut packets) = waiting.batches.pop_front() {
-                self.work_through(connection, &mut packets, now);
-                if let (true, Some(waiting)) = (packets.len() > 0, self.backlog.waiting.get_mut(&connection))
-                {
-                    waiting.batches.push_front(packets);
+            if let Some(mut batch) = waiting.batches.pop_front() {
+                self.work_through(connection, &mut batch.packets, now);
+                match self.backlog.waiting.get_mut(&connection) {
+                    Some(waiting) if batch.packets.len() > 0 => waiting.batches.push_front(batch),
+                    _ => self.backlog.bytes -= batch.bytes,
                 }
             }
             match self.backlog.waiting.get(&connection) {

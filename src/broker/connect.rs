@@ -6,8 +6,10 @@ use std::time::Duration;
 use super::disconnect::WillFate;
 use super::journal::Room;
 use super::journal::hold::Passing;
+use super::pressure::{Scarcity, Share};
 use super::session::{Attachment, Expiry, Keeping, Session};
 use super::will::footprint;
+use super::window::SMALL_WINDOW;
 use super::{Attach, Broker, Output, SessionKey, ToClient};
 use crate::clock::Instant;
 use crate::mqtt::packet::{ConnAck, ConnAckProperties, Connect};
@@ -80,8 +82,11 @@ impl Broker {
                 let detail = "the client identifier belongs to another user";
                 return Err(Refusal::new(ReasonCode::NotAuthorized, detail));
             }
+            // Who has messages waiting makes room by fetching them.
+            self.admit_memory(Scarcity::Full)?;
             return Ok(connect.client_id.clone());
         }
+        self.admit_memory(Scarcity::Refuse)?;
         if self.sessions.len() >= self.config.limits.sessions {
             self.counters.refused_sessions_limit += 1;
             return Err(Refusal::new(ReasonCode::QuotaExceeded, "there are as many sessions as may be"));
@@ -97,6 +102,15 @@ impl Broker {
             return Ok(ClientId::new(format!("auto-{}", self.response_topics.identifier())));
         }
         Ok(connect.client_id.clone())
+    }
+
+    /// Whether memory is not as scarce as this.
+    fn admit_memory(&mut self, scarcity: Scarcity) -> Result<(), Refusal> {
+        if self.pressure.scarcity() < scarcity {
+            return Ok(());
+        }
+        self.counters.refused_memory += 1;
+        Err(Refusal::new(ReasonCode::QuotaExceeded, "memory is scarce"))
     }
 
     fn admit_will(&mut self, connect: &Connect) -> Result<(), Refusal> {
@@ -162,6 +176,9 @@ impl Broker {
             inflight_bytes: self.config.limits.queued_bytes,
             maximum_packet_size,
             outstanding: 0,
+            earned_window: SMALL_WINDOW,
+            is_asked: false,
+            share: Share::default(),
             outbox: Vec::new(),
             held: None,
             durability: durability.unwrap_or(self.config.durability.default),
@@ -206,11 +223,15 @@ impl Broker {
                 now,
             );
         }
-        if clean_start {
+        let Some(session) = self.sessions.get(key) else { return };
+        // Much may be due at once, after the broker was down for long, and not all of it has been seen to.
+        let has_expired = session.expiry_timer.as_ref().is_some_and(|timer| timer.at() <= now);
+        if session.will_timer.as_ref().is_some_and(|timer| timer.at() <= now) {
+            self.will_is_due(key);
+        }
+        if clean_start || has_expired {
             // [MQTT-3.1.2-4]
-            if let Some(key) = self.sessions.find(client_id) {
-                self.end_session(key, now);
-            }
+            self.end_session(key, now);
         }
     }
 

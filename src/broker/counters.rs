@@ -90,12 +90,24 @@ counters! {
     wills_published,
     /// Wills not published because the client may not.
     wills_denied,
+    /// Times that nothing was read from a publisher for a while, as memory was scarce and much waited because of it.
+    publishers_held_back,
+    /// QoS 0 messages dropped, from a queue or before they got there, because memory was scarce.
+    dropped_memory_qos0,
+    /// QoS 1 and 2 messages dropped likewise, as the queue policy says.
+    dropped_memory,
+    /// Connections closed likewise, where the queue policy is to disconnect.
+    disconnected_memory,
+    /// CONNECTs refused because memory was scarce.
+    refused_memory,
     /// Messages of a shared subscription that went to another member because theirs was gone.
     shared_redelivered,
     /// Messages that found no member of a shared subscription to take them.
     shared_unserved,
     /// What was refused because there was no room on the disk.
     refused_disk_full,
+    /// Messages refused because they are larger than what the disk may hold of one.
+    refused_kept_size,
     /// What was refused because the disk was failing.
     refused_disk_failing,
     /// Messages read from the journal.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::journal::keep::Novelty;
 use super::journal::messages::KeptMessages;
 use super::limits::{BrokerLimits, QueuePolicy};
+use super::memory::{Waiting, place};
 use super::response::{Ownership, ResponseTopics};
 use super::session::inflight::Inflight;
 use super::session::queue::{MessageQueue, Offer};
 use super::session::{Attachment, Session, unacknowledged};
+use super::window::Windows;
 use super::{Broker, Consequence, Counters, SessionKey, count};
 use crate::clock::Instant;
 use crate::mqtt::{Message, QoS, ReasonCode, SubscriptionIdentifier, codec};
@@ -16,6 +18,7 @@ use crate::mqtt::{Message, QoS, ReasonCode, SubscriptionIdentifier, codec};
 impl Broker {
     /// Delivers a message to a session, now if it can take it, or later. `message` is what the offer holds.
     pub(super) fn offer(&mut self, key: SessionKey, offer: Offer, message: &Arc<Message>, now: Instant) {
+        let windows = self.windows();
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -29,26 +32,21 @@ impl Broker {
             }
             return;
         };
-        if !fits(attachment, message, offer.qos, offer.identifiers.as_deref().unwrap_or_default()) {
+        if !fits(attachment, message, offer.qos, offer.identifiers().unwrap_or_default()) {
             // [MQTT-3.1.2-25]: dropped, as if it had been delivered.
             self.counters.dropped_packet_too_large += 1;
             session.dropped += 1;
             return;
         }
-        let room = has_room(
-            &session.queue,
-            &session.inflight,
-            attachment,
-            offer.qos,
-            self.config.limits.outbound_window,
-        );
+        let room = has_room(&session.queue, &session.inflight, attachment, offer.qos, windows);
         // What is under way counts as what waits does: for QoS 1 and 2 there has to be room in all.
         let fits_in_all = offer.qos == QoS::AtMostOnce
-            || self.queued_bytes + offer.footprint() <= self.config.limits.queued_bytes_total;
+            || self.waiting.counted + will_count(session, &offer) <= self.config.limits.queued_bytes_total;
         if room && fits_in_all {
             self.hand_over(key, offer, Arc::clone(message), Novelty::New);
         } else {
             self.enqueue(key, offer, message.expires_at, now);
+            self.ask_what_is_written(key);
         }
     }
 
@@ -65,7 +63,7 @@ impl Broker {
         }
         let offer = if novelty == Novelty::New { self.take_in(key, offer) } else { offer };
         let Some(session) = self.sessions.get_mut(key) else { return };
-        self.queued_bytes += offer.footprint();
+        self.waiting.add(&offer);
         if session.keeping.is_none() {
             let delivery = session.inflight.begin(offer, message);
             return self.deliver(key, delivery, None);
@@ -76,28 +74,35 @@ impl Broker {
 
     /// Lets a message wait that has not waited before, if need be in the place of another.
     fn enqueue(&mut self, key: SessionKey, offer: Offer, expires_at: Option<Instant>, now: Instant) {
-        if !self.make_room(key, &offer, now) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let will_count = will_count(session, &offer);
+        if !self.may_wait(key, &offer, will_count) {
             return;
+        }
+        let before = self.waiting.counted;
+        if !self.make_room(key, &offer, now) {
+            return self.queue_changed(key);
         }
         let offer = self.take_in(key, offer);
         let Some(session) = self.sessions.get_mut(key) else { return };
-        self.queued_bytes += offer.footprint();
+        self.waiting.add(&offer);
+        self.pressure.piling_up += self.waiting.counted.saturating_sub(before);
         if session.keeping.is_none() {
-            return session.queue.push(offer, expires_at);
+            session.queue.push(offer, expires_at, now);
+        } else {
+            session.queue.push(offer.clone(), expires_at, now);
+            self.was_queued(key, &offer);
         }
-        session.queue.push(offer.clone(), expires_at);
-        self.was_queued(key, &offer);
+        self.queue_changed(key);
     }
 
     /// Makes room for `offer` in the session's queue, as far as that may be. Whether there is.
     fn make_room(&mut self, key: SessionKey, offer: &Offer, now: Instant) -> bool {
         let Some(session) = self.sessions.get_mut(key) else { return false };
-        let elsewhere = self.queued_bytes - session.queue.bytes();
         let bounds = (&self.config.limits, self.config.queue_policy);
-        let outcome = make_room(session, &self.messages, offer, bounds, elsewhere, now);
+        let outcome = make_room(session, &self.messages, offer, bounds, &mut self.waiting, now);
         outcome.count(&mut self.counters);
         session.dropped += count(outcome.dropped_qos0 + outcome.dropped);
-        self.queued_bytes = elsewhere + session.queue.bytes();
         if let (true, Some(attachment)) = (outcome.disconnect, &session.attachment) {
             self.counters.disconnected_queue_full += 1;
             self.consequences.push_back(Consequence::Close {
@@ -145,9 +150,9 @@ pub(super) fn has_room(
     inflight: &Inflight,
     attachment: &Attachment,
     qos: QoS,
-    outbound_window: usize,
+    windows: Windows,
 ) -> bool {
-    attachment.outstanding < outbound_window
+    windows.is_open(attachment)
         && queue.lane_is_empty(qos)
         && (qos == QoS::AtMostOnce || has_quota(inflight, attachment))
 }
@@ -191,43 +196,53 @@ impl Outcome {
     }
 }
 
+/// What the offer will count against the bound on all queues once the session has taken it.
+fn will_count(session: &Session, offer: &Offer) -> usize {
+    let is_written_down = session.keeping.is_some() && offer.qos > QoS::AtMostOnce;
+    if is_written_down { place(offer) } else { offer.footprint() }
+}
+
 /// Makes room for `offer` in the session's queue: the newest QoS 0 messages go first, then what the policy says.
-/// `elsewhere` are the bytes that wait in other queues.
+/// `waiting` is what waits in all queues.
 fn make_room(
     session: &mut Session,
     kept: &KeptMessages,
     offer: &Offer,
     (limits, policy): (&BrokerLimits, QueuePolicy),
-    elsewhere: usize,
+    waiting: &mut Waiting,
     now: Instant,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let needed = offer.footprint();
+    let (needed, will_count) = (offer.footprint(), will_count(session, offer));
     let queue = &mut session.queue;
+    let own = queue.loads().unacknowledged + queue.loads().acknowledged;
     // What can never fit, or not unless others give way, drops nothing but itself.
-    if needed > limits.queued_bytes || elsewhere + needed > limits.queued_bytes_total {
+    if needed > limits.queued_bytes || waiting.counted - own + will_count > limits.queued_bytes_total {
         outcome.refuse(offer.qos, policy);
         return outcome;
     }
     let mut looked_for_expired = false;
     while queue.len() >= limits.queued_messages
         || queue.bytes() + needed > limits.queued_bytes
-        || elsewhere + queue.bytes() + needed > limits.queued_bytes_total
+        || waiting.counted + will_count > limits.queued_bytes_total
     {
         if !looked_for_expired {
             looked_for_expired = true;
             outcome.gone = queue.take_expired(now, kept);
             outcome.expired = outcome.gone.len();
+            outcome.gone.iter().for_each(|gone| waiting.remove(gone));
             continue;
         }
         if offer.qos > QoS::AtMostOnce {
-            if queue.drop_newest_qos0() {
+            if let Some(newest) = queue.take_newest_qos0() {
+                waiting.remove(&newest);
                 outcome.dropped_qos0 += 1;
                 continue;
             }
             if policy == QueuePolicy::DropOldest
                 && let Some(oldest) = queue.take_oldest()
             {
+                waiting.remove(&oldest);
                 outcome.gone.push(oldest);
                 outcome.dropped += 1;
                 continue;

@@ -28,6 +28,8 @@ pub(super) enum WillFate {
 pub(super) struct Leaving {
     pub(super) key: SessionKey,
     pub(super) subscriptions: BTreeSet<SubscriptionKey>,
+    /// What they occupy, by and large.
+    pub(super) bytes: usize,
 }
 
 /// Subscriptions of ended sessions that are ended at a time.
@@ -37,12 +39,12 @@ impl Broker {
     /// The connection is gone, and all it brought is handled.
     pub(super) fn connection_ended(&mut self, connection: ConnectionId, how: Closure, now: Instant) {
         // A connection that was taken over, or that we closed, is nobody's any more.
-        let Some(key) = self.sessions.of_connection(connection) else {
-            return;
-        };
-        tracing::debug!(%connection, ?how, "connection closed");
-        // [MQTT-3.1.2-8]
-        self.detach(key, WillFate::Publish, now);
+        if let Some(key) = self.sessions.of_connection(connection) {
+            tracing::debug!(%connection, ?how, "connection closed");
+            // [MQTT-3.1.2-8]
+            self.detach(key, WillFate::Publish, now);
+        }
+        self.outstanding.ended(connection);
     }
 
     /// The client has said goodbye.
@@ -98,6 +100,8 @@ impl Broker {
             return;
         };
         self.counters.clients_detached += 1;
+        self.outstanding.left(attachment.connection, attachment.outstanding);
+        self.journal.let_go(attachment.held.as_deref());
         if !attachment.outbox.is_empty() {
             let (connection, items) = (attachment.connection, attachment.outbox);
             self.outputs.push_back(Output::ToClient { connection, items });
@@ -106,12 +110,14 @@ impl Broker {
             return;
         };
         self.kept_attached -= usize::from(session.keeping.is_some());
-        let queued = session.queue.bytes();
-        self.counters.dropped_connection_lost += count(session.queue.drop_qos0());
-        self.queued_bytes -= queued - session.queue.bytes();
+        let gone = session.queue.take_qos0();
+        self.counters.dropped_connection_lost += count(gone.len());
+        for gone in &gone {
+            self.waiting.remove(gone);
+        }
+        self.pressure.loads.note_if_watching(key, session.queue.loads());
         let expiry = session.expiry;
         let delay = session.will.as_ref().map(|will| will.delay_interval);
-        let will_is_due = fate != WillFate::Discard && delay == Some(0);
         match (fate, delay) {
             (WillFate::Discard, _) => self.set_will(key, None), // [MQTT-3.1.2-10]
             (_, None) => {}
@@ -140,10 +146,7 @@ impl Broker {
             }
             Expiry::Never => {}
         }
-        // A will that is published now is not forgotten before it is: its publication is written down first.
-        if !will_is_due {
-            self.write_session(key, now);
-        }
+        self.consequences.push_back(Consequence::WriteSession(key));
     }
 
     /// Forgets a session that has no connection.
@@ -156,14 +159,16 @@ impl Broker {
             return;
         };
         self.counters.sessions_ended += 1;
+        self.queue_changed(key);
         self.timers.cancel(session.expiry_timer);
         self.timers.cancel(session.will_timer);
-        self.queued_bytes -= session.queue.bytes() + session.inflight.bytes();
         // Its place is free for another session when no subscription points there any more.
-        self.leaving.push_back(Leaving { key, subscriptions: std::mem::take(&mut session.subscriptions) });
+        let subscriptions = std::mem::take(&mut session.subscriptions);
+        self.leaving.push_back(Leaving { key, subscriptions, bytes: session.subscription_bytes });
         if self.leaving.len() == 1 {
             self.take_leave();
         }
+        self.received_ids -= session.received.len();
         if let Some(level) = &session.response_prefix {
             self.response_topics.forget(level);
         }
@@ -173,12 +178,14 @@ impl Broker {
         let from = Departed { client_id: session.client_id, id: session.keeping.map(|keeping| keeping.id) };
         // Section 4.8.2: what a member of a shared subscription has not received goes to another one.
         for mut offer in session.inflight.into_published() {
+            self.waiting.remove(&offer);
             if offer.qos == QoS::ExactlyOnce {
-                offer.group = None; // It may have been received [MQTT-4.8.2-5].
+                offer = offer.of_group(None); // It may have been received [MQTT-4.8.2-5].
             }
             self.hand_on(&from, &offer, now);
         }
         for offer in session.queue.into_acknowledged() {
+            self.waiting.remove(&offer);
             self.hand_on(&from, &offer, now);
         }
         if from.id.is_some() {
@@ -195,6 +202,7 @@ impl Broker {
                 self.subscriptions.unsubscribe(subscription, key);
             }
             if first.subscriptions.is_empty() {
+                self.subscription_bytes -= first.bytes;
                 self.leaving.pop_front();
                 self.sessions.release(key);
             }

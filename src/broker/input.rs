@@ -82,6 +82,12 @@ pub enum Input {
         /// The records in their frames, whole.
         frames: Vec<u8>,
     },
+    /// What is around the broker and made by its clients, such as connections and what they have sent in part, occupies
+    /// so many bytes now.
+    Outside {
+        /// How many.
+        bytes: usize,
+    },
     /// There is room on the disk, or no longer.
     Room(Room),
     /// The broker is going to be stopped: everybody is to be told.

@@ -1,10 +1,13 @@
 //! What must always hold between the parts of the broker, written down so that simulation and fuzzing can ask.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::journal::hold::Held;
+use super::memory::{ATTACHMENT, HELD, Waiting, place};
 use super::record::Number;
 use super::session::Session;
-use super::session::queue::{Content, Offer};
+use super::session::queue::{Content, Loads, Offer};
 use super::subscriptions::SubscriptionKey;
 use super::will::footprint;
 use super::{Broker, SessionKey};
@@ -13,13 +16,12 @@ use crate::mqtt::QoS;
 impl Broker {
     /// Panics if the broker's own bookkeeping does not add up. Looks at everything: for tests.
     pub fn assert_invariants(&self) {
-        let (mut queued_bytes, mut will_bytes, mut connected, mut subscriptions) = (0, 0, 0, 0);
+        let (mut will_bytes, mut connected, mut subscriptions) = (0, 0, 0);
         for key in self.sessions.keys() {
             let Some(session) = self.sessions.get(key) else {
                 unreachable!("keys are of sessions that are there")
             };
             self.assert_session(key, session);
-            queued_bytes += session.queue.bytes() + session.inflight.bytes();
             will_bytes += session.will.as_deref().map_or(0, footprint);
             connected += usize::from(session.attachment.is_some());
             subscriptions += session.subscriptions.len();
@@ -37,13 +39,51 @@ impl Broker {
             subscriptions,
             "no subscription is there that no session remembers"
         );
-        assert_eq!(self.queued_bytes, queued_bytes, "bytes that wait add up");
         assert_eq!(self.will_bytes, will_bytes, "bytes of wills add up");
         let retained_bytes: usize = self.retained.iter().map(|entry| entry.message.footprint()).sum();
         assert_eq!(self.retained.bytes(), retained_bytes, "retained bytes add up");
         assert!(self.retained.len() <= self.config.limits.retained_messages, "retained messages are bounded");
         assert!(self.consequences.is_empty(), "what follows has followed");
         self.assert_journal();
+        self.assert_memory();
+    }
+
+    fn assert_memory(&self) {
+        let mut waiting = Waiting::default();
+        let mut bodies = BTreeMap::new();
+        let (mut sessions, mut received, mut subscriptions, mut outstanding, mut held) = (0, 0, 0, 0, 0);
+        for session in self.sessions.keys().filter_map(|key| self.sessions.get(key)) {
+            let under_way = session.inflight.published().map(|(_, offer)| offer);
+            let mut loads = Loads::default();
+            for offer in session.queue.iter() {
+                *loads.of(offer.qos) += offer.counted();
+            }
+            assert_eq!(session.queue.loads(), loads, "what counts of a queue adds up");
+            for offer in session.queue.iter().chain(under_way) {
+                waiting.counted += offer.counted();
+                waiting.places += place(offer);
+                if let Content::Here(message) = &offer.content {
+                    bodies.insert(Arc::as_ptr(message).addr(), message.footprint());
+                }
+            }
+            sessions += session.bytes();
+            received += session.received.len();
+            subscriptions += session.subscription_bytes;
+            if let Some(attachment) = &session.attachment {
+                sessions += ATTACHMENT;
+                outstanding += attachment.outstanding;
+                held += attachment.held.as_deref().map_or(0, Held::len);
+            }
+        }
+        waiting.bodies = bodies.values().sum();
+        assert_eq!(self.waiting, waiting, "bytes that wait add up, and each body is counted once");
+        assert_eq!(self.sessions.bytes(), sessions, "bytes of sessions add up");
+        assert_eq!(self.received_ids, received, "identifiers that wait for PUBREL are counted");
+        subscriptions += self.leaving.iter().map(|leaving| leaving.bytes).sum::<usize>();
+        assert_eq!(self.subscription_bytes, subscriptions, "bytes of subscriptions add up");
+        assert_eq!(self.outstanding.of_sessions(), outstanding, "what is on its way adds up");
+        assert_eq!(self.journal.bytes(), self.journal.batch_bytes() + held * HELD, "what waits is counted");
+        assert_eq!(self.backlog.is_empty(), self.backlog.bytes() == 0, "a backlog has bytes");
     }
 
     fn assert_journal(&self) {

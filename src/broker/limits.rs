@@ -84,8 +84,16 @@ pub struct BrokerLimits {
     pub retained_bytes: usize,
     /// Bytes handed to one connection and not yet written: what a slow client can hold outside its queue.
     pub outbound_window: usize,
+    /// Bytes handed to all connections and not yet written, beyond which only connections whose clients read have their
+    /// whole window.
+    pub outbound_total: usize,
     /// The longest that a session outlives its connection; `None`: as long as the client wants.
     pub session_expiry_cap: Option<Duration>,
+    /// Bytes of a message that is kept, where there is a journal: the disk has to have room for it.
+    pub kept_message_bytes: usize,
+    /// Bytes that all that clients make grow may occupy, as far as it is [accounted for](super::Memory); near to that
+    /// things give way, in an order that `pressure` has. `usize::MAX`: there is no bound.
+    pub memory: usize,
     /// Bytes of the messages that are in memory although the journal holds them.
     pub cached_bytes: usize,
     /// QoS 2 packet identifiers of one client that wait for their PUBREL, where no Receive Maximum says less.
@@ -108,7 +116,10 @@ impl Default for BrokerLimits {
             retained_messages: 2_000_000,
             retained_bytes: 1 << 30,
             outbound_window: 256 << 10,
+            outbound_total: 256 << 20,
             session_expiry_cap: None,
+            kept_message_bytes: usize::MAX,
+            memory: usize::MAX,
             cached_bytes: 64 << 20,
             inbound_qos2: 65_535,
         }

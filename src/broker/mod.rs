@@ -20,9 +20,12 @@ pub mod input;
 mod invariants;
 pub mod journal;
 pub mod limits;
+mod loads;
+pub mod memory;
 pub mod output;
 pub mod permissions;
 mod policies;
+mod pressure;
 mod publish;
 mod pump;
 pub mod record;
@@ -36,6 +39,7 @@ pub mod subscriptions;
 mod tests;
 mod timers;
 mod will;
+mod window;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -48,6 +52,8 @@ pub use journal::{Durability, DurabilityRules, Room};
 pub use limits::{
     BrokerConfig, BrokerLimits, Features, OverlappingSubscriptions, QueuePolicy, SharedStrategy,
 };
+pub use loads::SessionLoad;
+pub use memory::Memory;
 pub use output::{Output, ToClient};
 pub use permissions::{Grants, Identity, Permissions, Policy, PolicyName, TokenKey};
 pub use session::SessionKey;
@@ -58,13 +64,16 @@ use self::journal::Journal;
 use self::journal::keep::Routing;
 use self::journal::messages::KeptMessages;
 use self::journal::orphans::{Departed, Orphans};
+use self::memory::Waiting;
 use self::policies::Policies;
+use self::pressure::Pressure;
 use self::response::ResponseTopics;
 use self::retained::RetainedStore;
 use self::session::{Session, Sessions};
 use self::subscriptions::{GroupKey, Subscription, Subscriptions};
 use self::timers::{Timer, TimerQueue};
 use self::will::DueWill;
+use self::window::Outstanding;
 use crate::clock::Instant;
 use crate::mqtt::{Packet, ReasonCode};
 
@@ -92,8 +101,15 @@ pub struct Broker {
     response_topics: ResponseTopics,
     random: Random,
     counters: Counters,
-    /// Bytes of the messages that wait in all queues.
-    queued_bytes: usize,
+    /// The messages that wait in all queues, or are under way.
+    waiting: Waiting,
+    /// Bytes that were handed over and not yet written.
+    outstanding: Outstanding,
+    /// Packet identifiers of all clients that wait for their PUBREL.
+    received_ids: usize,
+    pressure: Pressure,
+    /// What is around the broker occupies so many bytes.
+    outside: usize,
     /// Bytes of all wills.
     will_bytes: usize,
     /// Consequences that would be handled in the midst of something else: handled after it.
@@ -114,6 +130,8 @@ pub struct Broker {
     routing: Routing,
     /// Messages of sessions that have ended, which are to be read before another can have them.
     orphans: Orphans,
+    /// Bytes of all subscriptions.
+    subscription_bytes: usize,
     /// Bytes of the subscriptions of sessions that are kept.
     kept_subscription_bytes: usize,
     /// Sessions that are kept and have a connection.
@@ -134,6 +152,9 @@ enum Consequence {
     Close { connection: ConnectionId, reason: ReasonCode, detail: &'static str },
     /// A will is to be published.
     PublishWill(Box<DueWill>),
+    /// It is to be written down how a session is, behind what became of its will: never is it without a will that has
+    /// not been published.
+    WriteSession(SessionKey),
     /// The end of a session is to be written down, behind all that led to it.
     WriteEnd(Departed),
 }
@@ -154,7 +175,11 @@ impl Broker {
             response_topics: ResponseTopics::new(seed),
             random: Random::new(seed),
             counters: Counters::default(),
-            queued_bytes: 0,
+            waiting: Waiting::default(),
+            outstanding: Outstanding::default(),
+            received_ids: 0,
+            pressure: Pressure::default(),
+            outside: 0,
             will_bytes: 0,
             consequences: VecDeque::new(),
             searching: VecDeque::new(),
@@ -166,6 +191,7 @@ impl Broker {
             messages: KeptMessages::new(seed),
             routing: Routing::default(),
             orphans: Orphans::default(),
+            subscription_bytes: 0,
             kept_subscription_bytes: 0,
             kept_attached: 0,
         }
@@ -191,6 +217,7 @@ impl Broker {
             Input::Fetched { message, record, content } => self.fetched(message, record, content, now),
             Input::Reclaim { frames } => self.reclaim(&frames, now),
             Input::Room(room) => self.journal.room = room,
+            Input::Outside { bytes } => self.outside = bytes,
             Input::ShutDown => self.shut_down(now),
             Input::Tick => self.tick(now),
         }
@@ -208,17 +235,19 @@ impl Broker {
                         }
                     }
                     Consequence::PublishWill(will) => self.publish_will(*will, now),
+                    Consequence::WriteSession(key) => self.write_session(key, now),
                     Consequence::WriteEnd(departed) => self.write_end(&departed, now),
                 }
             }
             let bereft = self.messages.take_bereft();
             if bereft.is_empty() {
-                return;
+                break;
             }
             for key in bereft {
                 self.pump(key, now);
             }
         }
+        self.feel_pressure();
     }
 
     /// What is to be done next, until there is nothing.
@@ -246,7 +275,10 @@ impl Broker {
             return Some(Instant::START);
         }
         let alive = self.alive_deadline();
-        [self.timers.deadline(), self.retained.deadline(), alive].into_iter().flatten().min()
+        [self.timers.deadline(), self.retained.deadline(), alive, self.pressure_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What happened how often.
@@ -262,14 +294,17 @@ impl Broker {
             ("subscription_nodes", self.subscriptions.nodes()),
             ("retained", self.retained.len()),
             ("retained_bytes", self.retained.bytes()),
-            ("queued_bytes", self.queued_bytes),
+            ("queued_bytes", self.waiting.counted),
             ("kept_sessions", self.sessions.kept()),
             ("kept_messages", self.messages.len()),
             ("cached_bytes", self.messages.cached_bytes()),
             ("will_bytes", self.will_bytes),
             ("timers", self.timers.len()),
+            ("held_back", self.pressure.held_back()),
         ]
         .into_iter()
+        .chain(self.memory().iter())
+        .chain([("memory", self.memory().total())])
     }
 
     /// The clients that lost most messages to the bounds of their queue or packet size: client identifier, messages
@@ -313,6 +348,7 @@ impl Broker {
     }
 
     fn tick(&mut self, now: Instant) {
+        self.relieve(now);
         self.catch_up(now);
         self.take_leave();
         for _ in 0..SEARCHES_AT_A_TIME.min(self.searching.len()) {

@@ -15,6 +15,16 @@ pub enum Output {
         /// What for.
         items: Vec<ToClient>,
     },
+    /// [Say](super::Input::Written) what has been written to this client, as soon as something has that was not said.
+    AskWritten {
+        /// Whose connection.
+        connection: ConnectionId,
+    },
+    /// Read again from this client: it was [held back](super::Broker::is_held_back).
+    Resume {
+        /// Whose connection.
+        connection: ConnectionId,
+    },
     /// Read these records of the journal, and [say](super::Input::Fetched) what is in each: the message with this
     /// number is wanted.
     Fetch(Vec<(Number, Sequence)>),

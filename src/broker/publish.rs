@@ -8,13 +8,16 @@ use super::journal::hold::Passing;
 use super::journal::keep::Source;
 use super::journal::{Durability, Room};
 use super::permissions::Permissions;
+use super::pressure::Scarcity;
 use super::record::Record;
 use super::response::Ownership;
 use super::retained::Retained;
 use super::{Broker, SessionKey, ToClient};
 use crate::clock::Instant;
 use crate::mqtt::packet::{Acknowledgement, AcknowledgementKind, Publish};
-use crate::mqtt::{ClientId, Message, PacketId, PayloadFormat, ProtocolVersion, QoS, ReasonCode, TopicName};
+use crate::mqtt::{
+    ClientId, Message, PacketId, PayloadFormat, Places, ProtocolVersion, QoS, ReasonCode, TopicName,
+};
 
 impl Broker {
     pub(super) fn publish(&mut self, key: SessionKey, publish: Publish, now: Instant) -> ControlFlow<()> {
@@ -54,6 +57,7 @@ impl Broker {
             retain: publish.retain,
             expires_at: lives.map(|seconds| now + Duration::from_secs(u64::from(seconds))),
             properties,
+            places: Places::default(),
         };
         if let Err((reason, detail)) = self.vet(&message) {
             return self.turn_away(header, reason, detail, now);
@@ -66,13 +70,16 @@ impl Broker {
             tracing::debug!(%client_id, topic = %message.topic, "publishing is not allowed");
             return self.settle_unrouted(header, ReasonCode::NotAuthorized);
         }
-        if self.journal.room != Room::Enough
+        let is_large = message.footprint() > self.config.limits.kept_message_bytes;
+        if (is_large || self.journal.room != Room::Enough)
             && self.would_be_kept(&message)
-            && let Some((reason, detail)) = self.has_no_room()
+            && let Some((reason, detail)) = self.has_no_room_for(&message)
         {
             return self.turn_away(header, reason, detail, now);
         }
         let message = Arc::new(message);
+        let retained_before = self.retained.bytes();
+        self.pressure.piling_up = 0;
         // A message too many to be retained is refused where that can be said; otherwise it is delivered all the same.
         let can_be_told = header.version.is_v5() && header.qos > QoS::AtMostOnce;
         if message.retain && !self.retain(&message, &client_id) && can_be_told {
@@ -87,6 +94,8 @@ impl Broker {
             ReasonCode::NoMatchingSubscribers
         };
         self.finish_routing(&message, &client_id, Source::Client(received));
+        let retained = self.retained.bytes().saturating_sub(retained_before);
+        self.blame(key, self.pressure.piling_up + retained, now);
         self.settle(header, reason)
     }
 
@@ -135,11 +144,15 @@ impl Broker {
         let count = self.retained.len() - usize::from(replaced.is_some());
         let bytes = self.retained.bytes() - replaced.unwrap_or_default();
         let limits = &self.config.limits;
-        if count >= limits.retained_messages || bytes + message.footprint() > limits.retained_bytes {
+        if count >= limits.retained_messages
+            || bytes + message.footprint() > limits.retained_bytes
+            || (self.pressure.scarcity() >= Scarcity::Refuse
+                && message.footprint() > replaced.unwrap_or_default())
+        {
             self.counters.refused_retained_limit += 1;
             return false;
         }
-        let kept = self.keep_retained();
+        let kept = self.keep_retained(message);
         let entry = Retained { message: Arc::clone(message), publisher: publisher.clone(), kept };
         if let Some(old) = self.retained.insert(entry) {
             self.no_longer_retained(&old);
@@ -208,7 +221,7 @@ impl Broker {
             && let Some(session) = self.sessions.get_mut(header.key)
         {
             // Forgotten at PUBREL [MQTT-4.3.3-11]; an error ends the exchange at once.
-            session.received.insert(id);
+            self.received_ids += usize::from(session.received.insert(id));
         }
         self.acknowledge(header.key, kind, id, reason);
         ControlFlow::Continue(())

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::deliver::{fits, has_quota, may_receive};
 use super::journal::keep::{Course, Novelty, Source};
 use super::retained::{Position, Retained, RetainedStore, Step};
-use super::session::Replay;
 use super::session::inflight::{Acknowledged, Resend};
 use super::session::queue::{Content, Leaving, Offer};
+use super::session::{Replay, Session};
 use super::{Broker, ConnectionId, SessionKey};
 use crate::clock::Instant;
 use crate::mqtt::packet::AcknowledgementKind;
@@ -30,7 +30,7 @@ impl Broker {
         else {
             return;
         };
-        attachment.outstanding = attachment.outstanding.saturating_sub(bytes);
+        self.outstanding.written(attachment.written(bytes, self.config.limits.outbound_window));
         self.pump(key, now);
     }
 
@@ -50,19 +50,22 @@ impl Broker {
         if self.sessions.get(key).is_some_and(|session| !session.replays.is_empty()) {
             self.replay_retained(key, now);
         }
+        self.queue_changed(key);
+        if self.sessions.get(key).is_some_and(Session::is_waiting) {
+            self.ask_what_is_written(key);
+        }
     }
 
     fn send_again(&mut self, key: SessionKey) {
         loop {
-            let window = self.config.limits.outbound_window;
+            let windows = self.windows();
             let Some(session) = self.sessions.get_mut(key) else {
                 return;
             };
             let Some(attachment) = session.attachment.as_ref() else {
                 return;
             };
-            let room =
-                attachment.outstanding < window && session.inflight.active() < attachment.receive_maximum;
+            let room = windows.is_open(attachment) && session.inflight.active() < attachment.receive_maximum;
             let (id, qos, message) = match session.inflight.resend(room) {
                 Some(Resend::Publish(id, offer)) => match offer.message(&self.messages) {
                     Some(message) => (id, offer.qos, Arc::clone(message)),
@@ -95,7 +98,7 @@ impl Broker {
                 // forget it.
                 self.complete(key, id);
             } else if let Some(offer) = session.inflight.forget(id) {
-                self.queued_bytes -= offer.footprint();
+                self.waiting.remove(&offer);
                 self.settle_place(key, &offer);
             }
         }
@@ -110,7 +113,7 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(key)
             && let Acknowledged::Release(Some(offer)) = session.inflight.pubrec(packet_id, true)
         {
-            self.queued_bytes -= offer.footprint();
+            self.waiting.remove(&offer);
             self.complete_place(key, &offer, packet_id);
         }
         self.release(key, packet_id);
@@ -118,14 +121,14 @@ impl Broker {
 
     fn drain_queue(&mut self, key: SessionKey, now: Instant) {
         loop {
-            let limits = &self.config.limits;
+            let windows = self.windows();
             let Some(session) = self.sessions.get_mut(key) else {
                 return;
             };
             let Some(attachment) = session.attachment.as_ref() else {
                 return;
             };
-            if session.queue.is_empty() || attachment.outstanding >= limits.outbound_window {
+            if session.queue.is_empty() || !windows.is_open(attachment) {
                 return;
             }
             let mut leaving =
@@ -140,14 +143,13 @@ impl Broker {
             }
             let message = front.message(&self.messages).filter(|_| !has_expired(front)).cloned();
             let Some(offer) = session.queue.pop(leaving) else { return };
-            self.queued_bytes -= offer.footprint();
-            match message {
-                Some(message) => self.check_and_hand_over(key, offer, message, Novelty::Waited),
-                None => {
-                    // [MQTT-3.3.2-5]
-                    self.counters.expired_messages += 1;
-                    self.settle_place(key, &offer);
-                }
+            self.waiting.remove(&offer);
+            if let Some(message) = message {
+                self.check_and_hand_over(key, offer, message, Novelty::Waited);
+            } else {
+                // [MQTT-3.3.2-5]
+                self.counters.expired_messages += 1;
+                self.settle_place(key, &offer);
             }
         }
     }
@@ -164,7 +166,7 @@ impl Broker {
         let Some(attachment) = session.attachment.as_ref() else { return };
         if !may_receive(session, key, &self.response_topics, &message) {
             self.counters.deliveries_denied += 1;
-        } else if !fits(attachment, &message, offer.qos, offer.identifiers.as_deref().unwrap_or_default()) {
+        } else if !fits(attachment, &message, offer.qos, offer.identifiers().unwrap_or_default()) {
             self.counters.dropped_packet_too_large += 1;
             session.dropped += 1;
         } else {
@@ -196,14 +198,14 @@ impl Broker {
     fn replay_retained(&mut self, key: SessionKey, now: Instant) {
         for _ in 0..SEARCH_STEPS {
             self.work += 1;
-            let window = self.config.limits.outbound_window;
+            let windows = self.windows();
             let Some(session) = self.sessions.get_mut(key) else {
                 return;
             };
             let Some(attachment) = session.attachment.as_ref() else {
                 return;
             };
-            if attachment.outstanding >= window || !session.queue.is_empty() {
+            if !windows.is_open(attachment) || !session.queue.is_empty() {
                 return;
             }
             let may_wait = has_quota(&session.inflight, attachment);
@@ -215,6 +217,7 @@ impl Broker {
                 Found::NoRoom => return,
                 Found::End => {
                     first.remove();
+                    session.forget_replays();
                     continue;
                 }
                 Found::Offer(offer, found) => {
@@ -270,7 +273,7 @@ fn next_retained(retained: &RetainedStore, replay: &mut Replay, may_wait: bool) 
             let identifiers = replay.identifier.map(|identifier| Box::from([identifier]));
             // [MQTT-3.3.1-8]
             let content = Content::Here(Arc::clone(&found.message));
-            Found::Offer(Offer { content, qos, retain: true, identifiers, group: None }, found)
+            Found::Offer(Offer::new(content, qos, true).with_identifiers(identifiers), found)
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use super::memory::RESPONSE_TOPIC;
 use super::session::SessionKey;
 
 /// Whose the response topics are.
@@ -46,6 +47,11 @@ impl ResponseTopics {
     /// The level was given to `owner` before the broker was started.
     pub(super) fn restore(&mut self, level: Arc<str>, owner: SessionKey) {
         self.owners.insert(level, owner);
+    }
+
+    /// The bytes that they occupy.
+    pub(super) fn bytes(&self) -> usize {
+        self.owners.len() * RESPONSE_TOPIC
     }
 
     pub(super) fn forget(&mut self, level: &str) {

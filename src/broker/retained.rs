@@ -82,23 +82,28 @@ impl RetainedStore {
 
     /// Makes this the message of its topic, in place of the one that was, which is given back.
     pub fn insert(&mut self, entry: Retained) -> Option<Retained> {
-        let old = self.remove(entry.message.topic.as_str());
         self.bytes += entry.message.footprint();
-        if let Some(at) = entry.message.expires_at {
-            self.expiries.insert((at, entry.message.topic.clone()));
+        let (topic, expires_at) = (entry.message.topic.clone(), entry.message.expires_at);
+        let replaced = self.entries.replace(entry).inspect(|replaced| self.forget(replaced));
+        if let Some(at) = expires_at {
+            self.expiries.insert((at, topic));
         }
-        self.entries.insert(entry);
-        old
+        replaced
     }
 
     /// Forgets the message of this topic, and gives it back.
     pub fn remove(&mut self, topic: &str) -> Option<Retained> {
         let entry = self.entries.take::<dyn Topic>(&topic)?;
+        self.forget(&entry);
+        Some(entry)
+    }
+
+    /// One that is not in the store any more does not count.
+    fn forget(&mut self, entry: &Retained) {
         self.bytes -= entry.message.footprint();
         if let Some(at) = entry.message.expires_at {
             self.expiries.remove(&(at, entry.message.topic.clone()));
         }
-        Some(entry)
     }
 
     /// When the next one expires.
@@ -299,7 +304,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::mqtt::QoS;
+    use crate::mqtt::{Places, QoS};
 
     fn message(topic: &str, expires_at: Option<Instant>) -> Arc<Message> {
         Arc::new(Message {
@@ -309,6 +314,7 @@ mod tests {
             retain: true,
             expires_at,
             properties: None,
+            places: Places::default(),
         })
     }
 

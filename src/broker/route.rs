@@ -57,16 +57,12 @@ impl Broker {
             let identifiers: Option<Box<[SubscriptionIdentifier]>> = counting()
                 .any(|subscription| subscription.identifier.is_some())
                 .then(|| counting().filter_map(|subscription| subscription.identifier).collect());
-            let offer = Offer {
-                content: Content::Here(Arc::clone(message)),
-                // [MQTT-3.8.4-8]
-                qos: message.qos.min(qos),
-                // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
-                retain: message.retain && keeps_flag,
-                identifiers,
-                group: None,
-            };
-            Some((first.session, offer))
+            // [MQTT-3.8.4-8]
+            let qos = message.qos.min(qos);
+            // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+            let retain = message.retain && keeps_flag;
+            let offer = Offer::new(Content::Here(Arc::clone(message)), qos, retain);
+            Some((first.session, offer.with_identifiers(identifiers)))
         };
         let mut found = false;
         match self.config.overlapping {
@@ -101,7 +97,7 @@ impl Broker {
         };
         let random = if strategy == SharedStrategy::Random { self.random.next() } else { 0 };
         let (sessions, responses) = (&self.sessions, &self.response_topics);
-        let window = self.config.limits.outbound_window;
+        let windows = self.windows();
         let chosen = self.subscriptions.group_mut(group).and_then(|members| {
             members.choose(strategy, key, random, |member| {
                 let Some(session) = sessions.get(member.session) else {
@@ -116,7 +112,7 @@ impl Broker {
                         Readiness::Unable
                     }
                     Some(attachment)
-                        if has_room(&session.queue, &session.inflight, attachment, qos, window) =>
+                        if has_room(&session.queue, &session.inflight, attachment, qos, windows) =>
                     {
                         Readiness::Ready(session.load())
                     }
@@ -129,13 +125,12 @@ impl Broker {
             self.counters.shared_unserved += 1;
             return;
         };
-        let offer = Offer {
-            content: Content::Here(Arc::clone(message)),
-            qos: message.qos.min(member.options.qos),
-            retain: message.retain && member.options.retain_as_published,
-            identifiers: member.identifier.map(|identifier| Box::from([identifier])),
-            group: Some(group),
-        };
+        let qos = message.qos.min(member.options.qos);
+        let retain = message.retain && member.options.retain_as_published;
+        let offer = Offer::new(Content::Here(Arc::clone(message)), qos, retain)
+            .with_identifiers(member.identifier.map(|identifier| Box::from([identifier])))
+            // What is not acknowledged is not sent to another member either.
+            .of_group(Some(group).filter(|_| qos > QoS::AtMostOnce));
         self.offer(member.session, offer, message, now);
     }
 

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::journal::Room;
 use super::journal::hold::Passing;
+use super::pressure::Scarcity;
 use super::record::Record;
 use super::response::Ownership;
 use super::retained::Position;
@@ -91,6 +92,7 @@ impl Broker {
         let is_new_place = session.subscriptions.insert(place);
         if is_new_place {
             session.subscription_bytes += bytes;
+            self.subscription_bytes += bytes;
         }
         if let Some(keeping) = &session.keeping {
             let text = entry.filter.as_ref();
@@ -128,7 +130,8 @@ impl Broker {
             }
             Ownership::Ordinary => {}
         }
-        let full = session.subscriptions.len() >= self.config.limits.subscriptions_per_client;
+        let is_scarce = self.pressure.scarcity() >= Scarcity::Refuse;
+        let full = is_scarce || session.subscriptions.len() >= self.config.limits.subscriptions_per_client;
         let bytes = session.subscription_bytes + footprint(filter);
         let full = full || bytes > self.config.limits.subscription_bytes_per_client;
         if full && self.subscriptions.find(filter, key).is_none() {
@@ -164,6 +167,7 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(key) {
             if session.subscriptions.remove(&place) {
                 session.subscription_bytes -= footprint(&filter);
+                self.subscription_bytes -= footprint(&filter);
                 if let Some(keeping) = &session.keeping {
                     self.kept_subscription_bytes -= footprint(&filter);
                     let session = keeping.id;
@@ -172,14 +176,16 @@ impl Broker {
             }
             if let SubscriptionKey::Plain(node) = place {
                 session.replays.remove(&node);
+                session.forget_replays();
             }
         }
         ReasonCode::Success
     }
 }
 
-/// The bytes that a subscription occupies if it shares no level with others.
+/// The bytes that a subscription occupies, by and large: the text of its filter, where it stands in its session, and what
+/// the tree has for it, which is two nodes at most.
 pub(super) fn footprint(filter: &SubscriptionFilter) -> usize {
-    const LEVEL: usize = 64;
-    filter.filter.as_str().len() + filter.filter.levels().count() * LEVEL
+    const FIXED: usize = 160;
+    FIXED + filter.filter.as_str().len()
 }

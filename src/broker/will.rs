@@ -10,7 +10,7 @@ use super::{Broker, Consequence, SessionKey};
 use crate::clock::Instant;
 use crate::mqtt::message::properties_footprint;
 use crate::mqtt::packet::Will;
-use crate::mqtt::{ClientId, Message};
+use crate::mqtt::{ClientId, Message, Places};
 
 /// A will whose time has come. Its session may be gone.
 #[derive(Debug)]
@@ -65,6 +65,7 @@ impl Broker {
             retain: will.retain,
             expires_at: lives.map(|seconds| now + Duration::from_secs(u64::from(seconds))),
             properties: (!will.properties.is_empty()).then(|| Box::new(will.properties)),
+            places: Places::default(),
         });
         if message.retain {
             // [MQTT-3.1.2-15]

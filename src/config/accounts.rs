@@ -1,6 +1,8 @@
 //! Users, groups and permissions of this host, as they are written on a command line.
 
+#[cfg(unix)]
 use nix::errno::Errno;
+#[cfg(unix)]
 use nix::unistd::{Group, User};
 
 /// Reads permissions: an octal number of three digits, or of four with a zero in front.
@@ -13,23 +15,35 @@ pub(super) fn mode(text: &str) -> Result<u32, String> {
 
 /// Reads a user: its number, or a name that the host knows.
 pub(super) fn user(text: &str) -> Result<u32, String> {
-    find(text, || User::from_name(text).map(|user| user.map(|user| user.uid.as_raw())))
+    #[cfg(unix)]
+    return find(text, || User::from_name(text).map(|user| user.map(|user| user.uid.as_raw())));
+    #[cfg(not(unix))]
+    return number(text);
 }
 
 /// Reads a group: its number, or a name that the host knows.
 pub(super) fn group(text: &str) -> Result<u32, String> {
-    find(text, || Group::from_name(text).map(|group| group.map(|group| group.gid.as_raw())))
+    #[cfg(unix)]
+    return find(text, || Group::from_name(text).map(|group| group.map(|group| group.gid.as_raw())));
+    #[cfg(not(unix))]
+    return number(text);
 }
 
+fn number(text: &str) -> Result<u32, String> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = is_number.then(|| text.parse().ok()).flatten();
+    number.ok_or_else(|| "expected a number, or a name that this host knows".to_owned())
+}
+
+#[cfg(unix)]
 fn find(text: &str, look_up: impl FnOnce() -> Result<Option<u32>, Errno>) -> Result<u32, String> {
-    if text.bytes().all(|byte| byte.is_ascii_digit())
-        && let Ok(number) = text.parse()
-    {
-        return Ok(number);
-    }
+    let unknown = match number(text) {
+        Ok(number) => return Ok(number),
+        Err(unknown) => unknown,
+    };
     match look_up() {
         Ok(Some(number)) => Ok(number),
-        Ok(None) => Err("expected a number, or a name that this host knows".to_owned()),
+        Ok(None) => Err(unknown),
         Err(error) => Err(format!("the host cannot look it up: {}", error.desc())),
     }
 }
@@ -46,6 +60,7 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn users_and_groups_have_names_or_numbers() {
         assert_eq!((user("root"), user("0"), user("4711")), (Ok(0), Ok(0), Ok(4_711)));

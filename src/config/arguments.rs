@@ -67,6 +67,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) sessions: SessionArguments,
     #[command(flatten)]
+    pub(super) memory: MemoryArguments,
+    #[command(flatten)]
     pub(super) durability: DurabilityArguments,
     #[command(flatten)]
     pub(super) shutdown: ShutdownArguments,
@@ -365,10 +367,9 @@ pub(super) struct ConnectionArguments {
     #[arg(long, value_name = "PROPERTIES", default_value_t = ConnectionLimits::default().user_properties)]
     pub(super) max_user_properties: usize,
     /// Keep at most so many bytes of packets that have begun and not ended, and of what comes before them, of all
-    /// connections
-    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
-          default_value_t = ByteSize(ConnectionLimits::default().unfinished_bytes_total))]
-    pub(super) max_unfinished_bytes_total: ByteSize,
+    /// connections [default: a quarter of what --memory-max leaves]
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>)]
+    pub(super) max_unfinished_bytes_total: Option<ByteSize>,
     /// Take at most so many topic filters in one SUBSCRIBE or UNSUBSCRIBE
     #[arg(long, value_name = "FILTERS", default_value_t = ConnectionLimits::default().filters_per_packet)]
     pub(super) max_filters_per_packet: usize,
@@ -432,21 +433,38 @@ pub(super) struct SessionArguments {
     #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
           default_value_t = ByteSize(BrokerLimits::default().queued_bytes))]
     pub(super) max_queued_bytes: ByteSize,
-    /// Queue at most so many bytes of messages for all clients, each counted as often as it is queued
-    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
-          default_value_t = ByteSize(BrokerLimits::default().queued_bytes_total))]
-    pub(super) max_queued_bytes_total: ByteSize,
-    /// Keep wills of at most so many bytes of all clients
-    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>,
-          default_value_t = ByteSize(BrokerLimits::default().will_bytes_total))]
-    pub(super) max_will_bytes_total: ByteSize,
+    /// Queue at most so many bytes of messages for all clients, each counted as often as it is queued; of those that the
+    /// data directory holds only their places count [default: as memory allows]
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>)]
+    pub(super) max_queued_bytes_total: Option<ByteSize>,
+    /// Keep wills of at most so many bytes of all clients [default: an eighth of what --memory-max leaves]
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>)]
+    pub(super) max_will_bytes_total: Option<ByteSize>,
     /// Retain at most so many messages
     #[arg(long, value_name = "MESSAGES", default_value_t = BrokerLimits::default().retained_messages)]
     pub(super) max_retained_messages: usize,
-    /// Retain at most so many bytes of messages
-    #[arg(long, value_name = "SIZE", value_parser = size::<0, { usize::MAX }>,
-          default_value_t = ByteSize(BrokerLimits::default().retained_bytes))]
-    pub(super) max_retained_bytes: ByteSize,
+    /// Retain at most so many bytes of messages [default: a quarter of what --memory-max leaves]
+    #[arg(long, value_name = "SIZE", value_parser = size::<0, { usize::MAX }>)]
+    pub(super) max_retained_bytes: Option<ByteSize>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Memory")]
+pub(super) struct MemoryArguments {
+    /// Use at most so much memory: 32MiB or more. What clients make grow is bounded so that the whole process stays
+    /// below. Near to it, in this order, those publishers are not read from for whom most piles up, queued QoS 0
+    /// messages are dropped, other queued messages as --queue-policy says, and new clients are refused [default: 75 % of
+    /// what the cgroup or the machine has]
+    #[arg(long, value_name = "SIZE", value_parser = size::<{ 32 << 20 }, { usize::MAX }>)]
+    pub(super) memory_max: Option<ByteSize>,
+    /// Let connections have their whole --outbound-window while so many bytes are on their way to all of them; then only
+    /// those whose clients read [default: a sixteenth of what --memory-max leaves]
+    #[arg(long, value_name = "SIZE", value_parser = size::<1, { usize::MAX }>)]
+    pub(super) max_outbound_bytes_total: Option<ByteSize>,
+    /// Have so many bytes of the messages in memory, too, that the data directory holds [default: an eighth of what
+    /// --memory-max leaves, and at most 256MiB]
+    #[arg(long, value_name = "SIZE", requires = "data_dir", value_parser = size::<0, { usize::MAX }>)]
+    pub(super) max_cached_bytes: Option<ByteSize>,
 }
 
 #[derive(Debug, Args)]
@@ -463,7 +481,8 @@ pub(super) struct DurabilityArguments {
     /// `telemetry/#=memory`; may be given several times, and the first that matches decides
     #[arg(long, value_name = "FILTER=LEVEL", action = ArgAction::Append, requires = "data_dir", value_parser = DurableTopics::from_str)]
     pub(super) durability_for: Vec<DurableTopics>,
-    /// Use at most this much of the disk for the data directory: 1MiB or more [default: all there is]
+    /// Use at most this much of the disk for the data directory, of which a message may have an eighth: 1MiB or more
+    /// [default: all there is]
     #[arg(long, value_name = "SIZE", requires = "data_dir", value_parser = size::<{ 1 << 20 }, { usize::MAX }>)]
     pub(super) disk_max: Option<ByteSize>,
 }

@@ -11,6 +11,7 @@ mod arguments;
 mod auth_command;
 mod choices;
 mod listeners;
+mod memory;
 mod own_listener;
 mod runtime;
 mod store_command;
@@ -33,6 +34,7 @@ use arguments::{Arguments, AuthenticationArguments, MqttArguments, RuntimeArgume
 use auth_command::Command;
 use choices::{Delivery, DurableTopics};
 use listeners::{Ipv6, Listening};
+use memory::MemoryBounds;
 use own_listener::{OwnListener, OwnTerms};
 use units::{ByteSize, TimeSpan};
 
@@ -89,28 +91,47 @@ impl Invocation {
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
         inherited: &[Transport],
     ) -> Result<Self, clap::Error> {
-        Self::on_host(arguments, Ipv6::probe, inherited)
+        Self::on_host(arguments, Host::probe, inherited)
     }
 
     fn on_host(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-        ipv6: impl FnOnce() -> Ipv6,
+        host: impl FnOnce() -> Host,
         inherited: &[Transport],
     ) -> Result<Self, clap::Error> {
         let mut arguments = Arguments::try_parse_from(arguments)?;
         match arguments.command.take() {
             Some(Command::Auth(command)) => Ok(Self::Auth(command.into())),
             Some(Command::Store(command)) => Ok(Self::Store(command.into())),
-            None => Config::read(arguments, ipv6(), inherited).map(Self::Serve),
+            None => Config::read(arguments, host(), inherited).map(Self::Serve),
         }
     }
 }
 
+/// What the broker runs on.
+struct Host {
+    ipv6: Ipv6,
+    /// The bytes of memory that there are; `None`: it does not tell.
+    memory: Option<usize>,
+}
+
+impl Host {
+    fn probe() -> Self {
+        Self { ipv6: Ipv6::probe(), memory: memory::of_host() }
+    }
+}
+
 impl Config {
-    fn read(arguments: Arguments, ipv6: Ipv6, inherited: &[Transport]) -> Result<Self, clap::Error> {
+    fn read(
+        arguments: Arguments,
+        Host { ipv6, memory }: Host,
+        inherited: &[Transport],
+    ) -> Result<Self, clap::Error> {
         let wrong = |sentence| Arguments::command().error(ErrorKind::ArgumentConflict, sentence);
 
-        let connection = connection_limits(&arguments);
+        let mut notes = Vec::new();
+        let bounds = MemoryBounds::read(&arguments, memory, &mut notes).map_err(wrong)?;
+        let connection = connection_limits(&arguments, &bounds);
         let listening = Listening {
             arguments: &arguments.listeners,
             quic: &arguments.quic,
@@ -137,7 +158,6 @@ impl Config {
             let listeners = listening.at(place, terms.unix_access, own.connection.maximum_packet_size);
             groups.push(ListenerGroup { listeners: listeners.map_err(wrong)?, terms: own });
         }
-        let mut notes = Vec::new();
         if ipv6 == Ipv6::Absent && arguments.listeners.bind.is_empty() {
             notes.push("this host has no IPv6: the broker listens on IPv4 only".to_owned());
         }
@@ -159,7 +179,7 @@ impl Config {
                 listeners,
                 groups,
                 tls,
-                broker: broker_config(&arguments),
+                broker: broker_config(&arguments, &bounds),
                 data: arguments.durability.data_dir.map(|path| DataDirectory {
                     path,
                     disk_max: arguments
@@ -249,7 +269,7 @@ fn own_policy(
     Ok(name)
 }
 
-fn broker_config(arguments: &Arguments) -> BrokerConfig {
+fn broker_config(arguments: &Arguments, bounds: &MemoryBounds) -> BrokerConfig {
     let Arguments { mqtt, sessions, connections, durability, .. } = arguments;
     BrokerConfig {
         features: features(mqtt),
@@ -261,15 +281,18 @@ fn broker_config(arguments: &Arguments) -> BrokerConfig {
             topic_length: sessions.max_topic_length.0,
             queued_messages: sessions.max_queued_messages,
             queued_bytes: sessions.max_queued_bytes.0,
-            queued_bytes_total: sessions.max_queued_bytes_total.0,
-            will_bytes_total: sessions.max_will_bytes_total.0,
+            queued_bytes_total: bounds.queued,
+            will_bytes_total: bounds.wills,
             inflight_messages: sessions.max_inflight,
             retained_messages: sessions.max_retained_messages,
-            retained_bytes: sessions.max_retained_bytes.0,
+            retained_bytes: bounds.retained,
             outbound_window: connections.outbound_window.0,
+            outbound_total: bounds.outbound,
+            kept_message_bytes: usize::MAX,
+            memory: bounds.memory,
+            cached_bytes: bounds.cached,
             session_expiry_cap: sessions.max_session_expiry.map(|TimeSpan(time)| time),
             inbound_qos2: sessions.max_inbound_qos2,
-            ..BrokerLimits::default()
         },
         overlapping: mqtt.overlapping_subscriptions.into(),
         shared_strategy: mqtt.shared_subscription_strategy.into(),
@@ -296,7 +319,7 @@ fn features(mqtt: &MqttArguments) -> Features {
     }
 }
 
-fn connection_limits(arguments: &Arguments) -> ConnectionLimits {
+fn connection_limits(arguments: &Arguments, bounds: &MemoryBounds) -> ConnectionLimits {
     let Arguments { mqtt, connections, sockets, .. } = arguments;
     ConnectionLimits {
         connect_timeout: connections.connect_timeout.0,
@@ -312,7 +335,7 @@ fn connection_limits(arguments: &Arguments) -> ConnectionLimits {
         server_keep_alive: mqtt.mqtt_server_keep_alive,
         receive_buffer: sockets.ep_recv_buf_size.0,
         user_properties: connections.max_user_properties,
-        unfinished_bytes_total: connections.max_unfinished_bytes_total.0,
+        unfinished_bytes_total: bounds.unfinished,
         filters_per_packet: connections.max_filters_per_packet,
         message_rate: connections.max_message_rate,
         byte_rate: connections

@@ -322,6 +322,7 @@ mod tests {
             "allow-anonymous" => "true",
             "rate-limit-policy" => "disconnect",
             "unix-socket-mode" => "0660",
+            "durability" => "os",
             _ => "1234",
         };
         for name in TERMS {

@@ -1,9 +1,10 @@
+mod commands;
+
 use std::env;
 use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::auth::command::{Explain, Hash, HashMethod, Question};
 use crate::broker::{OverlappingSubscriptions, QueuePolicy, SharedStrategy};
 use crate::connection::RateLimitPolicy;
 use crate::transport::proxy::Network;
@@ -19,18 +20,11 @@ fn parse_on(ipv6: Ipv6, line: &str) -> Result<Config, clap::Error> {
 
 fn parse_with(ipv6: Ipv6, inherited: &[Transport], line: &str) -> Result<Config, clap::Error> {
     let arguments = ["mqtt-broker"].into_iter().chain(line.split_whitespace());
-    match Invocation::on_host(arguments, || ipv6, inherited)? {
+    match Invocation::on_host(arguments, || Host { ipv6, memory: None }, inherited)? {
         Invocation::Serve(config) => Ok(config),
         Invocation::Auth(command) => panic!("{line}: {command:?}"),
         Invocation::Store(command) => panic!("{line}: {command:?}"),
     }
-}
-
-#[track_caller]
-fn check_command(line: &str, expected: AuthCommand) {
-    let arguments = ["mqtt-broker"].into_iter().chain(line.split_whitespace());
-    let invocation = Invocation::on_host(arguments, || panic!("no listener is needed"), &[]).unwrap();
-    assert_eq!(invocation, Invocation::Auth(expected), "{line}");
 }
 
 fn parse(line: &str) -> Result<Config, clap::Error> {
@@ -576,6 +570,7 @@ fn each_bound_is_an_option() {
     check!("--max-inbound-qos2 7", server.broker.limits.inbound_qos2 = 7);
     check!("--max-queued-messages 7", server.broker.limits.queued_messages = 7);
     check!("--max-queued-bytes 7MiB", server.broker.limits.queued_bytes = 7 << 20);
+    check!("--max-outbound-bytes-total 7MiB", server.broker.limits.outbound_total = 7 << 20);
     check!("--max-queued-bytes-total 7MiB", server.broker.limits.queued_bytes_total = 7 << 20);
     check!("--max-retained-messages 0", server.broker.limits.retained_messages = 0);
     check!("--max-retained-bytes 0", server.broker.limits.retained_bytes = 0);
@@ -586,49 +581,6 @@ fn each_bound_is_an_option() {
     check_refused("--connect-timeout soon", &["'soon'", "--connect-timeout", "such as 90, 1m30s or 7d"]);
     check_refused("--max-topic-length 64KiB", &["'64KiB'", "--max-topic-length", "at most 65535"]);
     check_refused("--max-queued-bytes 1MB", &["'1MB'", "--max-queued-bytes", "KiB, MiB or GiB"]);
-}
-
-#[test]
-fn commands_are_told_from_options() {
-    check_command("auth check f", AuthCommand::Check("f".into()));
-    let explain = |client_id: Option<&str>, question| {
-        let (file, user, client_id) = ("f".into(), Some("u".to_owned()), client_id.map(str::to_owned));
-        AuthCommand::Explain(Explain { file, user, token: None, client_id, question })
-    };
-    let bearer = Explain {
-        file: "f".into(),
-        user: None,
-        token: Some("t".into()),
-        client_id: None,
-        question: Question::Publish("a/b".to_owned()),
-    };
-    check_command("auth explain f --token t --publish a/b", AuthCommand::Explain(bearer));
-    let topic = || "a/b".to_owned();
-    check_command("auth explain f --user u --publish a/b", explain(None, Question::Publish(topic())));
-    check_command("auth explain f --user u --receive a/b", explain(None, Question::Receive(topic())));
-    check_command(
-        "auth explain --client-id c --subscribe a/b f --user u",
-        explain(Some("c"), Question::Subscribe(topic())),
-    );
-    let hash = |user: &str, method, iterations| {
-        AuthCommand::Hash(Hash { user: user.to_owned(), method, iterations: NonZeroU32::new(iterations) })
-    };
-    check_command("auth hash", hash("user", HashMethod::Argon2id, 0));
-    check_command("auth hash --user a --method argon2id", hash("a", HashMethod::Argon2id, 0));
-    check_command(
-        "auth hash --method pbkdf2-sha256 --iterations 7",
-        hash("user", HashMethod::Pbkdf2Sha256, 7),
-    );
-    check_command("auth hash --method scram-sha-256", hash("user", HashMethod::ScramSha256, 0));
-    check_command("auth hash --method pbkdf2-sha512", hash("user", HashMethod::Pbkdf2Sha512, 0));
-
-    check_refused("auth explain f --user u", &["--publish", "--subscribe", "--receive"]);
-    check_refused("auth explain f --user u --publish a --receive a", &["cannot be used with"]);
-    check_refused("auth explain f --publish a", &["--user"]);
-    check_refused("auth check", &["<FILE>"]);
-    check_refused("auth hash --iterations 0", &["'0'", "--iterations"]);
-    check_refused("auth hash --method md5", &["'md5'", "argon2id"]);
-    check_refused("--tcp-port 1 auth check f", &["auth"]);
 }
 
 #[test]
@@ -653,6 +605,43 @@ fn questions_are_answered_on_the_standard_output() {
 
     let help = parse("-h").unwrap_err();
     assert_eq!((help.exit_code(), help.use_stderr()), (0, false));
+}
+
+#[test]
+fn bounds_on_bytes_follow_from_the_memory_there_is() {
+    let on = |memory: usize, line: &str| {
+        let arguments = ["mqtt-broker"].into_iter().chain(line.split_whitespace());
+        let host = || Host { ipv6: Ipv6::Present, memory: Some(memory) };
+        match Invocation::on_host(arguments, host, &[]) {
+            Ok(Invocation::Serve(config)) => config,
+            other => panic!("{line}: {other:?}"),
+        }
+    };
+    let config = on(4 << 30, "");
+    let limits = &config.server.broker.limits;
+    // 75 % of it; of these seven eighths without what the process itself takes.
+    let most = (4_usize << 30) / 100 * 75;
+    assert_eq!(limits.memory, most - most / 8 - (16 << 20));
+    assert_eq!((limits.retained_bytes, limits.will_bytes_total), (limits.memory / 4, limits.memory / 8));
+    assert_eq!((limits.outbound_total, limits.cached_bytes), (limits.memory / 16, 256 << 20));
+    assert_eq!(limits.queued_bytes_total, usize::MAX);
+    assert_eq!(config.server.connection.unfinished_bytes_total, limits.memory / 4);
+    assert!(config.notes[0].starts_with("memory is bounded to 3071 MiB"), "{:?}", config.notes);
+
+    let config = on(4 << 30, "--memory-max 256MiB --max-retained-bytes 100MiB");
+    let limits = &config.server.broker.limits;
+    assert_eq!(limits.memory, (256 << 20) - (32 << 20) - (16 << 20));
+    assert_eq!(limits.retained_bytes, 100 << 20);
+    assert_eq!(config.notes, [""; 0]);
+
+    let config = on(1 << 30, "--max-queued-bytes-total 2GiB");
+    assert_eq!(config.server.broker.limits.queued_bytes_total, 2 << 30);
+    assert!(config.notes[0].starts_with("--max-queued-bytes-total of 2GiB is more"), "{:?}", config.notes);
+    check_refused(
+        "--memory-max 256MiB --max-retained-bytes 257MiB",
+        &["--max-retained-bytes of 257MiB", "256MiB by --memory-max"],
+    );
+    check_refused("--memory-max 31MiB", &["at least 32MiB"]);
 }
 
 /// The help is as in `help.txt`. `UPDATE_SNAPSHOTS=1 cargo test` writes the file anew.

@@ -12,8 +12,8 @@ use crate::mqtt::packet::{
     Publish, SubAck,
 };
 use crate::mqtt::{
-    ClientId, Delivery, Message, PacketId, PublishProperties, QoS, SubscriptionIdentifier, TopicAlias,
-    TopicName,
+    ClientId, Delivery, Message, PacketId, Places, PublishProperties, QoS, SubscriptionIdentifier,
+    TopicAlias, TopicName,
 };
 
 /// A connection with its client's side of the codec.
@@ -147,8 +147,15 @@ fn publish(topic: Option<&str>, alias: Option<u16>, qos: QoS, packet_id: u16) ->
 
 fn delivery(topic: &str, payload: Bytes) -> Delivery {
     let topic = TopicName::parse(topic).unwrap();
-    let message =
-        Message { topic, payload, qos: QoS::AtMostOnce, retain: false, expires_at: None, properties: None };
+    let message = Message {
+        topic,
+        payload,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        expires_at: None,
+        properties: None,
+        places: Places::default(),
+    };
     Delivery {
         message: Arc::new(message),
         packet_id: None,

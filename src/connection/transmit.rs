@@ -47,6 +47,27 @@ impl Transmit {
             + self.payloads_left().iter().map(|payload| payload.bytes.len()).sum::<usize>()
     }
 
+    /// The bytes of memory that it takes, without the payloads that it only refers to.
+    pub fn memory(&self) -> usize {
+        self.copied.capacity() + self.payloads.capacity() * size_of::<Payload>()
+    }
+
+    /// Gives back the room of what has been written, if that is most of it: where something is always left, it would
+    /// grow without an end.
+    pub fn compact(&mut self) {
+        if self.written > Self::BY_REFERENCE && self.written > self.copied.len() / 2 {
+            self.copied.drain(..self.written);
+            for payload in &mut self.payloads {
+                payload.at = payload.at.saturating_sub(self.written);
+            }
+            self.written = 0;
+        }
+        if self.payloads_written > 0 && self.payloads_written >= self.payloads.len() / 2 {
+            self.payloads.drain(..self.payloads_written);
+            self.payloads_written = 0;
+        }
+    }
+
     /// Whether all that is to be written lies in one piece.
     pub fn is_contiguous(&self) -> bool {
         self.payloads_left().is_empty()
@@ -198,6 +219,29 @@ mod tests {
             }
             assert_eq!(written, expected, "step {step}");
         }
+    }
+
+    #[test]
+    fn what_has_been_written_takes_no_room_though_something_is_always_left() {
+        let mut transmit = Transmit::new();
+        let large = Bytes::from(vec![7; Transmit::BY_REFERENCE]);
+        let (mut added, mut written) = (Vec::new(), Vec::new());
+        for round in 0..10_000_usize {
+            transmit.compact();
+            let small = vec![u8::try_from(round % 251).unwrap(); 900];
+            transmit.buffer().extend_from_slice(&small);
+            added.extend_from_slice(&small);
+            if round.is_multiple_of(5) {
+                transmit.push_payload(&large);
+                added.extend_from_slice(&large);
+            }
+            let step = transmit.len().saturating_sub(5_000);
+            written.extend_from_slice(&contents(&transmit)[..step]);
+            transmit.advance(step);
+            assert!(!transmit.is_empty() && transmit.memory() < 64 << 10, "{}", transmit.memory());
+        }
+        assert_eq!(written, added[..written.len()]);
+        assert_eq!(contents(&transmit), added[written.len()..]);
     }
 
     #[test]

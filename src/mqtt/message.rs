@@ -1,6 +1,7 @@
 //! A publication at rest, and on its way to one client.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 
@@ -23,7 +24,46 @@ pub struct Message {
     /// What else its publisher said about it; `None` where nothing was. The message expiry interval in here is the
     /// publisher's: what is left of it at delivery follows from `expires_at`.
     pub properties: Option<Box<PublishProperties>>,
+    /// In how many places it waits.
+    pub places: Places,
 }
+
+/// In how many places a message waits, so that it is known when the first of them takes it in and the last one gives it
+/// up: that is when memory is taken and given back, however many there are. Who counts is one, and does so alone.
+///
+/// It does not tell messages apart, and a copy waits nowhere.
+#[derive(Debug, Default)]
+pub struct Places(AtomicU32);
+
+impl Places {
+    /// One place more. Whether it is the first.
+    pub fn add(&self) -> bool {
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store(before.saturating_add(1), Ordering::Relaxed);
+        before == 0
+    }
+
+    /// One place less. Whether it was the last.
+    pub fn remove(&self) -> bool {
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store(before.saturating_sub(1), Ordering::Relaxed);
+        before == 1
+    }
+}
+
+impl Clone for Places {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Places {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Places {}
 
 impl Message {
     /// Whether it is not worth delivering any more.

@@ -18,7 +18,7 @@ pub mod version;
 
 pub use error::DecodeError;
 pub use identifier::{ClientId, PacketId, SubscriptionIdentifier, TopicAlias};
-pub use message::{Delivery, Message};
+pub use message::{Delivery, Message, Places};
 pub use packet::Packet;
 pub use property::{PayloadFormat, PublishProperties, UserProperties};
 pub use qos::QoS;

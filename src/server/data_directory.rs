@@ -32,9 +32,15 @@ pub(super) fn open(
 ) -> Result<(Broker, Keeper), ServeError> {
     let started = Stopwatch::now();
     let directory = DiskDirectory::take(&data.path)?;
+    let options = LogOptions::new(data.disk_max, seed);
+    let mut config = config;
+    // Half of what may be written at once is for what is written about a message, and beside it.
+    let largest =
+        options.largest_batch().map_or(usize::MAX, |bytes| usize::try_from(bytes / 2).unwrap_or(usize::MAX));
+    config.limits.kept_message_bytes = largest;
     let mut recovery = Recovery::new(config, policy, seed, Epoch::started_at(wall_time()));
     let mut described = 0;
-    let (log, found) = Log::open(directory, LogOptions::new(data.disk_max, seed), &mut |frame| {
+    let (log, found) = Log::open(directory, options, &mut |frame| {
         if let Err(error) = recovery.replay(frame) {
             described += 1;
             if described <= DESCRIBED {

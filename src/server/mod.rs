@@ -12,8 +12,10 @@ mod ports_file;
 mod reception;
 mod signals;
 mod terms;
+#[cfg(unix)]
 #[cfg(test)]
 mod tests;
+mod turns;
 mod visit;
 
 use std::fmt::Write;
@@ -33,7 +35,7 @@ pub use data_directory::DataDirectory;
 pub use signals::Signals;
 pub use terms::{AcceptLimits, ListenerGroup, Terms};
 
-use crate::actor::{BrokerHandle, BrokerTask, Clock, ShellCounters, Surroundings};
+use crate::actor::{BrokerHandle, BrokerTask, Clock, Outside, ShellCounters, Surroundings};
 use crate::auth::{AuthError, Authenticator, Authenticators, ReloadReport};
 use crate::broker::{Broker, BrokerConfig, Input, PolicyName};
 use crate::connection::ConnectionLimits;
@@ -182,14 +184,16 @@ impl Server {
         for (name, policy) in auth.policies() {
             broker.handle(Input::PolicyChanged { name, policy }, clock.now());
         }
-        let (handle, broker) = BrokerTask::new(broker, clock, keeper);
         let unfinished = UnfinishedPackets::with_room_for(config.connection.unfinished_bytes_total);
+        let outside = Outside::new(Arc::clone(&unfinished));
+        let (handle, broker) = BrokerTask::new(broker, clock, keeper, Arc::clone(&outside));
         let around = Surroundings {
             broker: handle,
             auth: common,
             policy: PolicyName::default(),
             durability: None,
             unfinished,
+            outside,
             limits: Arc::new(config.connection),
             outbound_window,
             counters: Arc::default(),

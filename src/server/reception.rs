@@ -15,6 +15,7 @@ use super::AcceptLimits;
 use super::admission::{Account, Admission, Full, Place, Unfinished};
 use super::attribution::Attribution;
 use super::following::Following;
+use super::turns::Turns;
 use super::visit::Visit;
 use crate::actor::{Newcomer, ShellCounters, Surroundings};
 use crate::broker::ConnectionId;
@@ -29,12 +30,15 @@ pub(super) struct Reception {
     proxies: ProxySettings,
     pub(super) endpoints: TaskTracker,
     next: Arc<AtomicU64>,
+    turns: Turns,
 }
 
 impl Reception {
+    /// To be called within the runtime.
     pub(super) fn new(around: Surroundings, admission: Arc<Admission>, proxies: ProxySettings) -> Self {
         let next = Arc::new(AtomicU64::new(1));
-        Self { around: Arc::new(around), admission, proxies, endpoints: TaskTracker::new(), next }
+        let (around, endpoints, turns) = (Arc::new(around), TaskTracker::new(), Turns::new());
+        Self { around, admission, proxies, endpoints, next, turns }
     }
 
     /// One beside it, for connections on other terms. They count among all.
@@ -45,6 +49,7 @@ impl Reception {
             proxies: self.proxies.clone(),
             endpoints: self.endpoints.clone(),
             next: Arc::clone(&self.next),
+            turns: self.turns.clone(),
         }
     }
 
@@ -134,7 +139,8 @@ impl Reception {
         let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
         let newcomer =
             Newcomer { peer, id, accepted: self.around.clock.now(), unfinished: Box::new(unfinished) };
-        self.endpoints.spawn(Visit::begin(stream, handshake, newcomer, place, Arc::clone(&self.around)));
+        let terms = (self.turns.queue(), place);
+        self.endpoints.spawn(Visit::begin(stream, handshake, newcomer, terms, Arc::clone(&self.around)));
     }
 }
 

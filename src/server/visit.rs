@@ -9,6 +9,7 @@ use tokio::time;
 use tracing::{debug, error};
 
 use super::admission::Place;
+use super::turns::Queue;
 use crate::actor::{Endpoint, Newcomer, Surroundings};
 use crate::transport::{Handshake, HandshakeError};
 
@@ -18,6 +19,8 @@ use crate::transport::{Handshake, HandshakeError};
 pub(super) struct Visit<T> {
     stage: Stage<T>,
     around: Arc<Surroundings>,
+    /// Until the client is let in, or turned away.
+    queue: Option<Box<Queue>>,
     _place: Place,
 }
 
@@ -33,7 +36,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Visit<T> {
         stream: S,
         handshake: H,
         newcomer: Newcomer,
-        place: Place,
+        (queue, place): (Queue, Place),
         around: Arc<Surroundings>,
     ) -> Self
     where
@@ -42,7 +45,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Visit<T> {
     {
         around.counters.connections_accepted.increment();
         let opening = Box::pin(open(stream, handshake, newcomer, Arc::clone(&around)));
-        Self { stage: Stage::Opening(opening), around, _place: place }
+        Self { stage: Stage::Opening(opening), around, queue: Some(Box::new(queue)), _place: place }
     }
 }
 
@@ -79,15 +82,36 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Visit<T> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { stage, queue, .. } = &mut *self;
         loop {
-            match &mut self.stage {
-                Stage::Opening(opening) => match std::task::ready!(opening.as_mut().poll(cx)) {
-                    Some(endpoint) => self.stage = Stage::Serving(endpoint),
-                    None => return Poll::Ready(()),
-                },
-                Stage::Serving(endpoint) => return Pin::new(endpoint).poll(cx),
+            match stage {
+                Stage::Opening(opening) => {
+                    match std::task::ready!(poll_in_turn(queue.as_deref_mut(), opening.as_mut(), cx)) {
+                        Some(endpoint) => *stage = Stage::Serving(endpoint),
+                        None => return Poll::Ready(()),
+                    }
+                }
+                Stage::Serving(endpoint) => {
+                    let polled = poll_in_turn(queue.as_deref_mut(), Pin::new(&mut *endpoint), cx);
+                    if endpoint.has_arrived() {
+                        *queue = None;
+                    }
+                    return polled;
+                }
             }
         }
+    }
+}
+
+/// Polls a future when it is its turn; at once if it is in no queue.
+fn poll_in_turn<F: Future + ?Sized>(
+    queue: Option<&mut Queue>,
+    future: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) -> Poll<F::Output> {
+    match queue {
+        Some(queue) => queue.poll(future, cx),
+        None => future.poll(cx),
     }
 }
 

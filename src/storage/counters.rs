@@ -16,9 +16,12 @@ macro_rules! storage_counters {
         }
 
         impl StorageCounters {
-            /// Names and values, in a fixed order; those of [`CommitTimes`] are not among them.
+            /// Names and values, in a fixed order; of [`CommitTimes`] the sum and the longest.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name.value()),)*].into_iter()
+                let CommitTimes { micros, longest, .. } = &self.commit_times;
+                let times = [("commit_microseconds", micros), ("longest_commit_microseconds", longest)];
+                let times = times.map(|(name, value)| (name, value.load(Ordering::Relaxed)));
+                [$((stringify!($name), self.$name.value()),)*].into_iter().chain(times)
             }
         }
     };

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use quinn::Incoming;
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::inherited::Inherited;
 use super::quic::{self, QuicLayer, QuicListener};
 use super::tls::{Application, Tls, TlsLayer};
-use super::unix::{OwnedUnixListener, PeerProcess};
+use super::unix::{OwnedUnixListener, PeerProcess, UnixStream};
 use super::websocket::Upgrade;
 use super::{ListenerConfig, Peer, SocketOptions, Then, Transport, UnfinishedPackets, WebSocketOptions, tcp};
 
@@ -151,6 +151,9 @@ impl Listener {
                         QuicListener::adopt(inherited.udp(*index)?, settings, tls()?, unfinished)
                             .map(Self::Quic)
                     }
+                    #[cfg(not(unix))]
+                    Transport::Unix => Err(io::ErrorKind::Unsupported.into()),
+                    #[cfg(unix)]
                     Transport::Unix => OwnedUnixListener::adopt(inherited.unix(*index)?).map(Self::Unix),
                 }
             }

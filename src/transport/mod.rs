@@ -21,7 +21,7 @@ pub use handshake::{Handshake, HandshakeError, Plain, Then};
 pub use inherited::{InheritError, Inherited};
 pub use listener::{Accepted, BoundAddress, Listener};
 pub use unfinished::{TooMuch, UnfinishedPackets, UnfinishedPart};
-pub use unix::{OwnedUnixListener, PeerProcess, UnixAccess};
+pub use unix::{OwnedUnixListener, PeerProcess, UnixAccess, UnixStream};
 pub use websocket::WebSocketOptions;
 
 use quic::QuicSettings;

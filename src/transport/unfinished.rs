@@ -25,6 +25,11 @@ impl UnfinishedPackets {
         Arc::new(Self { bytes: AtomicUsize::new(0), most })
     }
 
+    /// How many bytes there are.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// The part of one holder, who has nothing yet.
     pub fn part(self: &Arc<Self>) -> UnfinishedPart {
         UnfinishedPart { all: Arc::clone(self), bytes: 0 }
@@ -51,6 +56,11 @@ pub struct UnfinishedPart {
 }
 
 impl UnfinishedPart {
+    /// How many bytes are held.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// So many bytes are held now. They count whether or not that is too much: whoever has too much is to let go of them.
     pub fn set(&mut self, bytes: usize) -> Result<(), TooMuch> {
         let before = std::mem::replace(&mut self.bytes, bytes);

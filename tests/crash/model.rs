@@ -179,7 +179,9 @@ impl Model {
         let spans = self.books[book].spans.get_mut(filter).unwrap();
         let (last, before) = spans.split_last_mut().unwrap();
         last.granted = Some(now);
-        before.iter_mut().for_each(|span| span.gone = Some(span.gone.unwrap_or(now)));
+        for span in before {
+            span.gone.get_or_insert(now);
+        }
     }
 
     /// SUBACK came, and says no. If the subscription was there, it still is.
@@ -361,7 +363,10 @@ impl Model {
                 let latest = latest.entry(stream).or_insert(delivery.number);
                 if *latest > delivery.number {
                     let (name, number) = (&subscriber.name, delivery.number);
-                    disorder.push(format!("{name} got message {number} {message:?} after message {latest}"));
+                    disorder.push(format!(
+                        "{name} got message {number} {message:?} after message {latest} with QoS {}",
+                        delivery.qos
+                    ));
                 }
                 *latest = (*latest).max(delivery.number);
             }
@@ -409,8 +414,7 @@ pub(crate) fn payload(number: Number, length: usize) -> Vec<u8> {
         return Vec::new();
     }
     let mut bytes = format!("{number} ").into_bytes();
-    let filler = (0..length).map(|at| (number.wrapping_mul(31).wrapping_add(at) % 251).to_le_bytes()[0]);
-    bytes.extend(filler);
+    bytes.extend(number.to_le_bytes().repeat(length.div_ceil(size_of::<Number>())));
     bytes
 }
 

@@ -1,6 +1,6 @@
 //! A client that publishes, and resends what was not acknowledged until it is.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use crate::arb::Choices;
@@ -16,13 +16,21 @@ pub(crate) struct Publisher {
     version: Version,
     /// How many messages it has under way at most.
     window: usize,
+    /// How many bytes its messages have.
+    lengths: [usize; 4],
     session: Session,
     link: Option<Link>,
     is_accepted: bool,
     last_id: u16,
     /// In the order in which they were sent first.
     flights: VecDeque<Flight>,
+    /// Packet identifiers of which a broker that promises nothing may have forgotten that they are free: what is sent
+    /// under them with QoS 2 may be taken for what was sent before.
+    doubtful: BTreeSet<u16>,
 }
+
+/// Packet identifiers that are used: few, so that what was forgotten too late is noticed.
+const IDS: u16 = 40;
 
 #[derive(Debug)]
 struct Flight {
@@ -49,16 +57,18 @@ pub(crate) enum Work {
 }
 
 impl Publisher {
-    pub(crate) fn new(index: usize, choices: &mut Choices<'_>) -> Self {
+    pub(crate) fn new(index: usize, lengths: [usize; 4], choices: &mut Choices<'_>) -> Self {
         Self {
             name: format!("publisher-{index}"),
             version: choices.among(&[Version::V5, Version::V311]),
             window: choices.among(&[8, 1, 3, 20]),
+            lengths,
             session: Session::Absent,
             link: None,
             is_accepted: false,
             last_id: 0,
             flights: VecDeque::new(),
+            doubtful: BTreeSet::new(),
         }
     }
 
@@ -114,6 +124,9 @@ impl Publisher {
     pub(crate) fn killed(&mut self, promise: Promise) {
         self.session.killed(promise);
         self.cut();
+        if promise == Promise::Nothing {
+            self.doubtful = (1..=IDS).collect();
+        }
     }
 
     fn cut(&mut self) {
@@ -194,10 +207,15 @@ impl Publisher {
                 self.flights.remove(index);
             }
             (0x50, Stage::Published, 2) => {
-                model.acknowledged(flight.number);
+                if !self.doubtful.contains(&ack.id) {
+                    model.acknowledged(flight.number);
+                }
                 flight.stage = Stage::Received;
             }
-            (0x70, Stage::Released, 2) => drop(self.flights.remove(index)),
+            (0x70, Stage::Released, 2) => {
+                self.doubtful.remove(&ack.id);
+                self.flights.remove(index);
+            }
             (_, stage, _) => panic!("{} received {ack:?} at {stage:?}", self.name),
         }
     }
@@ -229,8 +247,10 @@ impl Publisher {
             // Retained messages of a topic all come from one client, so that one of them is the last.
             _ => (choices.among(&self.retained_topics()), true),
         };
-        let length = if retain && choices.chance(1, 4) { 0 } else { choices.among(&[10, 100, 500, 2_000]) };
-        let qos = choices.among(&[1, 2]);
+        // And with one QoS: of QoS 1 and 2, sent again one after the other, the first may be taken twice, and is last then.
+        let is_for_qos_2 = topic.ends_with("/1");
+        let length = if retain && choices.chance(1, 4) { 0 } else { choices.among(&self.lengths) };
+        let qos = if retain { 1 + u8::from(is_for_qos_2) } else { choices.among(&[1, 2]) };
         let number = model.publish(&self.name, topic, qos, retain, length);
         let id = self.free_id();
         self.flights.push_back(Flight { id, number, stage: Stage::Published });
@@ -239,8 +259,7 @@ impl Publisher {
 
     fn free_id(&mut self) -> u16 {
         loop {
-            // Soon used again, so that what was forgotten too late is noticed.
-            self.last_id = self.last_id % 40 + 1;
+            self.last_id = self.last_id % IDS + 1;
             if self.flights.iter().all(|flight| flight.id != self.last_id) {
                 return self.last_id;
             }

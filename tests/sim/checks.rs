@@ -93,6 +93,7 @@ impl Watch {
             | Input::Fetched { .. }
             | Input::Reclaim { .. }
             | Input::Room(_)
+            | Input::Outside { .. }
             | Input::Closed { .. }
             | Input::PolicyChanged { .. }
             | Input::Reauthenticated { .. }

@@ -23,6 +23,8 @@ pub(crate) struct Endpoint {
     unreported: usize,
     /// How many there must be before it is told.
     reports_from: usize,
+    /// Whether it is to be told as soon as there are any.
+    pub(crate) is_asked: bool,
     stuck_since: Option<Instant>,
     stage: Stage,
     write_timeout: Duration,
@@ -70,6 +72,7 @@ impl Endpoint {
             handed_over: 0,
             unreported: 0,
             reports_from: outbound_window / 4,
+            is_asked: false,
             stuck_since: None,
             stage: Stage::Arriving,
             write_timeout: limits.write_timeout,
@@ -216,8 +219,10 @@ impl Endpoint {
             }
         }
         let reports = matches!(self.stage, Stage::Attached) && self.unreported > 0;
-        (reports && self.unreported >= self.reports_from)
-            .then(|| Event::Written(std::mem::take(&mut self.unreported)))
+        (reports && (self.is_asked || self.unreported >= self.reports_from)).then(|| {
+            self.is_asked = false;
+            Event::Written(std::mem::take(&mut self.unreported))
+        })
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {

@@ -8,7 +8,7 @@ use mqtt_broker::broker::SessionKey;
 use mqtt_broker::broker::retained::{Position, Retained, RetainedStore, Step};
 use mqtt_broker::broker::subscriptions::{Subscribed, Subscription, SubscriptionKey, Subscriptions};
 use mqtt_broker::mqtt::packet::SubscriptionOptions;
-use mqtt_broker::mqtt::{ClientId, Message, QoS, SubscriptionFilter, TopicFilter, TopicName};
+use mqtt_broker::mqtt::{ClientId, Message, Places, QoS, SubscriptionFilter, TopicFilter, TopicName};
 
 use crate::arb::Choices;
 
@@ -111,6 +111,7 @@ impl Both {
             retain: true,
             expires_at: None,
             properties: None,
+            places: Places::default(),
         };
         self.retained.insert(Retained {
             message: Arc::new(message),

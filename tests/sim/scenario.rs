@@ -203,6 +203,9 @@ fn draw_limits(choices: &mut Choices<'_>) -> BrokerLimits {
     }
     if choices.chance(1, 2) {
         limits.outbound_window = 200;
+    } else {
+        // Windows shrink as soon as a few clients have something under way.
+        limits.outbound_total = 1_000;
     }
     if choices.chance(1, 4) {
         limits.inflight_messages = 2;

@@ -127,6 +127,7 @@ pub(crate) fn brief_input(input: &Input) -> String {
         }
         Input::Kept { .. }
         | Input::Room(_)
+        | Input::Outside { .. }
         | Input::Written { .. }
         | Input::Closed { .. }
         | Input::PolicyChanged { .. }

@@ -331,6 +331,14 @@ impl<'a> World<'a> {
                         self.hand_over(connection, items);
                         touched.push(connection);
                     }
+                    // What has been written already is said with what comes next.
+                    Output::AskWritten { connection } => {
+                        if let Some(endpoint) = self.endpoints.get_mut(&connection) {
+                            endpoint.is_asked = true;
+                        }
+                        touched.push(connection);
+                    }
+                    Output::Resume { .. } => {}
                     Output::Fetch(records) => {
                         let keeping = self.keeping.as_mut().expect("nothing is read without a disk");
                         keeping.wanted.extend(records);
@@ -350,7 +358,9 @@ impl<'a> World<'a> {
 
     fn hand_over(&mut self, connection: ConnectionId, mut items: Vec<ToClient>) {
         let started = self.now.saturating_since(self.local());
-        items.iter_mut().for_each(|item| by_our_clock(item, started));
+        for item in &mut items {
+            by_our_clock(item, started);
+        }
         for item in &items {
             self.trace.note(|| format!("{connection} is handed {}", brief_item(item)));
             self.watch.output(connection, item, &self.reference, self.now);

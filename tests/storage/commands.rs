@@ -65,9 +65,9 @@ fn a_sound_directory_is_found_to_be_sound_and_stays_as_it_is() {
     fill(path);
     let before = contents(path);
     check(&store(&["check"], path), 0, ": sound (segments: 3, records: 30, bytes: ");
-    check(&store(&["stats"], path), 0, "of kind 3       30 with 3000 bytes");
+    check(&store(&["stats"], path), 0, "ended           30 with 3000 bytes");
     let dump = store(&["dump"], path);
-    check(&dump, 0, r#"{"file":"0000000000000001.log","offset":32,"sequence":1,"kind":3,"length":100}"#);
+    check(&dump, 0, r#""file":"0000000000000001.log","kind":"ended","offset":32,"sequence":1}"#);
     assert_eq!(String::from_utf8(dump.stdout).unwrap().lines().count(), 30);
     assert_eq!(contents(path), before);
 }
@@ -83,7 +83,7 @@ fn damage_is_found_and_what_is_not_damaged_is_copied() {
     fs::write(&file, bytes).unwrap();
     let before = contents(path);
     let found = "0000000000000001.log:32: the checksum is not that of the record; 120 bytes are damaged; record 1 is \
-                 lost; the first is of kind 3\n";
+                 lost; the first told of: ended\n";
     check(&store(&["check"], path), 1, found);
     check(&store(&["stats"], path), 1, "lost records      1");
 

@@ -43,6 +43,13 @@ fn what_is_synced_outlives_everything_and_nothing_is_invented() {
     }
 }
 
+/// Seeds that have found something, and what.
+#[test]
+fn what_was_found_once_is_not_found_again() {
+    // A mark that never reached the disk was believed, and not written again.
+    World::new(3_884).live();
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = SplitMix::new(seed);

@@ -26,7 +26,7 @@ const POLL: Duration = Duration::from_millis(2);
 /// A broker to be started.
 #[derive(Debug)]
 pub(crate) struct Setup {
-    directory: Directory,
+    directory: Arc<Directory>,
     arguments: Vec<String>,
     listeners: Listeners,
     /// Sockets that listen already, with their names.
@@ -45,7 +45,7 @@ impl Setup {
     /// A broker without options of its own.
     pub(crate) fn new() -> Self {
         Self {
-            directory: Directory::new(),
+            directory: Arc::new(Directory::new()),
             arguments: Vec::new(),
             listeners: Listeners::Loopback,
             #[cfg(unix)]
@@ -103,9 +103,12 @@ impl Setup {
         if self.listeners == Listeners::Loopback {
             command.args(["--bind", "127.0.0.1", "--tcp-port", "0"]);
         }
+        // One that ran there before has left it.
+        let _ = std::fs::remove_file(self.path(PORTS_FILE));
         let mut child = command.args(&self.arguments).spawn().expect("the binary can be run");
         let log = Log::read(child.stderr.take().unwrap());
-        Broker { child, log, addresses: Vec::new(), directory: self.directory }
+        let Self { directory, arguments, listeners, .. } = self;
+        Broker { child, log, addresses: Vec::new(), directory, arguments, listeners }
     }
 
     /// Runs the broker, which must end by itself.
@@ -177,7 +180,7 @@ pub(crate) struct Finished {
     pub(crate) stdout: String,
     /// What it wrote to its standard error.
     pub(crate) stderr: String,
-    directory: Directory,
+    directory: Arc<Directory>,
 }
 
 impl Finished {
@@ -193,7 +196,9 @@ pub(crate) struct Broker {
     child: Child,
     log: Log,
     addresses: Vec<SocketAddr>,
-    directory: Directory,
+    directory: Arc<Directory>,
+    arguments: Vec<String>,
+    listeners: Listeners,
 }
 
 impl Broker {
@@ -307,6 +312,17 @@ impl Broker {
         // It may have ended already.
         let _ = self.child.kill();
         self.child.wait().unwrap();
+    }
+
+    /// The same broker to be started once more, with its arguments and in its directory.
+    pub(crate) fn again(&self) -> Setup {
+        Setup {
+            directory: Arc::clone(&self.directory),
+            arguments: self.arguments.clone(),
+            listeners: self.listeners,
+            #[cfg(unix)]
+            sockets: Vec::new(),
+        }
     }
 
     fn wait_for_ports(&mut self) -> Vec<SocketAddr> {

@@ -150,7 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             Ok(written) => self.around.counters.bytes_sent.add(written),
             Err(error) => return self.lose(&error),
         }
-        self.hand_on(packets);
+        self.hand_on(packets, self.unfinished.bytes());
         if let Err(error) = asked {
             self.misbehave(error);
         }
@@ -171,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         let mut packets = Vec::new();
         self.connection.conclude(data);
         let accepted = self.connection.accept(now, &mut packets);
-        self.hand_on(packets);
+        self.hand_on(packets, self.unfinished.bytes());
         if let Err(error) = accepted {
             self.misbehave(error);
         }

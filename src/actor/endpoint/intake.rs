@@ -25,6 +25,8 @@ const LETTER: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Intake {
     waiting: VecDeque<Packet>,
+    /// Bytes from which they were read, while there are any.
+    payloads: usize,
     /// Only where there are limits.
     rates: Option<Box<Rates>>,
 }
@@ -49,7 +51,7 @@ impl Intake {
         let bytes = limits.byte_rate.map(|rate| TokenBucket::new(rate, now));
         let is_limited = messages.is_some() || bytes.is_some();
         let rates = Rates { messages, bytes, policy: limits.rate_limit_policy, resumes_at: None };
-        Self { waiting: VecDeque::new(), rates: is_limited.then(|| Box::new(rates)) }
+        Self { waiting: VecDeque::new(), payloads: 0, rates: is_limited.then(|| Box::new(rates)) }
     }
 
     /// Whether the broker has got everything.
@@ -57,11 +59,18 @@ impl Intake {
         self.waiting.is_empty()
     }
 
+    /// The bytes that it occupies.
+    pub(super) fn bytes(&self) -> usize {
+        self.waiting.len() * size_of::<Packet>() + if self.waiting.is_empty() { 0 } else { self.payloads }
+    }
+
     /// Adds what has been read.
-    pub(super) fn push(&mut self, packets: Vec<Packet>) {
+    pub(super) fn push(&mut self, packets: Vec<Packet>, payloads: usize) {
         if self.waiting.is_empty() {
+            self.payloads = payloads;
             self.waiting = packets.into();
         } else {
+            self.payloads += payloads;
             self.waiting.extend(packets);
         }
     }

@@ -24,8 +24,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::handle::{BrokerHandle, Letter};
-use super::mailbox::{Mailbox, Overflowed};
+use super::mailbox::{Mailbox, Overflowed, Post};
 use super::outbox::Outbox;
+use super::outside::{Outside, OutsidePart};
 use super::{Clock, ShellCounters, scratch};
 use crate::auth::Authenticator;
 use crate::broker::{Closure, ConnectionId, Durability, Input, PolicyName};
@@ -57,6 +58,8 @@ pub struct Surroundings {
     pub outbound_window: usize,
     /// The room for packets that have begun and not ended.
     pub unfinished: Arc<UnfinishedPackets>,
+    /// What all connections occupy.
+    pub outside: Arc<Outside>,
     /// What the shell counts.
     pub counters: Arc<ShellCounters>,
     /// The time of the broker.
@@ -98,6 +101,10 @@ pub struct Endpoint<S> {
     stage: Stage,
     /// What it has of the room for unfinished packets.
     unfinished: UnfinishedPart,
+    /// What it has of all that connections occupy.
+    outside: OutsidePart,
+    /// Whether the broker wants to know what is written, as soon as something is.
+    is_asked: bool,
     /// Whether the broker knows about it, and does not know that it has ended.
     attached: bool,
     /// How it has ended, until the broker has been told so, behind all that came before.
@@ -145,6 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     pub fn new(stream: S, newcomer: Newcomer, around: Arc<Surroundings>) -> Self {
         let Newcomer { peer, id, accepted, unfinished } = newcomer;
         Self {
+            outside: around.outside.part(peer.transport),
             stream,
             peer,
             id,
@@ -156,11 +164,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             stage: Stage::Arriving(Box::new(Arrival::new(around.shutdown.clone(), unfinished))),
             attached: false,
             unfinished: around.unfinished.part(),
+            is_asked: false,
             ending: None,
             standing: None,
             timer: None,
             around,
         }
+    }
+
+    /// Whether it is known what comes of its client: it is let in, or it is not.
+    pub fn has_arrived(&self) -> bool {
+        !matches!(self.stage, Stage::Arriving(_))
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -180,6 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
                 return Poll::Ready(());
             }
             if !progress {
+                self.outside.set(self.intake.bytes() + self.outbox.bytes() + self.outflow.own_bytes());
                 self.arm(cx, now);
                 return Poll::Pending;
             }
@@ -190,10 +205,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) {
         /// The part of the window after which the broker is told, so that an idle connection does not say anything.
         const REPORTED_PART: usize = 4;
-        let items = match self.mailbox.take(cx.waker()) {
-            Ok(items) => items,
+        let Post { items, is_asked } = match self.mailbox.take(cx.waker()) {
+            Ok(post) => post,
             Err(Overflowed) => return self.overflow(),
         };
+        self.is_asked |= is_asked;
         match self.stage {
             Stage::Arriving(_) | Stage::Attached | Stage::Dismissed(_) => {}
             Stage::Closing(_) => return self.flush(cx, now),
@@ -213,11 +229,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             debug!(connection = %self.id, peer = %self.peer, ?how, detail, "closing");
             return self.begin_closing(how, now);
         }
+        let reported = if self.is_asked { 1 } else { self.around.outbound_window / REPORTED_PART };
         if self.attached
             && self.ending.is_none()
             && self.outbox.is_empty()
-            && let Some(bytes) = self.outflow.take_unreported(self.around.outbound_window / REPORTED_PART)
+            && let Some(bytes) = self.outflow.take_unreported(reported)
         {
+            self.is_asked = false;
             let written = Input::Written { connection: self.id, bytes };
             self.outbox.send(Letter::Input(written), &self.around.broker);
         }
@@ -256,8 +274,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             Poll::Ready(Ok((0, _))) => self.lose(&io::ErrorKind::UnexpectedEof.into()),
             Poll::Ready(Ok((len, result))) => {
                 self.around.counters.bytes_received.add(len);
-                self.hand_on(packets);
+                let had = self.unfinished.bytes() + len;
                 let room = self.unfinished.set(self.connection.unfinished());
+                self.hand_on(packets, had.saturating_sub(self.unfinished.bytes()));
                 if let Err(error) = result {
                     self.misbehave(error);
                 } else if let Err(TooMuch) = room {
@@ -275,6 +294,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
     fn may_read(&self, now: Instant) -> bool {
         /// Answers that may wait to be written, beyond the messages that the broker hands over.
         const UNWRITTEN_ANSWERS: usize = 1 << 20;
+        /// The same where there is little memory left.
+        const FEW_UNWRITTEN_ANSWERS: usize = 16 << 10;
         let listens = match self.stage {
             Stage::Arriving(_) => {
                 matches!(self.connection.phase(), Phase::AwaitingConnect | Phase::Exchanging)
@@ -282,14 +303,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
             Stage::Attached => self.connection.phase() != Phase::Left,
             Stage::Dismissed(_) | Stage::Closing(_) | Stage::Ended => false,
         };
+        let unwritten =
+            if self.around.outside.is_scarce() { FEW_UNWRITTEN_ANSWERS } else { UNWRITTEN_ANSWERS };
         listens
             && self.intake.may_grow(now)
             && self.outbox.is_empty()
-            && self.outflow.len() <= self.around.outbound_window + UNWRITTEN_ANSWERS
+            && self.outflow.len() <= self.around.outbound_window + unwritten
             && !self.mailbox.has_unanswered_beyond(intake::UNANSWERED_BATCHES)
     }
 
-    fn hand_on(&mut self, mut packets: Vec<Packet>) {
+    /// Hands on packets that were read from so many bytes.
+    fn hand_on(&mut self, mut packets: Vec<Packet>, bytes: usize) {
         if let Stage::Arriving(arrival) = &mut self.stage {
             // Nothing is decoded behind CONNECT or AUTH until it is known what comes of it.
             match packets.pop() {
@@ -310,7 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
                 }
             }
         }
-        self.intake.push(packets);
+        self.intake.push(packets, bytes);
     }
 
     fn misbehave(&mut self, error: ProtocolError) {

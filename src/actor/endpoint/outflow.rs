@@ -38,6 +38,13 @@ impl Outflow {
         self.backlog.as_ref().map_or(0, |backlog| backlog.transmit.len())
     }
 
+    /// The bytes of memory that it takes, beside what the broker counts as handed over and not written.
+    pub(super) fn own_bytes(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| {
+            size_of::<Backlog>() + backlog.transmit.memory().saturating_sub(backlog.handed_over)
+        })
+    }
+
     /// Since when there has been something to write of which the client takes nothing.
     pub(super) fn stuck_since(&self) -> Option<Instant> {
         self.backlog.as_ref().map(|backlog| backlog.stuck_since)
@@ -60,6 +67,7 @@ impl Outflow {
         let Some(backlog) = &mut self.backlog else {
             return scratch::with_transmit(|transmit| self.write_new(stream, cx, now, transmit, encode));
         };
+        backlog.transmit.compact();
         backlog.handed_over += encode(&mut backlog.transmit);
         let (written, progress) = write_out(stream, cx, &mut backlog.transmit)?;
         let credit = credit(backlog.handed_over, written, &backlog.transmit, progress);

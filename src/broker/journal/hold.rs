@@ -34,24 +34,65 @@ pub(in crate::broker) struct Held {
 #[derive(Debug)]
 struct HeldItem {
     item: ToClient,
-    until: Option<Until>,
-    passing: Passing,
+    reason: Reason,
+}
+
+/// Why something is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// It waits for this, if it is not true yet, and for what came before.
+    Waits { until: Option<Until>, passing: Passing },
+    /// It came behind what nothing may pass, and waits for nothing else.
+    Behind,
 }
 
 impl Held {
+    /// How many there are.
+    pub(in crate::broker) fn len(&self) -> usize {
+        self.items.len()
+    }
+
     fn push(&mut self, item: ToClient, until: Option<Until>, passing: Passing) {
         self.barriers += usize::from(passing == Passing::Nothing);
-        self.items.push_back(HeldItem { item, until, passing });
+        self.items.push_back(HeldItem { item, reason: Reason::Waits { until, passing } });
+    }
+
+    fn push_behind(&mut self, item: ToClient) {
+        self.items.push_back(HeldItem { item, reason: Reason::Behind });
+    }
+
+    /// Moves to the outbox what nothing holds any more.
+    fn release(&mut self, outbox: &mut Vec<ToClient>, is_over: impl Fn(Until) -> bool) {
+        let barriers = self.barriers;
+        while let Some(item) = self.pop(&is_over) {
+            outbox.push(item);
+        }
+        if self.barriers == 0 && barriers > 0 {
+            // What comes from here on passes those that wait: what came before it must have left.
+            let items = std::mem::take(&mut self.items);
+            let (free, waiting): (Vec<_>, _) =
+                items.into_iter().partition(|held| held.reason == Reason::Behind);
+            outbox.extend(free.into_iter().map(|held| held.item));
+            self.items = waiting.into();
+        }
     }
 
     /// Takes the first item, if nothing holds it.
     fn pop(&mut self, is_over: impl FnOnce(Until) -> bool) -> Option<ToClient> {
-        if !self.items.front()?.until.is_none_or(is_over) {
-            return None;
+        if let Reason::Waits { until, passing } = self.items.front()?.reason {
+            if !until.is_none_or(is_over) {
+                return None;
+            }
+            self.barriers -= usize::from(passing == Passing::Nothing);
         }
-        let first = self.items.pop_front()?;
-        self.barriers -= usize::from(first.passing == Passing::Nothing);
-        Some(first.item)
+        self.items.pop_front().map(|first| first.item)
+    }
+}
+
+impl super::Journal {
+    /// What waited for a connection waits no longer: there is none.
+    pub(in crate::broker) fn let_go(&mut self, held: Option<&Held>) {
+        self.held -= held.map_or(0, |held| held.items.len());
     }
 }
 
@@ -62,10 +103,11 @@ impl Broker {
         else {
             return;
         };
-        // What waits is not said any more once the connection ends.
-        let is_last = matches!(item, ToClient::Close { .. });
-        if let Some(held) = attachment.held.as_mut().filter(|held| held.barriers > 0 && !is_last) {
-            return held.push(item, None, Passing::Messages);
+        // The end of the connection is the end of waiting, too: what is held now is never sent.
+        let ends = matches!(item, ToClient::Close { .. });
+        if let Some(held) = attachment.held.as_mut().filter(|held| held.barriers > 0 && !ends) {
+            self.journal.held += 1;
+            return held.push_behind(item);
         }
         if attachment.outbox.is_empty() {
             self.dirty.push_back(key);
@@ -90,7 +132,9 @@ impl Broker {
         else {
             return;
         };
-        attachment.outstanding += delivery.handed_over_bytes();
+        let bytes = delivery.handed_over_bytes();
+        attachment.outstanding += bytes;
+        self.outstanding.handed_over(bytes);
         self.counters.deliveries += 1;
         if until.is_some() || attachment.held.is_some() {
             return match until {
@@ -117,6 +161,7 @@ impl Broker {
             self.journal.holding.push(key);
         }
         attachment.held.get_or_insert_default().push(item, until, passing);
+        self.journal.held += 1;
         if let Some(until) = until {
             self.journal.wait_for(until.durability);
         }
@@ -134,10 +179,9 @@ impl Broker {
             };
             let Some(held) = &mut attachment.held else { continue };
             let was_empty = attachment.outbox.is_empty();
-            let journal = &self.journal;
-            while let Some(item) = held.pop(|until| journal.is_kept(until.record, until.durability)) {
-                attachment.outbox.push(item);
-            }
+            let (journal, before) = (&self.journal, held.items.len());
+            held.release(&mut attachment.outbox, |until| journal.is_kept(until.record, until.durability));
+            self.journal.held -= before - held.items.len();
             if held.items.is_empty() {
                 attachment.held = None;
             } else {

@@ -108,13 +108,13 @@ impl Broker {
             return offer;
         };
         let Content::Here(message) = &offer.content else { return offer };
-        let footprint = message.footprint();
+        let footprint = u32::try_from(message.footprint()).unwrap_or(u32::MAX);
         let (number, place) = match self.routing.course {
             Course::Published => {
                 let number = self.keep_message();
                 self.routing.references += 1;
                 let has_one = |target: &Target| target.session == session;
-                let is_first = offer.group.is_none() && !self.routing.targets.last().is_some_and(has_one);
+                let is_first = offer.group().is_none() && !self.routing.targets.last().is_some_and(has_one);
                 (number, if is_first { number } else { self.journal.next_number() })
             }
             Course::Moved(_, Place { message, .. })
@@ -133,8 +133,9 @@ impl Broker {
     }
 
     /// The message that is being handed around is retained now. Its number, if that is kept.
-    pub(in crate::broker) fn keep_retained(&mut self) -> Option<Number> {
-        if !self.journal.is_open() || self.journal.room != Room::Enough {
+    pub(in crate::broker) fn keep_retained(&mut self, message: &Message) -> Option<Number> {
+        let is_large = message.footprint() > self.config.limits.kept_message_bytes;
+        if !self.journal.is_open() || self.journal.room != Room::Enough || is_large {
             return None;
         }
         self.routing.is_retained = true;
@@ -182,14 +183,15 @@ impl Broker {
     }
 
     fn target(&self, session: SessionId, offer: &Offer, number: Number, sent: Option<PacketId>) -> Target {
-        let filter = offer.group.and_then(|group| self.subscriptions.filter(SubscriptionKey::Shared(group)));
+        let filter =
+            offer.group().and_then(|group| self.subscriptions.filter(SubscriptionKey::Shared(group)));
         Target {
             session,
             number,
             qos: offer.qos,
             retain: offer.retain,
             sent,
-            identifiers: offer.identifiers.clone(),
+            identifiers: offer.identifiers().map(Box::from),
             shared: filter.map(|filter| filter.to_string().into()),
         }
     }
@@ -232,7 +234,8 @@ impl Broker {
             if self.routing.message == Some(place.message) {
                 // It has given way to another copy of the same message: of that there is no record yet, and there is
                 // to be none.
-                let is_it = |target: &Target| target.session == session && target.number == place.number;
+                let number = place.number;
+                let is_it = |target: &Target| target.session == session && target.number == number;
                 self.routing.targets.retain(|target| !is_it(target));
             } else {
                 self.journal.append(&Record::Settled { session, number: place.number });
@@ -355,6 +358,18 @@ impl Broker {
                 Some((ReasonCode::ImplementationSpecificError, "the disk is failing"))
             }
         }
+    }
+
+    /// Why a message that has to be kept is not taken; `None`: it is.
+    pub(in crate::broker) fn has_no_room_for(
+        &mut self,
+        message: &Message,
+    ) -> Option<(ReasonCode, &'static str)> {
+        if self.journal.is_open() && message.footprint() > self.config.limits.kept_message_bytes {
+            self.counters.refused_kept_size += 1;
+            return Some((ReasonCode::QuotaExceeded, "the message is too large to be kept on this disk"));
+        }
+        self.has_no_room()
     }
 
     /// Whether a message of QoS 1 or 2 would be written down: a session that is kept would have it, or it is retained.

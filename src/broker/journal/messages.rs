@@ -1,12 +1,15 @@
 //! The messages that the journal holds: each once, however many queues it is in.
 //!
-//! As many of them as a bound allows are in memory, too, the latest; others are read again when they are needed.
+//! As many of them as a bound allows are in memory, too, the latest; others are read again when they are needed. A
+//! million of those that are not take some tens of megabytes: what only some have is in tables beside theirs.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use crate::broker::memory::KEPT_MESSAGE;
 use crate::broker::record::{Number, Sequence};
 use crate::broker::session::SessionKey;
 use crate::clock::Instant;
@@ -15,7 +18,13 @@ use crate::mqtt::Message;
 /// All messages that the journal holds and somebody needs.
 #[derive(Debug)]
 pub(in crate::broker) struct KeptMessages {
-    messages: HashMap<Number, KeptMessage, FixedState>,
+    messages: Shards,
+    /// Those that are in memory.
+    bodies: HashMap<Number, Arc<Message>, FixedState>,
+    /// When those expire that do.
+    expiries: HashMap<Number, Instant, FixedState>,
+    /// Who waits for those that are being read.
+    waiting: HashMap<Number, Vec<SessionKey>, FixedState>,
     /// Those that are in memory, but for the retained ones, in the order in which they came there.
     cached: VecDeque<Number>,
     cached_bytes: usize,
@@ -34,22 +43,81 @@ struct KeptMessage {
     home: Sequence,
     /// How many need it: places in queues, and the retained store.
     references: u32,
+    /// Its footprint, and in the highest bit whether it is retained.
     footprint: u32,
-    is_retained: bool,
-    expires_at: Option<Instant>,
-    body: Option<Arc<Message>>,
-    /// Who is waiting for it to be read.
-    waiting: Option<Box<Vec<SessionKey>>>,
 }
 
 impl KeptMessage {
-    const fn new(home: Sequence, footprint: u32, expires_at: Option<Instant>) -> Self {
-        Self { home, references: 0, footprint, is_retained: false, expires_at, body: None, waiting: None }
+    const RETAINED: u32 = 1 << 31;
+
+    const fn new(home: Sequence, footprint: u32) -> Self {
+        let footprint = if footprint < Self::RETAINED { footprint } else { Self::RETAINED - 1 };
+        Self { home, references: 0, footprint }
+    }
+
+    const fn footprint(&self) -> u32 {
+        self.footprint & !Self::RETAINED
+    }
+
+    const fn is_retained(&self) -> bool {
+        self.footprint & Self::RETAINED != 0
+    }
+
+    const fn set_retained(&mut self, is_retained: bool) {
+        self.footprint = self.footprint() | if is_retained { Self::RETAINED } else { 0 };
+    }
+
+    /// Its bytes in the journal.
+    fn record(&self) -> u64 {
+        RECORD + u64::from(self.footprint())
+    }
+}
+
+/// Messages by number, in so many tables that one of them can grow without anybody waiting for it, and without room for
+/// all twice.
+#[derive(Debug)]
+struct Shards {
+    tables: [HashMap<Number, KeptMessage, FixedState>; Self::COUNT],
+    len: usize,
+}
+
+impl Shards {
+    const COUNT: usize = 64;
+
+    fn new(seed: u64) -> Self {
+        Self { tables: std::array::from_fn(|_| HashMap::with_hasher(FixedState::with_seed(seed))), len: 0 }
+    }
+
+    fn index(number: Number) -> usize {
+        usize::try_from(number.0 % crate::broker::count(Self::COUNT)).unwrap_or_default()
+    }
+
+    fn get(&self, number: Number) -> Option<&KeptMessage> {
+        self.tables.get(Self::index(number))?.get(&number)
+    }
+
+    fn get_mut(&mut self, number: Number) -> Option<&mut KeptMessage> {
+        self.tables.get_mut(Self::index(number))?.get_mut(&number)
+    }
+
+    fn insert(&mut self, number: Number, message: KeptMessage) {
+        if let Some(table) = self.tables.get_mut(Self::index(number)) {
+            self.len += usize::from(table.insert(number, message).is_none());
+        }
+    }
+
+    fn remove(&mut self, number: Number) -> Option<KeptMessage> {
+        let message = self.tables.get_mut(Self::index(number))?.remove(&number)?;
+        self.len -= 1;
+        Some(message)
     }
 }
 
 /// Bytes of a record beyond its message's footprint, by and large.
 const RECORD: u64 = 64;
+
+/// Messages that are taken out of memory at a time, so that nobody waits for thousands.
+const REMOVED_AT_A_TIME: usize = 2_000;
 
 /// Messages in memory for which the journal need not be asked, at the least.
 const CACHE_BYTES: usize = 64 << 20;
@@ -57,7 +125,10 @@ const CACHE_BYTES: usize = 64 << 20;
 impl KeptMessages {
     pub(in crate::broker) fn new(seed: u64) -> Self {
         Self {
-            messages: HashMap::with_hasher(FixedState::with_seed(seed)),
+            messages: Shards::new(seed),
+            bodies: HashMap::with_hasher(FixedState::with_seed(seed)),
+            expiries: HashMap::with_hasher(FixedState::with_seed(seed)),
+            waiting: HashMap::with_hasher(FixedState::with_seed(seed)),
             cached: VecDeque::new(),
             cached_bytes: 0,
             cache_bytes: CACHE_BYTES,
@@ -72,7 +143,12 @@ impl KeptMessages {
     }
 
     pub(in crate::broker) fn len(&self) -> usize {
-        self.messages.len()
+        self.messages.len
+    }
+
+    /// The bytes that it takes to know of them, without those that are in memory.
+    pub(in crate::broker) fn table_bytes(&self) -> usize {
+        self.messages.len * KEPT_MESSAGE + (self.expiries.len() + self.waiting.len()) * KEPT_MESSAGE
     }
 
     pub(in crate::broker) const fn cached_bytes(&self) -> usize {
@@ -92,14 +168,14 @@ impl KeptMessages {
         references: u32,
     ) {
         let footprint = u32::try_from(message.footprint()).unwrap_or(u32::MAX);
-        let kept = KeptMessage {
-            references,
-            body: Some(Arc::clone(message)),
-            ..KeptMessage::new(home, footprint, message.expires_at)
-        };
-        self.live_bytes += RECORD + u64::from(footprint);
+        let kept = KeptMessage { references, ..KeptMessage::new(home, footprint) };
+        self.live_bytes += kept.record();
         self.cached_bytes += bytes(footprint);
         self.cached.push_back(number);
+        self.bodies.insert(number, Arc::clone(message));
+        if let Some(at) = message.expires_at {
+            self.expiries.insert(number, at);
+        }
         self.messages.insert(number, kept);
     }
 
@@ -114,53 +190,57 @@ impl KeptMessages {
         if self.contains(number) {
             self.set_home(number, home);
         } else {
-            self.live_bytes += RECORD + u64::from(footprint);
-            self.messages.insert(number, KeptMessage::new(home, footprint, expires_at));
+            let kept = KeptMessage::new(home, footprint);
+            self.live_bytes += kept.record();
+            if let Some(at) = expires_at {
+                self.expiries.insert(number, at);
+            }
+            self.messages.insert(number, kept);
         }
     }
 
     pub(in crate::broker) fn contains(&self, number: Number) -> bool {
-        self.messages.contains_key(&number)
+        self.messages.get(number).is_some()
     }
 
     /// The record that holds a message.
     pub(in crate::broker) fn home(&self, number: Number) -> Option<Sequence> {
-        self.messages.get(&number).map(|message| message.home)
+        self.messages.get(number).map(|message| message.home)
     }
 
     pub(in crate::broker) fn set_home(&mut self, number: Number, home: Sequence) {
-        if let Some(message) = self.messages.get_mut(&number) {
+        if let Some(message) = self.messages.get_mut(number) {
             message.home = home;
         }
     }
 
     pub(in crate::broker) fn footprint(&self, number: Number) -> u32 {
-        self.messages.get(&number).map_or(0, |message| message.footprint)
+        self.messages.get(number).map_or(0, KeptMessage::footprint)
     }
 
     pub(in crate::broker) fn expires_at(&self, number: Number) -> Option<Instant> {
-        self.messages.get(&number)?.expires_at
+        self.expiries.get(&number).copied()
     }
 
     /// The message, if it is in memory.
     pub(in crate::broker) fn body(&self, number: Number) -> Option<&Arc<Message>> {
-        self.messages.get(&number)?.body.as_ref()
+        self.bodies.get(&number)
     }
 
     pub(in crate::broker) fn is_retained(&self, number: Number) -> bool {
-        self.messages.get(&number).is_some_and(|message| message.is_retained)
+        self.messages.get(number).is_some_and(KeptMessage::is_retained)
     }
 
     /// One more needs the message.
     pub(in crate::broker) fn refer(&mut self, number: Number) {
-        if let Some(message) = self.messages.get_mut(&number) {
+        if let Some(message) = self.messages.get_mut(number) {
             message.references += 1;
         }
     }
 
     /// One fewer needs the message; if nobody does, it is forgotten.
     pub(in crate::broker) fn release(&mut self, number: Number) {
-        let Some(message) = self.messages.get_mut(&number) else { return };
+        let Some(message) = self.messages.get_mut(number) else { return };
         message.references = message.references.saturating_sub(1);
         if message.references == 0 {
             self.forget(number);
@@ -170,45 +250,51 @@ impl KeptMessages {
     /// Forgets all messages that nobody needs.
     #[expect(clippy::disallowed_methods, reason = "the order in which they are looked at does not matter")]
     pub(in crate::broker) fn forget_all_unneeded(&mut self) {
-        self.messages.retain(|_, message| message.references > 0);
-        self.messages.shrink_to_fit();
-        let mut live_bytes = 0;
-        for message in self.messages.values() {
-            live_bytes += RECORD + u64::from(message.footprint);
+        let (mut live_bytes, mut len) = (0, 0);
+        for table in &mut self.messages.tables {
+            table.retain(|_, message| message.references > 0);
+            table.shrink_to_fit();
+            live_bytes += table.values().map(KeptMessage::record).sum::<u64>();
+            len += table.len();
         }
-        self.live_bytes = live_bytes;
+        (self.live_bytes, self.messages.len) = (live_bytes, len);
+        let messages = &self.messages;
+        self.expiries.retain(|number, _| messages.get(*number).is_some());
     }
 
     fn forget(&mut self, number: Number) {
-        let Some(message) = self.messages.remove(&number) else { return };
-        self.bereft.extend(message.waiting.into_iter().flat_map(|waiting| *waiting));
-        self.live_bytes -= RECORD + u64::from(message.footprint);
-        if message.body.is_some() && !message.is_retained {
-            self.cached_bytes -= bytes(message.footprint);
+        let Some(message) = self.messages.remove(number) else { return };
+        self.live_bytes -= message.record();
+        self.bereft.extend(self.waiting.remove(&number).unwrap_or_default());
+        if !self.expiries.is_empty() {
+            self.expiries.remove(&number);
+        }
+        if self.bodies.remove(&number).is_some() && !message.is_retained() {
+            self.cached_bytes -= bytes(message.footprint());
         }
         // Numbers of what has gone are passed over when the cache is looked through; they must not pile up.
-        if self.cached.len() > 64 && self.cached.len() > 2 * self.messages.len() {
-            let messages = &self.messages;
-            self.cached.retain(|number| messages.contains_key(number));
+        if self.cached.len() > 64 && self.cached.len() > 2 * self.bodies.len() {
+            let bodies = &self.bodies;
+            self.cached.retain(|number| bodies.contains_key(number));
         }
     }
 
     /// The message is the retained one of its topic, where it stays in memory.
     pub(in crate::broker) fn retained(&mut self, number: Number) {
-        let Some(message) = self.messages.get_mut(&number) else { return };
+        let Some(message) = self.messages.get_mut(number) else { return };
         message.references += 1;
-        message.is_retained = true;
-        if message.body.is_some() {
-            self.cached_bytes -= bytes(message.footprint);
+        message.set_retained(true);
+        if self.bodies.contains_key(&number) {
+            self.cached_bytes -= bytes(message.footprint());
         }
     }
 
     /// The message is no longer retained.
     pub(in crate::broker) fn no_longer_retained(&mut self, number: Number) {
-        let Some(message) = self.messages.get_mut(&number) else { return };
-        message.is_retained = false;
-        if message.body.is_some() {
-            self.cached_bytes += bytes(message.footprint);
+        let Some(message) = self.messages.get_mut(number) else { return };
+        message.set_retained(false);
+        if self.bodies.contains_key(&number) {
+            self.cached_bytes += bytes(message.footprint());
             self.cached.push_back(number);
         }
         self.release(number);
@@ -216,33 +302,32 @@ impl KeptMessages {
 
     /// The message has been read. Who waited for it.
     pub(in crate::broker) fn set_body(&mut self, number: Number, body: Arc<Message>) -> Vec<SessionKey> {
-        let Some(message) = self.messages.get_mut(&number) else { return Vec::new() };
-        if message.body.is_none() {
-            message.body = Some(body);
-            if !message.is_retained {
-                self.cached_bytes += bytes(message.footprint);
+        let Some(message) = self.messages.get(number) else { return Vec::new() };
+        if let Entry::Vacant(place) = self.bodies.entry(number) {
+            place.insert(body);
+            if !message.is_retained() {
+                self.cached_bytes += bytes(message.footprint());
                 self.cached.push_back(number);
             }
         }
-        message.waiting.take().map(|waiting| *waiting).unwrap_or_default()
+        self.waiting.remove(&number).unwrap_or_default()
     }
 
     /// The message cannot be read. Who waited for it.
     pub(in crate::broker) fn give_up(&mut self, number: Number) -> Vec<SessionKey> {
-        let Some(message) = self.messages.get_mut(&number) else { return Vec::new() };
-        message.waiting.take().map(|waiting| *waiting).unwrap_or_default()
+        self.waiting.remove(&number).unwrap_or_default()
     }
 
     /// Has a message read; `session` wants to be told.
     pub(in crate::broker) fn want(&mut self, number: Number, session: Option<SessionKey>) {
-        let Some(message) = self.messages.get_mut(&number) else { return };
-        if message.body.is_some() {
+        let Some(message) = self.messages.get(number) else { return };
+        if self.bodies.contains_key(&number) {
             return;
         }
         let home = message.home;
-        let waiting = message.waiting.get_or_insert_with(|| {
+        let waiting = self.waiting.entry(number).or_insert_with(|| {
             self.wanted.push((number, home));
-            Box::default()
+            Vec::new()
         });
         if let Some(session) = session
             && waiting.last() != Some(&session)
@@ -253,8 +338,10 @@ impl KeptMessages {
 
     /// A message that was wanted is in another place now: it is read there.
     pub(in crate::broker) fn want_again(&mut self, number: Number) {
-        if let Some(KeptMessage { body: None, home, .. }) = self.messages.get(&number) {
-            self.wanted.push((number, *home));
+        if let Some(message) = self.messages.get(number)
+            && !self.bodies.contains_key(&number)
+        {
+            self.wanted.push((number, message.home));
         }
     }
 
@@ -271,18 +358,20 @@ impl KeptMessages {
     /// Takes the oldest messages out of memory while there are too many bytes of them, as far as the journal has them:
     /// all before `written`.
     pub(in crate::broker) fn make_room(&mut self, written: Sequence) {
-        while self.cached_bytes > self.cache_bytes
-            && let Some(&number) = self.cached.front()
-        {
-            if let Some(message) = self.messages.get_mut(&number)
-                && message.body.is_some()
-                && !message.is_retained
+        for _ in 0..REMOVED_AT_A_TIME {
+            let Some(&number) = self.cached.front() else { return };
+            if self.cached_bytes <= self.cache_bytes {
+                return;
+            }
+            if let Some(message) = self.messages.get(number)
+                && !message.is_retained()
+                && self.bodies.contains_key(&number)
             {
                 if message.home >= written {
                     return;
                 }
-                message.body = None;
-                self.cached_bytes -= bytes(message.footprint);
+                self.bodies.remove(&number);
+                self.cached_bytes -= bytes(message.footprint());
             }
             self.cached.pop_front();
         }
@@ -290,16 +379,18 @@ impl KeptMessages {
 
     /// Panics if the books do not add up: for tests.
     pub(in crate::broker) fn assert_adds_up(&self, references: &std::collections::BTreeMap<Number, u32>) {
-        assert_eq!(self.messages.len(), references.len(), "no message is kept that nobody needs");
+        let len: usize = self.messages.tables.iter().map(HashMap::len).sum();
+        assert_eq!(self.messages.len, len, "messages are counted");
+        assert_eq!(self.messages.len, references.len(), "no message is kept that nobody needs");
         let (mut live, mut cached) = (0, 0);
         for (number, references) in references {
-            let Some(message) = self.messages.get(number) else {
+            let Some(message) = self.messages.get(*number) else {
                 panic!("message {number:?} is needed and not kept");
             };
             assert_eq!(message.references, *references, "references to {number:?} add up");
-            live += RECORD + u64::from(message.footprint);
-            if message.body.is_some() && !message.is_retained {
-                cached += bytes(message.footprint);
+            live += message.record();
+            if self.bodies.contains_key(number) && !message.is_retained() {
+                cached += bytes(message.footprint());
             }
         }
         assert_eq!((self.live_bytes, self.cached_bytes), (live, cached), "bytes of kept messages add up");

@@ -16,6 +16,7 @@ pub mod recovery;
 
 use std::time::Duration;
 
+use super::memory::HELD;
 use super::record::{Batch, Horizon, Number, Record, Sequence, SessionId};
 use super::session::SessionKey;
 use crate::clock::{Epoch, Instant, WallTime};
@@ -76,6 +77,8 @@ pub(super) struct Journal {
     last_session: u64,
     /// Sessions whose connection waits for the journal.
     holding: Vec<SessionKey>,
+    /// How much waits for these connections.
+    held: usize,
     /// Records before this one have been made unnecessary.
     reclaimed: Option<Sequence>,
     /// When a record said last that the broker was running.
@@ -97,6 +100,7 @@ impl Journal {
             last_number: 0,
             last_session: 0,
             holding: Vec::new(),
+            held: 0,
             reclaimed: None,
             last_alive: None,
         }
@@ -117,6 +121,21 @@ impl Journal {
     pub(super) const fn begin(&mut self, durability: Durability) {
         self.mark = self.batch.next();
         self.durability = durability;
+    }
+
+    /// The bytes of what has not been taken to the disk, and of what waits for that.
+    pub(super) const fn bytes(&self) -> usize {
+        self.batch.len() + self.held * HELD
+    }
+
+    /// All records before this one are written.
+    pub(super) const fn written(&self) -> Sequence {
+        self.written
+    }
+
+    /// The bytes of the records that have not been taken to the disk.
+    pub(super) const fn batch_bytes(&self) -> usize {
+        self.batch.len()
     }
 
     pub(super) fn append(&mut self, record: &Record<'_>) -> Sequence {
@@ -197,8 +216,11 @@ impl super::Broker {
         if self.journal.batch.is_empty() {
             return None;
         }
-        let next = self.journal.batch.next();
-        Some(std::mem::replace(&mut self.journal.batch, Batch::new(next)))
+        let most = BATCH_BYTES.min(self.config.limits.kept_message_bytes);
+        if self.journal.batch.len() > most {
+            return Some(self.journal.batch.take_front(most));
+        }
+        Some(self.journal.batch.take())
     }
 
     /// The number of the record that will be appended next.

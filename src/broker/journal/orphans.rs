@@ -6,6 +6,7 @@ use foldhash::fast::FixedState;
 
 use super::keep::{Course, Source};
 use crate::broker::Broker;
+use crate::broker::memory::PLACE;
 use crate::broker::record::{Number, Record, SessionId, SessionRecord, Target};
 use crate::broker::session::queue::{Content, Offer, Place};
 use crate::broker::subscriptions::GroupKey;
@@ -26,6 +27,7 @@ pub(in crate::broker) struct Orphans {
     by_message: HashMap<Number, Vec<Orphan>, FixedState>,
     /// How many there are of each session.
     by_session: BTreeMap<SessionId, usize>,
+    count: usize,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,11 @@ struct Orphan {
 }
 
 impl Orphans {
+    /// The bytes that they occupy.
+    pub(in crate::broker) const fn bytes(&self) -> usize {
+        self.count * PLACE
+    }
+
     /// Whether a session has left messages.
     pub(in crate::broker) fn has_left_some(&self, session: SessionId) -> bool {
         self.by_session.contains_key(&session)
@@ -45,7 +52,7 @@ impl Orphans {
     /// Whether this place of a message is that of a session that has left it.
     pub(in crate::broker) fn contains(&self, message: Number, target: &Target) -> bool {
         let is_it =
-            |orphan: &Orphan| orphan.session == target.session && orphan.place.number == target.number;
+            |orphan: &Orphan| orphan.session == target.session && { orphan.place.number } == target.number;
         self.by_message.get(&message).is_some_and(|orphans| orphans.iter().any(is_it))
     }
 
@@ -63,7 +70,7 @@ impl Orphans {
 impl Broker {
     /// A session that has ended had this message.
     pub(in crate::broker) fn hand_on(&mut self, from: &Departed, offer: &Offer, now: Instant) {
-        match (&offer.content, offer.group) {
+        match (&offer.content, offer.group()) {
             (Content::Here(_), None) => {}
             (Content::Here(message), Some(group)) => {
                 self.offer_to_another(group, message, &from.client_id, now);
@@ -80,6 +87,7 @@ impl Broker {
                 } else {
                     self.messages.want(place.message, None);
                     *self.orphans.by_session.entry(session).or_default() += 1;
+                    self.orphans.count += 1;
                     self.orphans.by_message.entry(place.message).or_default().push(orphan);
                 }
             }
@@ -100,6 +108,7 @@ impl Broker {
     pub(in crate::broker) fn move_orphans(&mut self, message: Number, now: Instant) {
         for orphan in self.orphans.by_message.remove(&message).unwrap_or_default() {
             let session = orphan.session;
+            self.orphans.count -= 1;
             self.move_place(orphan, now);
             if let Some(left) = self.orphans.by_session.get_mut(&session) {
                 *left -= 1;

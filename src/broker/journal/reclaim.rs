@@ -10,8 +10,8 @@ use crate::broker::record::{Number, PublicationOf, Published, Record, Sequence, 
 use crate::broker::session::queue::Content;
 use crate::broker::{Broker, SessionKey};
 use crate::clock::{Epoch, Instant};
-use crate::mqtt::Message;
 use crate::mqtt::codec::Publication;
+use crate::mqtt::{Message, Places};
 
 /// The message that a record tells of.
 pub(super) fn message_of(published: &Published<'_>, epoch: Epoch) -> Option<Message> {
@@ -26,6 +26,7 @@ pub(super) fn message_of(published: &Published<'_>, epoch: Epoch) -> Option<Mess
         retain: published.retain,
         expires_at: published.expires_at.map(|at| epoch.to_instant(at)),
         properties: publication.properties,
+        places: Places::default(),
     })
 }
 
@@ -189,7 +190,8 @@ impl Broker {
 
     /// The session cannot have this message any more.
     fn lose(&mut self, key: SessionKey, number: Number) {
-        let is_lost = |content: &Content| matches!(content, Content::Kept(place) if place.message == number);
+        let is_lost =
+            |content: &Content| matches!(content, Content::Kept(place) if { place.message } == number);
         loop {
             let Some(session) = self.sessions.get_mut(key) else { return };
             let packet_id = session.inflight.published().find(|(_, offer)| is_lost(&offer.content));
@@ -199,9 +201,10 @@ impl Broker {
                 None => session.queue.take(|offer| is_lost(&offer.content)),
             };
             let Some(offer) = offer else { return };
-            self.queued_bytes -= offer.footprint();
+            self.waiting.remove(&offer);
             session.dropped += 1;
             self.settle_place(key, &offer);
+            self.queue_changed(key);
         }
     }
 }

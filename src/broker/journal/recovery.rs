@@ -175,8 +175,11 @@ impl Recovery {
             if self.publisher.as_str() != published.publisher {
                 self.publisher = ClientId::new(published.publisher);
             }
-            let publisher = self.publisher.clone();
-            let entry = Retained { message: Arc::new(message), publisher, kept: Some(number) };
+            let entry = Retained {
+                message: Arc::new(message),
+                publisher: self.publisher.clone(),
+                kept: Some(number),
+            };
             self.broker.retained.insert(entry);
         }
         if let Some((session, packet_id)) = published.received {
@@ -235,6 +238,7 @@ impl Recovery {
         let mut session = Session::new(client_id, policy, record.identity, permissions);
         session.grants = record.grants.map(Arc::new);
         session.expiry = Expiry::from_seconds(record.expiry);
+        broker.received_ids += received.len();
         session.received = received;
         let key = broker.sessions.insert(session);
         broker.sessions.keep(key, Keeping { record: at, ..Keeping::new(id) });
@@ -286,6 +290,7 @@ impl Broker {
         if session.subscriptions.insert(place) {
             let bytes = crate::broker::subscribe::footprint(filter);
             session.subscription_bytes += bytes;
+            self.subscription_bytes += bytes;
             self.kept_subscription_bytes += bytes;
         }
     }
@@ -306,19 +311,18 @@ impl Broker {
                 continue;
             }
             self.messages.refer(message);
-            let footprint = usize::try_from(self.messages.footprint(message)).unwrap_or(usize::MAX);
-            let offer = Offer {
-                content: Content::Kept(Place { message, number, footprint }),
-                qos: target.qos,
-                retain: target.retain,
-                identifiers: target.identifiers,
-                group: target.shared.and_then(|filter| self.group_of(key, &filter)),
-            };
-            self.queued_bytes += offer.footprint();
+            let footprint = self.messages.footprint(message);
+            let group = target.shared.and_then(|filter| self.group_of(key, &filter));
+            let content = Content::Kept(Place { message, number, footprint });
+            let offer = Offer::new(content, target.qos, target.retain)
+                .with_identifiers(target.identifiers)
+                .of_group(group);
+            self.waiting.add(&offer);
             if let Some(packet_id) = target.sent {
                 under_way.insert(number, (packet_id, Some(offer)));
             } else if let Some(session) = self.sessions.get_mut(key) {
-                session.queue.push(offer, self.messages.expires_at(message));
+                // When it came is not known any more.
+                session.queue.push(offer, self.messages.expires_at(message), Instant::START);
             }
         }
         if let Some(session) = self.sessions.get_mut(key) {
@@ -339,10 +343,12 @@ impl Broker {
                 continue; // What it had for itself alone went with it, and so did what may have come [MQTT-4.8.2-5].
             }
             self.messages.refer(message);
-            let footprint = usize::try_from(self.messages.footprint(message)).unwrap_or(usize::MAX);
+            let footprint = self.messages.footprint(message);
             let content = Content::Kept(Place { message, number, footprint });
-            let (qos, retain, identifiers) = (target.qos, target.retain, target.identifiers);
-            self.hand_on(departed, &Offer { content, qos, retain, identifiers, group }, now);
+            let offer = Offer::new(content, target.qos, target.retain)
+                .with_identifiers(target.identifiers)
+                .of_group(group);
+            self.hand_on(departed, &offer, now);
         }
         self.write_end(departed, now);
     }

@@ -196,6 +196,14 @@ impl Batch {
         Self { bytes: Vec::new(), first, next: first, awaited }
     }
 
+    /// Takes all records out. Those that come next will need as much memory: it is asked for once.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let bytes = Vec::with_capacity(self.bytes.len());
+        let awaited = Awaited { written: false, synced: false };
+        std::mem::replace(self, Self { bytes, first: self.next, next: self.next, awaited })
+    }
+
     /// Adds a record whose body is what `write` adds to the bytes that it is given, and says its number.
     ///
     /// # Panics
@@ -233,6 +241,26 @@ impl Batch {
             Horizon::Written => self.awaited.written,
             Horizon::Synced => self.awaited.synced,
         }
+    }
+
+    /// Takes its first records out, as many as have `most` bytes in all, and one at the least.
+    #[must_use]
+    pub fn take_front(&mut self, most: usize) -> Self {
+        let mut end = 0;
+        let mut next = self.first;
+        let mut rest = self.bytes.as_slice();
+        while let Some(header) = FrameHeader::parse(rest) {
+            let behind = end + header.frame_len();
+            if end > 0 && behind > most {
+                break;
+            }
+            (end, next) = (behind, header.sequence.next());
+            rest = self.bytes.get(end..).unwrap_or_default();
+        }
+        let bytes = self.bytes.split_off(end);
+        let front = std::mem::replace(&mut self.bytes, bytes);
+        let first = std::mem::replace(&mut self.first, next);
+        Self { bytes: front, first, next, awaited: self.awaited }
     }
 
     /// The number of its first record, or of the one that would be.
@@ -301,6 +329,24 @@ mod tests {
         assert_eq!(frames[1], Frame { sequence: Sequence::new(8), kind: 2, body: b"" });
         assert_eq!(frames[2], Frame { sequence: Sequence::new(9), kind: 0xEF, body: &[0; 100] });
         assert_eq!(frames.len(), 3);
+    }
+
+    #[test]
+    fn a_batch_is_taken_in_parts() {
+        let mut rest = batch();
+        rest.wait_for(Horizon::Synced);
+        let whole: Vec<u8> = rest.bytes().to_vec();
+        let mut parts = Vec::new();
+        while !rest.is_empty() {
+            parts.push(rest.take_front(50));
+        }
+        assert_eq!(parts.iter().map(|part| part.frames().count()).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(parts.iter().map(|part| part.first().number()).collect::<Vec<_>>(), [7, 9]);
+        assert_eq!(parts.iter().map(|part| part.next().number()).collect::<Vec<_>>(), [9, 10]);
+        assert!(parts.iter().all(|part| part.awaits(Horizon::Synced)));
+        assert_eq!(parts.iter().flat_map(|part| part.bytes().to_vec()).collect::<Vec<_>>(), whole);
+        assert_eq!((rest.first(), rest.next()), (Sequence::new(10), Sequence::new(10)));
+        assert_eq!(batch().take_front(usize::MAX), batch());
     }
 
     #[test]

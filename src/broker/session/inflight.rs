@@ -1,11 +1,9 @@
 //! The QoS 1 and 2 messages that are under way to one client, by packet identifier (MQTT 5.0 sections 4.3 and 4.9).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
-
-use super::queue::Offer;
+use super::queue::{Offer, give_back};
 use crate::broker::record::Number;
 use crate::mqtt::{Delivery, Message, PacketId, QoS};
 
@@ -15,7 +13,8 @@ pub(in crate::broker) struct Inflight {
     under_way: Option<Box<UnderWay>>,
     /// What the messages occupy.
     bytes: usize,
-    sent: u64,
+    /// How many were sent, modulo 2^32.
+    sent: u32,
     /// How many count against the client's Receive Maximum on this connection.
     active: u32,
     last_id: Option<PacketId>,
@@ -23,17 +22,68 @@ pub(in crate::broker) struct Inflight {
 
 #[derive(Debug, Default)]
 struct UnderWay {
-    entries: HashMap<PacketId, Entry, FixedState>,
+    /// In the order of their identifiers: they are given out and come back nearly in that order, so that mostly the
+    /// ends change.
+    entries: VecDeque<Entry>,
     /// What is still to be sent again on this connection, in the order in which it was sent first.
     resend: VecDeque<PacketId>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    order: u64,
+    id: PacketId,
+    /// Which it was among those sent.
+    order: u32,
     state: State,
     /// Whether it counts in `active`.
     active: bool,
+}
+
+impl UnderWay {
+    /// Where the entry of this identifier is, or would be.
+    fn place(&self, id: PacketId) -> Result<usize, usize> {
+        // Mostly it is the first, or behind the last.
+        match (self.entries.front(), self.entries.back()) {
+            (Some(first), _) if first.id == id => Ok(0),
+            (_, Some(last)) if last.id < id => Err(self.entries.len()),
+            _ => self.entries.binary_search_by_key(&id, |entry| entry.id),
+        }
+    }
+
+    fn get(&self, id: PacketId) -> Option<&Entry> {
+        self.entries.get(self.place(id).ok()?)
+    }
+
+    fn get_mut(&mut self, id: PacketId) -> Option<&mut Entry> {
+        let place = self.place(id).ok()?;
+        self.entries.get_mut(place)
+    }
+
+    /// Adds an entry, in the place of one with the same identifier.
+    fn insert(&mut self, entry: Entry) {
+        match self.place(entry.id) {
+            Ok(place) => {
+                self.entries.remove(place);
+                self.entries.insert(place, entry);
+            }
+            Err(place) => self.entries.insert(place, entry),
+        }
+    }
+
+    fn remove(&mut self, id: PacketId) -> Option<Entry> {
+        let place = self.place(id).ok()?;
+        let entry = self.entries.remove(place);
+        give_back(&mut self.entries);
+        entry
+    }
+}
+
+impl Entry {
+    /// A number that is the larger, the later it was sent; `sent` is that of the last one. The counter comes round, but
+    /// not while anything is under way.
+    const fn rank(&self, sent: u32) -> u32 {
+        self.order.wrapping_sub(sent.wrapping_add(1))
+    }
 }
 
 #[derive(Debug)]
@@ -94,17 +144,17 @@ impl Inflight {
     /// [one](Self::is_full).
     pub(in crate::broker) fn begin(&mut self, offer: Offer, message: Arc<Message>) -> Delivery {
         debug_assert!(!self.is_full(), "a message without a packet identifier");
-        let entries = &mut self.under_way.get_or_insert_default().entries;
+        let under_way = self.under_way.get_or_insert_default();
         let mut id = self.last_id.map_or(PacketId::MIN, PacketId::next);
-        while entries.contains_key(&id) {
+        while under_way.get(id).is_some() {
             id = id.next();
         }
         self.last_id = Some(id);
         self.bytes += offer.footprint();
-        self.sent += 1;
+        self.sent = self.sent.wrapping_add(1);
         self.active += 1;
         let delivery = deliver(&offer, message, id, false);
-        entries.insert(id, Entry { order: self.sent, state: State::Published(offer), active: true });
+        under_way.insert(Entry { id, order: self.sent, state: State::Published(offer), active: true });
         delivery
     }
 
@@ -118,10 +168,10 @@ impl Inflight {
             }
             Err(number) => State::Released(Some(number)),
         };
-        self.sent += 1;
+        self.sent = self.sent.wrapping_add(1);
         self.last_id = self.last_id.max(Some(id));
-        let entry = Entry { order: self.sent, state, active: false };
-        self.under_way.get_or_insert_default().entries.insert(id, entry);
+        let entry = Entry { id, order: self.sent, state, active: false };
+        self.under_way.get_or_insert_default().insert(entry);
     }
 
     /// PUBACK came.
@@ -172,10 +222,10 @@ impl Inflight {
     pub(in crate::broker) fn begin_again(&mut self) {
         self.active = 0;
         let Some(under_way) = &mut self.under_way else { return };
-        let mut ids: Vec<(u64, PacketId)> = Vec::with_capacity(under_way.entries.len());
-        for (id, entry) in &mut under_way.entries {
+        let mut ids: Vec<(u32, PacketId)> = Vec::with_capacity(under_way.entries.len());
+        for entry in &mut under_way.entries {
             entry.active = false;
-            ids.push((entry.order, *id));
+            ids.push((entry.rank(self.sent), entry.id));
         }
         ids.sort_unstable();
         under_way.resend = ids.into_iter().map(|(_, id)| id).collect();
@@ -186,11 +236,11 @@ impl Inflight {
     pub(in crate::broker) fn resend(&mut self, room: bool) -> Option<Resend<'_>> {
         let under_way = self.under_way.as_deref_mut()?;
         while let Some(&id) = under_way.resend.front() {
-            if !under_way.entries.contains_key(&id) {
+            if under_way.get(id).is_none() {
                 under_way.resend.pop_front(); // Acknowledged meanwhile.
                 continue;
             }
-            return match under_way.entries.get(&id).map(|entry| &entry.state) {
+            return match under_way.get(id).map(|entry| &entry.state) {
                 Some(State::Released(_)) => Some(Resend::Release(id)),
                 Some(State::Published(offer)) if room => Some(Resend::Publish(id, offer)),
                 Some(State::Published(_)) | None => None,
@@ -203,7 +253,7 @@ impl Inflight {
     pub(in crate::broker) fn sent_again(&mut self, message: Option<&Arc<Message>>) -> Option<Delivery> {
         let under_way = self.under_way.as_deref_mut()?;
         let id = under_way.resend.pop_front()?;
-        let entry = under_way.entries.get_mut(&id)?;
+        let entry = under_way.get_mut(id)?;
         if !entry.active {
             entry.active = true;
             self.active += 1;
@@ -230,8 +280,8 @@ impl Inflight {
     /// The messages that are under way and still needed, in no order.
     pub(in crate::broker) fn published(&self) -> impl Iterator<Item = (PacketId, &Offer)> {
         let entries = self.under_way.iter().flat_map(|under_way| &under_way.entries);
-        entries.filter_map(|(id, entry)| match &entry.state {
-            State::Published(offer) => Some((*id, offer)),
+        entries.filter_map(|entry| match &entry.state {
+            State::Published(offer) => Some((entry.id, offer)),
             State::Released(_) => None,
         })
     }
@@ -239,8 +289,8 @@ impl Inflight {
     /// The packet identifiers that are still to be released, with the places that their messages had, in order.
     pub(in crate::broker) fn completing(&self) -> Vec<(Number, PacketId)> {
         let entries = self.under_way.iter().flat_map(|under_way| &under_way.entries);
-        let released = entries.filter_map(|(id, entry)| match entry.state {
-            State::Released(number) => Some((number?, *id)),
+        let released = entries.filter_map(|entry| match entry.state {
+            State::Released(number) => Some((number?, entry.id)),
             State::Published(_) => None,
         });
         let mut completing: Vec<_> = released.collect();
@@ -252,8 +302,8 @@ impl Inflight {
     /// those of QoS 2 may have been received, and nobody else gets them \[MQTT-4.8.2-5\].
     pub(in crate::broker) fn into_published(self) -> impl Iterator<Item = Offer> {
         let under_way = self.under_way.unwrap_or_default();
-        let mut entries: Vec<Entry> = under_way.entries.into_values().collect();
-        entries.sort_unstable_by_key(|entry| entry.order);
+        let mut entries: Vec<Entry> = under_way.entries.into();
+        entries.sort_unstable_by_key(|entry| entry.rank(self.sent));
         entries.into_iter().filter_map(|entry| match entry.state {
             State::Published(offer) => Some(offer),
             State::Released(_) => None,
@@ -261,12 +311,12 @@ impl Inflight {
     }
 
     fn entry(&mut self, id: PacketId) -> Option<&mut Entry> {
-        self.under_way.as_mut()?.entries.get_mut(&id)
+        self.under_way.as_mut()?.get_mut(id)
     }
 
     fn end(&mut self, id: PacketId) -> Acknowledged {
         let Some(under_way) = &mut self.under_way else { return Acknowledged::Unknown };
-        let Some(entry) = under_way.entries.remove(&id) else { return Acknowledged::Unknown };
+        let Some(entry) = under_way.remove(id) else { return Acknowledged::Unknown };
         self.active -= u32::from(entry.active);
         if under_way.entries.is_empty() {
             self.under_way = None; // An idle session keeps no memory for what has gone.
@@ -289,7 +339,7 @@ fn deliver(offer: &Offer, message: Arc<Message>, id: PacketId, dup: bool) -> Del
         qos: offer.qos,
         dup,
         retain: offer.retain,
-        identifiers: offer.identifiers.clone(),
+        identifiers: offer.identifiers().map(Box::from),
     }
 }
 
@@ -299,7 +349,7 @@ mod tests {
 
     use super::*;
     use crate::broker::session::queue::Content;
-    use crate::mqtt::TopicName;
+    use crate::mqtt::{Places, TopicName};
 
     fn offer(qos: QoS) -> (Offer, Arc<Message>) {
         let message = Message {
@@ -309,10 +359,11 @@ mod tests {
             retain: false,
             expires_at: None,
             properties: None,
+            places: Places::default(),
         };
         let message = Arc::new(message);
         let content = Content::Here(Arc::clone(&message));
-        (Offer { content, qos, retain: false, identifiers: None, group: None }, message)
+        (Offer::new(content, qos, false), message)
     }
 
     fn begin(inflight: &mut Inflight, qos: QoS) -> PacketId {

@@ -1,5 +1,6 @@
 //! What is kept of a client, with or without a connection (MQTT 5.0 section 4.1).
 
+mod ages;
 pub(super) mod inflight;
 pub(super) mod queue;
 
@@ -13,8 +14,10 @@ use self::queue::{MessageQueue, Offer};
 use super::input::ConnectionId;
 use super::journal::Durability;
 use super::journal::hold::Held;
+use super::memory::{ATTACHMENT, SESSION};
 use super::output::ToClient;
 use super::permissions::{Grants, Identity, Permissions, PolicyName};
+use super::pressure::Share;
 use super::record::{Sequence, SessionId};
 use super::retained::Position;
 use super::subscriptions::{NodeKey, SubscriptionKey};
@@ -85,10 +88,16 @@ pub(super) struct Attachment {
     pub(super) maximum_packet_size: usize,
     /// Bytes of deliveries handed over and not yet written.
     pub(super) outstanding: usize,
+    /// How many of these there may be where many are on their way in all: the more, the more was written.
+    pub(super) earned_window: usize,
+    /// Whether it was asked what is written, and has not said so yet.
+    pub(super) is_asked: bool,
     /// What is to be handed over next.
     pub(super) outbox: Vec<ToClient>,
     /// What waits for the journal.
     pub(super) held: Option<Box<Held>>,
+    /// What it has made pile up.
+    pub(super) share: Share,
     /// What has to hold for what its client is told, where the topic does not say.
     pub(super) durability: Durability,
 }
@@ -189,6 +198,27 @@ impl Session {
         }
     }
 
+    /// The bytes that it occupies, without what is counted elsewhere and what can change.
+    pub(super) fn bytes(&self) -> usize {
+        let identity = match &self.identity {
+            Identity::Anonymous => 0,
+            Identity::User(name) => name.len(),
+        };
+        SESSION + self.client_id.as_str().len() + identity
+    }
+
+    /// Gives back the memory for replays if there are none: an emptied map keeps some.
+    pub(super) fn forget_replays(&mut self) {
+        if self.replays.is_empty() {
+            self.replays = BTreeMap::new();
+        }
+    }
+
+    /// Whether something waits that could be sent if there was room.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.queue.is_empty() || !self.replays.is_empty() || !self.inflight.is_resent()
+    }
+
     /// Messages that wait or are under way.
     pub(super) fn load(&self) -> usize {
         self.queue.len() + self.inflight.len()
@@ -203,7 +233,7 @@ pub(super) fn unacknowledged(offer: Offer, message: Arc<Message>) -> Delivery {
         qos: QoS::AtMostOnce,
         dup: false,
         retain: offer.retain,
-        identifiers: offer.identifiers,
+        identifiers: offer.into_identifiers(),
     }
 }
 
@@ -216,6 +246,7 @@ pub(super) struct Sessions {
     by_connection: HashMap<ConnectionId, SessionKey, FixedState>,
     /// Those that outlive the broker.
     by_id: HashMap<SessionId, SessionKey, FixedState>,
+    bytes: usize,
 }
 
 impl Sessions {
@@ -226,11 +257,17 @@ impl Sessions {
             by_client_id: HashMap::with_hasher(FixedState::with_seed(seed)),
             by_connection: HashMap::default(),
             by_id: HashMap::default(),
+            bytes: 0,
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.by_client_id.len()
+    }
+
+    /// The bytes that they and their connections occupy, without what is counted elsewhere.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes + self.by_connection.len() * ATTACHMENT
     }
 
     pub(super) fn find(&self, client_id: &ClientId) -> Option<SessionKey> {
@@ -269,6 +306,7 @@ impl Sessions {
     #[expect(clippy::expect_used, reason = "four thousand million sessions do not fit into memory")]
     pub(super) fn insert(&mut self, session: Session) -> SessionKey {
         let client_id = session.client_id.clone();
+        self.bytes += session.bytes();
         let session = Some(Box::new(session));
         let key = if let Some(index) = self.free.pop() {
             let key = SessionKey(index);
@@ -286,6 +324,7 @@ impl Sessions {
     pub(super) fn remove(&mut self, key: SessionKey) -> Option<Session> {
         let session = *self.slots.get_mut(slot(key))?.take()?;
         self.by_client_id.remove(&session.client_id);
+        self.bytes -= session.bytes();
         if let Some(attachment) = &session.attachment {
             self.by_connection.remove(&attachment.connection);
         }
@@ -314,6 +353,11 @@ impl Sessions {
         let attachment = self.get_mut(key)?.attachment.take()?;
         self.by_connection.remove(&attachment.connection);
         Some(attachment)
+    }
+
+    /// There is no session whose key is this number or a larger one.
+    pub(super) fn places(&self) -> usize {
+        self.slots.len()
     }
 
     /// The keys of all sessions, in order.

@@ -1,7 +1,7 @@
 //! What is written down is there after a restart, and what promises it waits until it is.
 
 use super::super::journal::recovery::Recovered;
-use super::super::record::{Batch, Frame, Number, Sequence};
+use super::super::record::{Batch, Frame, Number, Record, Sequence};
 use super::*;
 use crate::clock::{Epoch, WallTime};
 
@@ -172,6 +172,25 @@ fn what_nobody_keeps_waits_for_nothing_and_answers_stay_in_order() {
 }
 
 #[test]
+fn what_had_to_let_an_answer_go_first_is_not_overtaken() {
+    let mut kept = Kept::new();
+    let reader = kept.connect(lasting("reader"));
+    kept.say(reader, subscribe("a", 2));
+    kept.rig.cut(reader);
+    let writer = kept.connect(v5("writer"));
+    let reader = kept.rig.try_connect(lasting("reader"), Identity::Anonymous);
+    let connected = kept.rig.broker.take_batch().unwrap().next();
+    kept.rig.say(writer, publish("a", "1", 2, 1));
+    kept.rig.say(writer, publish("a", "2", 1, 2));
+    kept.rig.expect(reader, &[]);
+    kept.rig.handle(Input::Kept { written: connected, synced: connected });
+    kept.rig.say(writer, publish("a", "3", 1, 3));
+    kept.rig.expect(reader, &["CONNACK 00 present=true", "a 2 q1 #2", "a 3 q1 #3"]);
+    kept.sync();
+    kept.rig.expect(reader, &["a 1 q2 #1"]);
+}
+
+#[test]
 fn a_connection_is_closed_whatever_waits_for_it() {
     let mut kept = Kept::new();
     let reader = kept.connect(lasting("reader"));
@@ -182,6 +201,74 @@ fn a_connection_is_closed_whatever_waits_for_it() {
     kept.rig.expect(other, &["CLOSE 8e"]);
     kept.rig.try_connect(lasting("reader"), Identity::Anonymous);
     kept.rig.expect(third, &["CLOSE 8e"]);
+}
+
+#[test]
+fn a_will_that_replaces_one_survives_and_the_other_is_published_whatever_is_cut_off() {
+    let mut kept = Kept::new();
+    let heir = kept.connect(lasting("heir"));
+    kept.say(heir, subscribe("#", 1));
+    kept.rig.cut(heir);
+    kept.sync();
+    let with_will = |topic| Connect {
+        will: Some(Box::new(Will { qos: QoS::AtLeastOnce, ..*will(topic, 0) })),
+        ..lasting("client")
+    };
+    kept.connect(with_will("first"));
+    let before = kept.rig.broker.next_record();
+    kept.rig.try_connect(with_will("second"), Identity::Anonymous);
+    let all = kept.rig.broker.next_record().since(before);
+    kept.sync();
+    let last = kept.disk.pop().unwrap();
+    for count in 0..=usize::try_from(all).unwrap() {
+        // A crash may keep only the first records of what was written last.
+        let mut batch = Batch::new(last.first());
+        last.frames().take(count).for_each(|frame| {
+            Record::decode(frame.kind, frame.body).unwrap().append(&mut batch);
+        });
+        let disk: Vec<Batch> = kept.disk.iter().cloned().chain([batch]).collect();
+        let (broker, _) = recover(&kept.rig.broker, &disk, Sequence::FIRST, kept.started);
+        let client = broker.sessions.find(&ClientId::new("client")).unwrap();
+        let will = broker.sessions.get(client).unwrap().will.as_deref();
+        let will = will.map(|will| will.topic.as_str().to_owned());
+        let heir = broker.sessions.find(&ClientId::new("heir")).unwrap();
+        let queued = broker.sessions.get(heir).unwrap().queue.len();
+        // The first one either waits or has been published.
+        match will.as_deref() {
+            Some("first") => assert_eq!(queued, 0, "{count} records"),
+            Some("second") | None => assert_eq!(queued, 1, "{count} records"),
+            Some(other) => panic!("{other}"),
+        }
+        assert!(count < usize::try_from(all).unwrap() || will.as_deref() == Some("second"));
+    }
+}
+
+#[test]
+fn what_was_due_while_the_broker_was_down_is_seen_to_before_its_client_comes_back() {
+    let mut kept = Kept::new();
+    let mut brief = lasting("brief");
+    brief.properties.session_expiry_interval = 10;
+    let brief = kept.connect(brief);
+    let mourner = kept.connect(Connect {
+        will: Some(Box::new(Will { qos: QoS::AtLeastOnce, ..*will("w", 10) })),
+        ..lasting("mourner")
+    });
+    let heir = kept.connect(lasting("heir"));
+    kept.say(heir, subscribe("w", 1));
+    for connection in [brief, mourner, heir] {
+        kept.rig.cut(connection);
+    }
+    kept.sync();
+    let started = WallTime::from_unix_millis(kept.started.unix_millis() + 20_000);
+    kept.rig.broker = recover(&kept.rig.broker, &kept.disk, Sequence::FIRST, started).0;
+    // Nobody has looked at the clock yet.
+    let heard = [("brief", vec!["CONNACK 00 present=false"]), ("mourner", vec!["CONNACK 00 present=true"])];
+    let heir = ("heir", vec!["CONNACK 00 present=true", "w gone q1 #1"]);
+    for (client, heard) in heard.into_iter().chain([heir]) {
+        let connection = kept.rig.try_connect(lasting(client), Identity::Anonymous);
+        kept.sync();
+        kept.rig.expect(connection, &heard);
+    }
 }
 
 #[test]
@@ -346,7 +433,7 @@ fn a_session_expires_while_the_broker_is_down() {
     let mut kept = Kept::new();
     let mut connect = v5("reader");
     connect.properties.session_expiry_interval = 10;
-    let reader = kept.connect(connect.clone());
+    let reader = kept.connect(connect);
     kept.rig.wait(100);
     kept.sync();
     kept.restart(9);

@@ -3,6 +3,7 @@
 mod delivery;
 mod journal;
 mod limits;
+mod memory;
 mod retained;
 mod sessions;
 mod shared;
@@ -32,6 +33,10 @@ pub(super) struct Rig {
     heard: BTreeMap<ConnectionId, Vec<String>>,
     /// Messages that are to be read from the journal.
     pub(super) wanted: Vec<(record::Number, record::Sequence)>,
+    /// Connections that were asked what is written.
+    pub(super) asked: Vec<ConnectionId>,
+    /// Connections that are read from again.
+    pub(super) resumed: Vec<ConnectionId>,
 }
 
 impl Rig {
@@ -48,6 +53,8 @@ impl Rig {
             next_connection: 0,
             heard: BTreeMap::new(),
             wanted: Vec::new(),
+            asked: Vec::new(),
+            resumed: Vec::new(),
         }
     }
 
@@ -60,6 +67,8 @@ impl Rig {
                     self.heard.entry(connection).or_default().extend(items.iter().map(describe));
                 }
                 Output::Fetch(wanted) => self.wanted.extend(wanted),
+                Output::AskWritten { connection } => self.asked.push(connection),
+                Output::Resume { connection } => self.resumed.push(connection),
             }
         }
     }

@@ -88,7 +88,7 @@ mod tests {
 
     use super::super::testing::{VERSIONS, decode_one};
     use super::*;
-    use crate::mqtt::{Packet, PublishProperties, TopicName};
+    use crate::mqtt::{Packet, Places, PublishProperties, TopicName};
 
     fn delivery(qos: QoS) -> Delivery {
         let properties = PublishProperties {
@@ -104,6 +104,7 @@ mod tests {
                 retain: false,
                 expires_at: None,
                 properties: Some(Box::new(properties)),
+                places: Places::default(),
             }),
             packet_id: (qos > QoS::AtMostOnce).then_some(PacketId::MIN),
             qos,

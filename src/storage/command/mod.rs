@@ -3,6 +3,7 @@
 //! A directory on which a broker runs is not looked into; and no broker starts on one while a command looks into it. Not
 //! a byte of it changes.
 
+mod dump;
 mod repair;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use super::log::inspect::{Seen, inspect};
 use super::log::{Cut, Damaged};
 use super::{DiskDirectory, StorageError};
+use crate::broker::record::Record;
 
 /// Something to do with a data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,14 +101,9 @@ fn dump(path: &Path, out: &mut dyn Write) -> Result<Condition, StoreError> {
     inspect(&directory, &mut |seen| {
         summary.add(&seen);
         match seen {
-            Seen::Record { file, offset, frame } => writeln!(
-                out,
-                r#"{{"file":"{file}","offset":{offset},"sequence":{},"kind":{},"length":{}}}"#,
-                frame.sequence,
-                frame.kind,
-                frame.body.len()
-            )
-            .map_err(StoreError::from),
+            Seen::Record { file, offset, frame } => {
+                writeln!(out, "{}", dump::line(file, offset, frame)).map_err(StoreError::from)
+            }
             Seen::Damaged(_) | Seen::Torn(_) | Seen::Segment { .. } | Seen::Superseded { .. } => Ok(()),
         }
     })?;
@@ -124,7 +121,7 @@ fn stats(path: &Path, out: &mut dyn Write) -> Result<Condition, StoreError> {
     writeln!(out, "bytes             {}", summary.bytes)?;
     writeln!(out, "records           {}", summary.records())?;
     for (kind, (count, bytes)) in &summary.kinds {
-        writeln!(out, "  of kind {kind:<8}{count} with {bytes} bytes")?;
+        writeln!(out, "  {:<16}{count} with {bytes} bytes", Record::kind_name(*kind))?;
     }
     writeln!(out, "next record       {next}")?;
     writeln!(out, "superseded bytes  {}", summary.superseded)?;
@@ -200,7 +197,7 @@ impl fmt::Display for Damaged {
             1 => write!(f, "; record {first} is lost")?,
             count => write!(f, "; {count} records from {first} on are lost")?,
         }
-        kind.map_or(Ok(()), |kind| write!(f, "; the first is of kind {kind}"))
+        kind.map_or(Ok(()), |kind| write!(f, "; the first told of: {}", Record::kind_name(kind)))
     }
 }
 

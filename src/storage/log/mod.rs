@@ -105,6 +105,8 @@ pub struct Log<D: Directory> {
     discarded: Vec<String>,
     /// Whether a segment has been removed, and could come back after a loss of power.
     removal_is_due: bool,
+    /// Whether segments may be made though that is more than may be used of the disk.
+    may_overdraw: bool,
 }
 
 /// The segment that is written to.
@@ -239,6 +241,12 @@ impl<D: Directory> Log<D> {
         self.closed.index_bytes() + self.active.as_ref().map_or(0, |active| active.index.bytes())
     }
 
+    /// Whether segments may be made from now on though all together have more than [`LogOptions::disk_max`] then. That
+    /// is right where more can be removed soon, and for that something must be written first.
+    pub const fn allow_overdraft(&mut self, allowed: bool) {
+        self.may_overdraw = allowed;
+    }
+
     /// How it uses its directory.
     pub const fn options(&self) -> &LogOptions {
         &self.options
@@ -284,6 +292,7 @@ impl<D: Directory> Log<D> {
         let around = length(SEGMENT_HEADER_LEN) + 2 * MARK_LEN + SEAL_LEN;
         let capacity = self.options.segment_bytes.max(len.saturating_add(around));
         if let Some(max) = self.options.disk_max
+            && !self.may_overdraw
             && self.bytes().saturating_add(capacity) > max
         {
             return Err(Fault::Full(format!("--disk-max={max} has no room for one more segment")));

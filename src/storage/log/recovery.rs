@@ -151,6 +151,7 @@ impl<D: Directory> Log<D> {
             abandoned_end: None,
             cursor: None,
             removal_is_due: false,
+            may_overdraw: false,
         }
     }
 

@@ -8,7 +8,7 @@
 
 use super::segment::{Own, SEGMENT_HEADER_LEN, whole_frame};
 use crate::broker::record::Sequence;
-use crate::broker::record::frame::{FIRST_RESERVED_KIND, Frame, FrameHeader, HEADER_LEN};
+use crate::broker::record::frame::{FIRST_RESERVED_KIND, Frame, FrameHeader};
 use crate::storage::checksum::{RunningChecksum, Salt};
 
 /// Bytes that may be read for checksums in the search for a whole record, for each byte of the segment; beyond that,
@@ -77,7 +77,7 @@ pub(crate) struct Scan<'b> {
     expected: Sequence,
     /// All before this record is known to have been on the disk, as marks that have been passed say.
     proven: Sequence,
-    /// Where the first record stands of which that is not known.
+    /// Where that begins of which it is not known.
     proven_at: usize,
     /// The same as of marks that are still ahead, once somebody had to know.
     proven_ahead: Option<Sequence>,
@@ -119,7 +119,7 @@ impl<'b> Scan<'b> {
         self.expected
     }
 
-    /// The first record that may never have been on the disk, and where it stands.
+    /// The first record that may never have been on the disk, and where that begins which may not have been.
     pub(crate) fn proven(&self) -> (Sequence, usize) {
         (self.proven, self.proven_at)
     }
@@ -185,7 +185,8 @@ impl<'b> Scan<'b> {
             Own::Mark | Own::Seal { .. } if next != self.expected => return false,
             Own::Mark => {
                 self.proven = next;
-                self.proven_at = self.at + HEADER_LEN;
+                // The mark itself was written after that.
+                self.proven_at = self.at;
             }
             Own::Seal { .. } => self.tail = Some(Tail::Sealed),
         }

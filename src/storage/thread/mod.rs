@@ -34,7 +34,8 @@ use crate::broker::record::{Batch, Sequence};
 pub struct StorageSettings {
     /// What nobody waits for is on the disk after so long.
     pub sync_interval: Duration,
-    /// Bytes that may be written and not durable, before they are made durable though nobody waits for it.
+    /// Bytes that may be written and not durable, before they are made durable though nobody waits for it. Nothing is
+    /// written meanwhile, and who waits for that waits as long as these take the disk.
     pub unsynced_max: usize,
     /// After something could not be written, it is tried again after so long; each time after twice as long.
     pub retry_first: Duration,
@@ -46,7 +47,7 @@ impl Default for StorageSettings {
     fn default() -> Self {
         Self {
             sync_interval: Duration::from_secs(1),
-            unsynced_max: 16 << 20,
+            unsynced_max: 1 << 20,
             retry_first: Duration::from_millis(50),
             retry_longest: Duration::from_secs(2),
         }

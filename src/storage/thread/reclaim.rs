@@ -107,16 +107,21 @@ impl<D: Directory> Worker<D> {
         usize::try_from(pace.clamp(SLICE, LARGEST_SLICE)).unwrap_or(usize::MAX)
     }
 
+    /// Whether looking through the oldest segments makes room, by what the broker says: before it has said what still
+    /// matters, all does.
+    pub(super) fn makes_room(&self) -> bool {
+        let segment = self.log.options().segment_bytes;
+        self.live_bytes.is_some_and(|live| self.log.bytes() > live.saturating_add(2 * segment))
+    }
+
     fn is_worthwhile(&self) -> bool {
-        // Before the broker has said what still matters, all does.
         let Some(live) = self.live_bytes else { return false };
         let (bytes, segment) = (self.log.bytes(), self.log.options().segment_bytes);
         let count = length(self.log.segments());
         let is_half_dead = bytes > (SEGMENTS_AT_LEAST * segment).max(live.saturating_mul(2));
         // Where room is short, less has to be gained.
         let is_short = self.room_left.is_some_and(|left| left < SEGMENTS_AT_LEAST * segment);
-        let gains = bytes > live.saturating_add(2 * segment);
         let is_scattered = count > SHORT_SEGMENTS + 2 * bytes / segment.max(1);
-        is_half_dead || (is_short && gains) || is_scattered
+        is_half_dead || (is_short && self.makes_room()) || is_scattered
     }
 }

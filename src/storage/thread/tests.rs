@@ -37,12 +37,29 @@ impl Rig {
         })
     }
 
+    fn bounded(disk_max: u64) -> Self {
+        let (sender, events) = channel();
+        let options = LogOptions { segment_bytes: SEGMENT, disk_max: Some(disk_max), seed: 1 };
+        Self::start_with(options, FaultyDirectory::new(1, ROOMY), events, move |event| {
+            let _ = sender.send(event);
+        })
+    }
+
     fn start(
         directory: FaultyDirectory,
         events: Receiver<Event>,
         tell: impl FnMut(Event) + Send + 'static,
     ) -> Self {
         let options = LogOptions { segment_bytes: SEGMENT, disk_max: None, seed: 1 };
+        Self::start_with(options, directory, events, tell)
+    }
+
+    fn start_with(
+        options: LogOptions,
+        directory: FaultyDirectory,
+        events: Receiver<Event>,
+        tell: impl FnMut(Event) + Send + 'static,
+    ) -> Self {
         let (log, _) = Log::open(directory.clone(), options, &mut |_| ()).unwrap();
         let next = log.next_sequence();
         let settings = StorageSettings {
@@ -226,6 +243,33 @@ fn segments_in_which_little_matters_are_looked_through_and_removed() {
     assert!(moved > 0);
     let there = records_in(rig.end());
     assert!(there < appended, "{there} of {appended} records are there");
+}
+
+#[test]
+fn more_than_the_reserve_at_once_does_not_keep_room_from_being_made() {
+    const MAX: u64 = 6 * SEGMENT;
+    let mut rig = Rig::bounded(MAX);
+    // Three times what may be used, and of all that only the last record matters.
+    for _ in 0..60 {
+        rig.append_alive(20, 1_000, None, 1_000);
+    }
+    let mut room = Room::Enough;
+    let counters = Arc::clone(rig.handle.counters());
+    while counters.segments_reclaimed.value() < 10
+        || counters.disk_bytes.value() > MAX - 3 * SEGMENT
+        || room != Room::Enough
+    {
+        match rig.event() {
+            Event::Room { room: now, .. } => room = now,
+            Event::Reclaim(slice) => {
+                let moved = rig.next;
+                rig.append_alive(1, 1_000, Some(Horizon::Synced), 1_000);
+                rig.handle.slice_done(slice.up_to(), Some(moved));
+            }
+            Event::Appended { .. } => {}
+            event @ Event::Fetched { .. } => panic!("{event:?}"),
+        }
+    }
 }
 
 #[test]

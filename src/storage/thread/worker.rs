@@ -192,6 +192,9 @@ impl<D: Directory> Worker<D> {
 
     fn try_to_commit(&mut self, now: Instant) -> Result<(), Fault> {
         let (unwritten, first) = (self.log.unwritten_bytes(), self.log.written());
+        // What has been taken may be more than the reserve, and what is to be moved comes behind it: if it had to wait
+        // for room, there would never be any.
+        self.log.allow_overdraft(self.makes_room());
         self.log.write_out()?;
         self.counters().bytes_written.add(length(unwritten));
         self.counters().records_written.add(self.log.written().since(first));

@@ -15,7 +15,6 @@ mod whereabouts;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -226,9 +225,7 @@ impl Handshake<Box<Incoming>> for QuicLayer {
         let failed = |error: quinn::ConnectionError| HandshakeError::Quic(error.into());
         let mut config = quinn::ServerConfig::clone(&self.config);
         config.crypto = self.tls.quic(self.early_data);
-        // What there is to compute is computed as the first packet is taken.
-        let accept = pin!(async move { incoming.accept_with(Arc::new(config)) });
-        let connecting = self.tls.pace(accept).await.map_err(failed)?;
+        let connecting = incoming.accept_with(Arc::new(config)).map_err(failed)?;
         // Whether or not something came with the first packet: nothing of it is read before the client has shown that
         // it is there, which who only repeats what another has sent cannot.
         let connection = connecting.await.map_err(failed)?;

@@ -6,7 +6,6 @@
 mod certificates;
 mod clients;
 mod error;
-mod pacing;
 mod pem;
 mod quic;
 mod subject;
@@ -31,7 +30,6 @@ pub use subject::IdentitySource;
 
 use super::{Handshake, HandshakeError, Peer};
 use certificates::ServerCertificates;
-use pacing::Pace;
 use quic::QuicTls;
 use subject::{Subject, Timestamp, Validity};
 
@@ -92,7 +90,6 @@ pub enum Application {
 pub struct Tls {
     settings: TlsSettings,
     state: RwLock<Arc<State>>,
-    pace: Pace,
 }
 
 /// What is logged about the expiry of certificates.
@@ -118,10 +115,10 @@ struct State {
 pub struct Reloaded(State);
 
 impl Tls {
-    /// Reads the files. To be called within the runtime.
+    /// Reads the files.
     pub fn open(settings: TlsSettings) -> Result<Self, TlsError> {
         let state = State::read(&settings)?;
-        Ok(Self { settings, state: RwLock::new(Arc::new(state)), pace: Pace::new() })
+        Ok(Self { settings, state: RwLock::new(Arc::new(state)) })
     }
 
     /// Reads the files again, and changes nothing yet. Not for the threads of the runtime.
@@ -186,11 +183,6 @@ impl Tls {
         Arc::clone(if early_data { &quic.with_early_data } else { &quic.without_early_data })
     }
 
-    /// Computes at the pace of handshakes.
-    pub(super) async fn pace<F: Future + Unpin>(&self, computation: F) -> F::Output {
-        self.pace.run(computation).await
-    }
-
     fn current(&self) -> Arc<State> {
         Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -242,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handshake<S> for TlsLay
         };
         let accept = TlsAcceptor::from(Arc::clone(config))
             .accept_with(stream, |session| session.set_buffer_limit(Some(UNSENT)));
-        let stream = self.tls.pace.run(accept).await.map_err(HandshakeError::Tls)?;
+        let stream = accept.await.map_err(HandshakeError::Tls)?;
         let (_, session) = stream.get_ref();
         let certificate = match session.peer_certificates() {
             Some([certificate, ..]) => self.tls.identify(certificate).map_err(HandshakeError::Tls)?,

@@ -85,14 +85,13 @@ impl Reference {
         let mut gone = Vec::new();
         for (index, session) in self.sessions.iter_mut().enumerate() {
             let of_it = |told: &&SessionAccount| told.id.is_some() && told.id == session.id;
-            match told.sessions.values().find(of_it) {
-                Some(told) => session.come_back(told),
-                None => {
-                    if !session.ended {
-                        gone.push(index);
-                    }
-                    session.vanish();
+            if let Some(told) = told.sessions.values().find(of_it) {
+                session.come_back(told);
+            } else {
+                if !session.ended {
+                    gone.push(index);
                 }
+                session.vanish();
             }
             session.claims.outlive(outlived);
         }

@@ -18,7 +18,7 @@ use mqtt_broker::broker::{
 };
 use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::packet::{Connect, Disconnect, Publish, Will};
-use mqtt_broker::mqtt::{ClientId, Message, Packet, ProtocolVersion, ReasonCode};
+use mqtt_broker::mqtt::{ClientId, Message, Packet, Places, ProtocolVersion, ReasonCode};
 
 use crate::answer::{Answer, Due};
 use crate::claims::{
@@ -166,6 +166,7 @@ impl Reference {
             | Input::Reauthenticated { .. }
             | Input::Kept { .. }
             | Input::Fetched { .. }
+            | Input::Outside { .. }
             | Input::Reclaim { .. } => {}
         }
         self.publish_wills(now);
@@ -563,6 +564,7 @@ impl Reference {
                 retain: will.retain,
                 expires_at: lives.map(|seconds| now + Duration::from_secs(seconds.into())),
                 properties: Some(Box::new(will.properties)),
+                places: Places::default(),
             });
             let publisher = Rc::clone(&self.sessions[session].client_id);
             if message.retain {

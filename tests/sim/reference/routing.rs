@@ -10,7 +10,8 @@ use mqtt_broker::mqtt::packet::{
     SubscriptionOptions, Unsubscribe,
 };
 use mqtt_broker::mqtt::{
-    ClientId, Message, PacketId, QoS, ReasonCode, SubscriptionFilter, SubscriptionIdentifier, TopicName,
+    ClientId, Message, PacketId, Places, QoS, ReasonCode, SubscriptionFilter, SubscriptionIdentifier,
+    TopicName,
 };
 
 use super::Reference;
@@ -74,6 +75,7 @@ impl Reference {
                 .and_then(|properties| properties.message_expiry_interval)
                 .map(|seconds| now + Duration::from_secs(seconds.into())),
             properties,
+            places: Places::default(),
         });
         let publisher = Rc::clone(&self.sessions[session].client_id);
         self.accepted += 1;

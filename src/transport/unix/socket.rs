@@ -1,6 +1,5 @@
-//! Unix stream sockets.
+//! Unix stream sockets, on systems that have them.
 
-use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
@@ -8,9 +7,11 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
+pub use tokio::net::UnixStream;
 
-use super::BACKLOG;
+use super::{PeerProcess, UnixAccess};
+use crate::transport::BACKLOG;
 
 /// A Unix socket that is listened on. Its file is removed with it, if it is ours and still the same file.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ impl OwnedUnixListener {
     /// Listens at this path. A socket that is there already is replaced only if nobody listens on it.
     ///
     /// Nobody can connect before `access` holds.
-    pub(super) fn bind(path: &Path, access: UnixAccess) -> io::Result<Self> {
+    pub(in crate::transport) fn bind(path: &Path, access: UnixAccess) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         let address = SockAddr::unix(path)?;
         if let Err(error) = socket.bind(&address) {
@@ -43,31 +44,20 @@ impl OwnedUnixListener {
     }
 
     /// Goes on with a socket that listens already.
-    pub(super) fn adopt(listener: StdUnixListener) -> io::Result<Self> {
+    pub(in crate::transport) fn adopt(listener: StdUnixListener) -> io::Result<Self> {
         // One without a name in the file system is shown without one.
         let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
         Ok(Self { listener: UnixListener::from_std(listener)?, path, file: None })
     }
 
     /// Where it listens.
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::transport) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) async fn accept(&self) -> io::Result<UnixStream> {
+    pub(in crate::transport) async fn accept(&self) -> io::Result<UnixStream> {
         self.listener.accept().await.map(|(stream, _)| stream)
     }
-}
-
-/// Who may connect to a Unix socket, where it is not left to the umask and to the directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct UnixAccess {
-    /// The permissions of its file.
-    pub mode: Option<u32>,
-    /// The user that owns it.
-    pub user: Option<u32>,
-    /// Its group.
-    pub group: Option<u32>,
 }
 
 impl UnixAccess {
@@ -79,29 +69,11 @@ impl UnixAccess {
     }
 }
 
-/// The process at the other end of a Unix socket, as of when it connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerProcess {
-    /// Its user.
-    pub uid: u32,
-    /// Its group.
-    pub gid: u32,
-    /// Its identifier, where the system tells it.
-    pub pid: Option<i32>,
-}
-
 impl PeerProcess {
     /// Who connected.
-    pub(super) fn of(stream: &UnixStream) -> Option<Self> {
+    pub(in crate::transport) fn of(stream: &UnixStream) -> Option<Self> {
         let credentials = stream.peer_cred().ok()?;
         Some(Self { uid: credentials.uid(), gid: credentials.gid(), pid: credentials.pid() })
-    }
-}
-
-impl fmt::Display for PeerProcess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "uid={},gid={}", self.uid, self.gid)?;
-        self.pid.map_or(Ok(()), |pid| write!(f, ",pid={pid}"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sockets that were opened for us before we were started: socket activation, as systemd does it.
+//! Socket activation as systemd does it.
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, SockRef, Type};
 
-use super::Transport;
+use super::{InheritError, not_there};
+use crate::transport::Transport;
 
 /// Sockets that are bound, and listen already where that is their way. Their names say what for.
 #[derive(Debug, Default)]
@@ -21,28 +22,6 @@ enum Socket {
     Tcp(TcpListener),
     Udp(UdpSocket),
     Unix(UnixListener),
-}
-
-/// Why a socket is of no use.
-#[derive(Debug, thiserror::Error)]
-pub enum InheritError {
-    /// What the environment says about them makes no sense.
-    #[error("LISTEN_PID and LISTEN_FDS, which say that sockets were passed on, are not numbers")]
-    Environment,
-    /// Its name does not say what for.
-    #[error(
-        "a socket was passed on with the name {0:?}: expected tcp, tls, ws, wss, quic or unix (FileDescriptorName= in the \
-         socket unit)"
-    )]
-    Name(String),
-    /// It is none that listens, or not of that kind.
-    #[error("the socket that was passed on with the name {name:?} cannot be listened on: {source}")]
-    Socket {
-        /// Its name.
-        name: String,
-        /// Why not.
-        source: io::Error,
-    },
 }
 
 impl Inherited {
@@ -70,7 +49,7 @@ impl Inherited {
     }
 
     /// One of TCP.
-    pub(super) fn tcp(&mut self, index: usize) -> io::Result<TcpListener> {
+    pub(in crate::transport) fn tcp(&mut self, index: usize) -> io::Result<TcpListener> {
         match self.remove(index) {
             Some(Socket::Tcp(listener)) => Ok(listener),
             Some(Socket::Udp(_) | Socket::Unix(_)) | None => Err(not_there()),
@@ -78,7 +57,7 @@ impl Inherited {
     }
 
     /// One of UDP.
-    pub(super) fn udp(&mut self, index: usize) -> io::Result<UdpSocket> {
+    pub(in crate::transport) fn udp(&mut self, index: usize) -> io::Result<UdpSocket> {
         match self.remove(index) {
             Some(Socket::Udp(socket)) => Ok(socket),
             Some(Socket::Tcp(_) | Socket::Unix(_)) | None => Err(not_there()),
@@ -86,7 +65,7 @@ impl Inherited {
     }
 
     /// One of Unix.
-    pub(super) fn unix(&mut self, index: usize) -> io::Result<UnixListener> {
+    pub(in crate::transport) fn unix(&mut self, index: usize) -> io::Result<UnixListener> {
         match self.remove(index) {
             Some(Socket::Unix(listener)) => Ok(listener),
             Some(Socket::Tcp(_) | Socket::Udp(_)) | None => Err(not_there()),
@@ -96,10 +75,6 @@ impl Inherited {
     fn remove(&mut self, index: usize) -> Option<Socket> {
         self.sockets.get_mut(index).and_then(|(_, socket)| socket.take())
     }
-}
-
-fn not_there() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "no such socket was passed on")
 }
 
 fn transport(name: &str) -> Result<Transport, InheritError> {

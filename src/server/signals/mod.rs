@@ -1,34 +1,45 @@
 //! What the process is told from outside.
 
+#[cfg(not(unix))]
+mod keys;
+#[cfg(unix)]
+mod unix;
+
 use std::io;
 use std::sync::Arc;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Controls;
+#[cfg(not(unix))]
+use keys::Sources;
+#[cfg(unix)]
+use unix::Sources;
 
 /// The signals that are listened to; from the moment they are made on, none ends the process by itself.
 #[derive(Debug)]
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    reload: Signal,
-    count: Signal,
+pub struct Signals(Sources);
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// To stop.
+    Stop,
+    /// To read the files again.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there is no signal for it"))]
+    Reload,
+    /// To log the counters.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there is no signal for it"))]
+    Count,
 }
 
 impl Signals {
-    /// Listens to SIGTERM, SIGINT, SIGHUP and SIGUSR1. To be called within the runtime.
+    /// Listens to SIGTERM, SIGINT, SIGHUP and SIGUSR1, or to what there is instead. To be called within the runtime.
     pub fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            reload: signal(SignalKind::hangup())?,
-            count: signal(SignalKind::user_defined1())?,
-        })
+        Sources::listen().map(Self)
     }
 
     /// Does what signals ask for: SIGTERM and SIGINT cancel `shutdown`, SIGHUP reloads the files, SIGUSR1 logs
@@ -52,26 +63,19 @@ impl Signals {
                 controls_of_count.log_counters().await;
             }
         });
-        loop {
-            tokio::select! {
-                Some(()) = self.terminate.recv() => {}
-                Some(()) = self.interrupt.recv() => {}
-                Some(()) = self.reload.recv() => {
-                    reload.notify_one();
-                    continue;
+        while let Some(wish) = self.0.next().await {
+            match wish {
+                Wish::Reload => reload.notify_one(),
+                Wish::Count => count.notify_one(),
+                Wish::Stop if shutdown.is_cancelled() => {
+                    warn!("asked to stop once more: stopping at once");
+                    return;
                 }
-                Some(()) = self.count.recv() => {
-                    count.notify_one();
-                    continue;
+                Wish::Stop => {
+                    info!("asked to stop");
+                    shutdown.cancel();
                 }
-                else => return,
             }
-            if shutdown.is_cancelled() {
-                warn!("asked to stop once more: stopping at once");
-                return;
-            }
-            info!("asked to stop");
-            shutdown.cancel();
         }
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // The tests use more of it.
 
+#[path = "../../tests/sim/account.rs"]
+mod account;
 #[path = "../../tests/sim/answer.rs"]
 mod answer;
 #[path = "../../tests/sim/arb.rs"]
@@ -12,10 +14,19 @@ mod checks;
 mod claims;
 #[path = "../../tests/sim/client.rs"]
 mod client;
+#[path = "../../tests/sim/crash.rs"]
+mod crash;
+#[path = "../../tests/sim/disk.rs"]
+mod disk;
 #[path = "../../tests/sim/endpoint.rs"]
 mod endpoint;
 #[path = "../../tests/sim/fuzzing.rs"]
 mod fuzzing;
+#[path = "../../tests/sim/keeping.rs"]
+mod keeping;
+#[cfg(feature = "server")]
+#[path = "../../tests/sim/log_disk.rs"]
+mod log_disk;
 #[path = "../../tests/sim/matching.rs"]
 mod matching;
 #[path = "../../tests/sim/network.rs"]

@@ -13,7 +13,7 @@ use crate::world::World;
 const ONCE_FAILED: &str = include_str!("seeds.txt");
 
 /// What runs where the environment says nothing.
-const SEEDS: Range<u64> = 0..10_000;
+const SEEDS: Range<u64> = 0..15_000;
 const STEPS: usize = 300;
 
 /// Lines of the trace that are shown of a failure.

@@ -1,6 +1,7 @@
 //! The broker as a conversation: what each client says, and all that each of them then hears.
 
 mod delivery;
+mod found;
 mod hold;
 mod journal;
 mod limits;

@@ -70,7 +70,7 @@ impl Authenticator {
             }
             (jwt::METHOD, Some(_)) if state.tokens().is_some() => {
                 let token = opening.data.unwrap_or_default();
-                let login = self.verify_token(&state, opening.origin, jwt::METHOD, token).await?;
+                let login = self.verify_token(&state, opening.origin, None, token).await?;
                 let accounts = state.accounts();
                 let login = confirmed(login, accounts, opening.certificate.as_deref())?;
                 Ok(Step::Done { login, data: None })

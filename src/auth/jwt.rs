@@ -211,6 +211,12 @@ pub(super) fn looks_like_token(bytes: &[u8]) -> bool {
     all == 3 && parts.next().is_none() && bytes.starts_with(b"ey")
 }
 
+/// What is signed: all but the signature. What is not of the form of a token is all of it.
+pub(super) fn signed_part(token: &[u8]) -> &[u8] {
+    let end = token.iter().rposition(|byte| *byte == b'.').unwrap_or(token.len());
+    token.get(..end).unwrap_or(token)
+}
+
 /// What the claim of this name lists; `None` if there is no such claim.
 fn listed(claims: &HashMap<String, Claim>, name: Option<&String>) -> Result<Option<Vec<String>>, String> {
     let Some((name, claim)) = name.and_then(|name| Some((name, claims.get(name)?))) else { return Ok(None) };

@@ -187,8 +187,7 @@ impl Authenticator {
             }
             (None, None) => accounts.anonymous().cloned(),
             (username, Some(password)) if state.takes_as_token(username.as_deref(), &password) => {
-                let name = username.as_deref().unwrap_or(jwt::METHOD);
-                match self.verify_token(&state, attempt.origin, name, password.0).await {
+                match self.verify_token(&state, attempt.origin, username.as_deref(), password.0).await {
                     Ok(login) if username.is_none_or(|name| login.identity == Identity::User(name)) => {
                         return Ok(login);
                     }
@@ -211,18 +210,22 @@ impl Authenticator {
         }
     }
 
-    /// Who the bearer of a token is. Attempts are throttled under `name`.
+    /// Who the bearer of a token is. Attempts are throttled under `name`; without one under what the token says, so that
+    /// a device whose token has expired keeps none of its neighbours out.
     async fn verify_token(
         &self,
         state: &State,
         origin: Origin,
-        name: &str,
+        name: Option<&str>,
         token: Bytes,
     ) -> Result<Login, Refusal> {
         let Some(tokens) = state.tokens().cloned() else {
             return Err(Refusal::new(ReasonCode::BadAuthenticationMethod, "tokens are not taken"));
         };
-        let guess = self.throttle.guess(origin, name);
+        let guess = match name {
+            Some(name) => self.throttle.guess(origin, name),
+            None => self.throttle.guess(origin, jwt::signed_part(&token)),
+        };
         let verified = self.compute(guess, 0, move || tokens.verify(&token, SystemTime::now())).await?;
         match verified {
             Ok(Bearer { user, lifetime, grants }) => {
@@ -231,7 +234,7 @@ impl Authenticator {
                 Ok(Login { identity, lifetime: Some(lifetime), grants })
             }
             Err(why) => {
-                debug!(name = ?shortened(name), why, "a token is refused");
+                debug!(name = ?name.map(shortened), why, "a token is refused");
                 self.throttle.failed(guess, Instant::now());
                 Err(Refusal::new(ReasonCode::NotAuthorized, "the token is not valid"))
             }

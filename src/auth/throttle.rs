@@ -115,8 +115,8 @@ impl Throttle {
         }
     }
 
-    /// The attempt of somebody at `origin` to be the user of this name.
-    pub(super) fn guess(&self, origin: Origin, name: &str) -> Guess {
+    /// The attempt of somebody at `origin` to be the user of this name, or of what stands for one.
+    pub(super) fn guess(&self, origin: Origin, name: &(impl Hash + ?Sized)) -> Guess {
         let source = self.hasher.hash_one(Source::of(origin));
         let name = self.hasher.hash_one(name);
         Guess { pair: self.hasher.hash_one((source, name)), source, name }

@@ -141,3 +141,21 @@ fn a_key_that_is_replaced_takes_those_with_it_whom_it_let_in() {
     known.expect_nothing();
     Client::refused(&broker, connect().user("u1").password(token("u1", 1_000, &[])), 0x87);
 }
+
+#[test]
+fn a_token_that_is_refused_keeps_no_other_bearer_out() {
+    let broker = broker();
+    let mut forged = token("u1", 1_000, &[]);
+    forged.pop();
+    // Side by side, as each would have to wait longer than the one before.
+    let mut devices = Vec::new();
+    while broker.counter("logins_throttled") == 0 {
+        for _ in 0..100 {
+            let mut device = Client::open(&broker);
+            device.send(connect().password(forged.clone()));
+            devices.push(device);
+        }
+    }
+    Client::connect(&broker, connect().password(token("u1", 2_000, &[])));
+    with_method(&broker, &token("u3", 1_000, &[]));
+}

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use super::recent::{Recent, Slot};
 use crate::broker::memory::KEPT_MESSAGE;
 use crate::broker::record::{Number, Sequence};
 use crate::broker::session::SessionKey;
@@ -18,14 +19,17 @@ use crate::mqtt::Message;
 /// All messages that the journal holds and somebody needs.
 #[derive(Debug)]
 pub(in crate::broker) struct KeptMessages {
+    /// The latest, and their bodies.
+    recent: Recent,
+    /// All others.
     messages: Shards,
-    /// Those that are in memory.
+    /// Those of the others that are in memory.
     bodies: HashMap<Number, Arc<Message>, FixedState>,
     /// When those expire that do.
     expiries: HashMap<Number, Instant, FixedState>,
     /// Who waits for those that are being read.
     waiting: HashMap<Number, Vec<SessionKey>, FixedState>,
-    /// Those that are in memory, but for the retained ones, in the order in which they came there.
+    /// Those of the others that are in memory, but for the retained ones, in the order in which they came there.
     cached: VecDeque<Number>,
     cached_bytes: usize,
     /// How many bytes may be in memory.
@@ -38,7 +42,7 @@ pub(in crate::broker) struct KeptMessages {
 }
 
 #[derive(Debug)]
-struct KeptMessage {
+pub(super) struct KeptMessage {
     /// The record that holds it.
     home: Sequence,
     /// How many need it: places in queues, and the retained store.
@@ -125,6 +129,7 @@ const CACHE_BYTES: usize = 64 << 20;
 impl KeptMessages {
     pub(in crate::broker) fn new(seed: u64) -> Self {
         Self {
+            recent: Recent::default(),
             messages: Shards::new(seed),
             bodies: HashMap::with_hasher(FixedState::with_seed(seed)),
             expiries: HashMap::with_hasher(FixedState::with_seed(seed)),
@@ -143,12 +148,12 @@ impl KeptMessages {
     }
 
     pub(in crate::broker) fn len(&self) -> usize {
-        self.messages.len
+        self.recent.len() + self.messages.len
     }
 
     /// The bytes that it takes to know of them, without those that are in memory.
     pub(in crate::broker) fn table_bytes(&self) -> usize {
-        self.messages.len * KEPT_MESSAGE + (self.expiries.len() + self.waiting.len()) * KEPT_MESSAGE
+        self.len() * KEPT_MESSAGE + self.recent.bytes() + (self.expiries.len() + self.waiting.len()) * KEPT_MESSAGE
     }
 
     pub(in crate::broker) const fn cached_bytes(&self) -> usize {
@@ -171,12 +176,46 @@ impl KeptMessages {
         let kept = KeptMessage { references, ..KeptMessage::new(home, footprint) };
         self.live_bytes += kept.record();
         self.cached_bytes += bytes(footprint);
-        self.cached.push_back(number);
-        self.bodies.insert(number, Arc::clone(message));
         if let Some(at) = message.expires_at {
             self.expiries.insert(number, at);
         }
-        self.messages.insert(number, kept);
+        while !self.recent.reaches(number) {
+            self.move_oldest();
+        }
+        if let Err(old) = self.recent.insert(number, Slot { message: kept, body: Some(Arc::clone(message)) }) {
+            self.move_to_tables(number, old);
+        }
+    }
+
+    /// Moves the oldest of the latest messages to the others. Whether there is one.
+    fn move_oldest(&mut self) -> bool {
+        let Some((number, slot)) = self.recent.pop_oldest() else { return false };
+        self.move_to_tables(number, slot);
+        true
+    }
+
+    fn move_to_tables(&mut self, number: Number, slot: Slot) {
+        if let Some(body) = slot.body {
+            self.bodies.insert(number, body);
+            if !slot.message.is_retained() {
+                self.cached.push_back(number);
+            }
+        }
+        self.messages.insert(number, slot.message);
+    }
+
+    fn get(&self, number: Number) -> Option<&KeptMessage> {
+        match self.recent.get(number) {
+            Some(slot) => Some(&slot.message),
+            None => self.messages.get(number),
+        }
+    }
+
+    fn get_mut(&mut self, number: Number) -> Option<&mut KeptMessage> {
+        match self.recent.get_mut(number) {
+            Some(slot) => Some(&mut slot.message),
+            None => self.messages.get_mut(number),
+        }
     }
 
     /// Takes up a message that is not in memory, or its new home.
@@ -200,22 +239,22 @@ impl KeptMessages {
     }
 
     pub(in crate::broker) fn contains(&self, number: Number) -> bool {
-        self.messages.get(number).is_some()
+        self.get(number).is_some()
     }
 
     /// The record that holds a message.
     pub(in crate::broker) fn home(&self, number: Number) -> Option<Sequence> {
-        self.messages.get(number).map(|message| message.home)
+        self.get(number).map(|message| message.home)
     }
 
     pub(in crate::broker) fn set_home(&mut self, number: Number, home: Sequence) {
-        if let Some(message) = self.messages.get_mut(number) {
+        if let Some(message) = self.get_mut(number) {
             message.home = home;
         }
     }
 
     pub(in crate::broker) fn footprint(&self, number: Number) -> u32 {
-        self.messages.get(number).map_or(0, KeptMessage::footprint)
+        self.get(number).map_or(0, KeptMessage::footprint)
     }
 
     pub(in crate::broker) fn expires_at(&self, number: Number) -> Option<Instant> {
@@ -224,23 +263,26 @@ impl KeptMessages {
 
     /// The message, if it is in memory.
     pub(in crate::broker) fn body(&self, number: Number) -> Option<&Arc<Message>> {
-        self.bodies.get(&number)
+        match self.recent.get(number) {
+            Some(slot) => slot.body.as_ref(),
+            None => self.bodies.get(&number),
+        }
     }
 
     pub(in crate::broker) fn is_retained(&self, number: Number) -> bool {
-        self.messages.get(number).is_some_and(KeptMessage::is_retained)
+        self.get(number).is_some_and(KeptMessage::is_retained)
     }
 
     /// One more needs the message.
     pub(in crate::broker) fn refer(&mut self, number: Number) {
-        if let Some(message) = self.messages.get_mut(number) {
+        if let Some(message) = self.get_mut(number) {
             message.references += 1;
         }
     }
 
     /// One fewer needs the message; if nobody does, it is forgotten.
     pub(in crate::broker) fn release(&mut self, number: Number) {
-        let Some(message) = self.messages.get_mut(number) else { return };
+        let Some(message) = self.get_mut(number) else { return };
         message.references = message.references.saturating_sub(1);
         if message.references == 0 {
             self.forget(number);
@@ -250,6 +292,8 @@ impl KeptMessages {
     /// Forgets all messages that nobody needs.
     #[expect(clippy::disallowed_methods, reason = "the order in which they are looked at does not matter")]
     pub(in crate::broker) fn forget_all_unneeded(&mut self) {
+        // What has just been read has not been in use.
+        while self.move_oldest() {}
         let (mut live_bytes, mut len) = (0, 0);
         for table in &mut self.messages.tables {
             table.retain(|_, message| message.references > 0);
@@ -263,13 +307,21 @@ impl KeptMessages {
     }
 
     fn forget(&mut self, number: Number) {
-        let Some(message) = self.messages.remove(number) else { return };
+        let (message, has_body) = if let Some(slot) = self.recent.remove(number) {
+            (slot.message, slot.body.is_some())
+        } else if let Some(message) = self.messages.remove(number) {
+            (message, self.bodies.remove(&number).is_some())
+        } else {
+            return;
+        };
         self.live_bytes -= message.record();
-        self.bereft.extend(self.waiting.remove(&number).unwrap_or_default());
+        if !self.waiting.is_empty() {
+            self.bereft.extend(self.waiting.remove(&number).unwrap_or_default());
+        }
         if !self.expiries.is_empty() {
             self.expiries.remove(&number);
         }
-        if self.bodies.remove(&number).is_some() && !message.is_retained() {
+        if has_body && !message.is_retained() {
             self.cached_bytes -= bytes(message.footprint());
         }
         // Numbers of what has gone are passed over when the cache is looked through; they must not pile up.
@@ -281,33 +333,47 @@ impl KeptMessages {
 
     /// The message is the retained one of its topic, where it stays in memory.
     pub(in crate::broker) fn retained(&mut self, number: Number) {
-        let Some(message) = self.messages.get_mut(number) else { return };
+        let has_body = self.body(number).is_some();
+        let Some(message) = self.get_mut(number) else { return };
         message.references += 1;
         message.set_retained(true);
-        if self.bodies.contains_key(&number) {
+        if has_body {
             self.cached_bytes -= bytes(message.footprint());
         }
     }
 
     /// The message is no longer retained.
     pub(in crate::broker) fn no_longer_retained(&mut self, number: Number) {
-        let Some(message) = self.messages.get_mut(number) else { return };
+        let has_body = self.body(number).is_some();
+        let Some(message) = self.get_mut(number) else { return };
         message.set_retained(false);
-        if self.bodies.contains_key(&number) {
-            self.cached_bytes += bytes(message.footprint());
-            self.cached.push_back(number);
+        let footprint = message.footprint();
+        if has_body {
+            self.cached_bytes += bytes(footprint);
+            if self.bodies.contains_key(&number) {
+                self.cached.push_back(number);
+            }
         }
         self.release(number);
     }
 
     /// The message has been read. Who waited for it.
     pub(in crate::broker) fn set_body(&mut self, number: Number, body: Arc<Message>) -> Vec<SessionKey> {
-        let Some(message) = self.messages.get(number) else { return Vec::new() };
-        if let Entry::Vacant(place) = self.bodies.entry(number) {
-            place.insert(body);
-            if !message.is_retained() {
-                self.cached_bytes += bytes(message.footprint());
-                self.cached.push_back(number);
+        if let Some(slot) = self.recent.get_mut(number) {
+            if slot.body.is_none() {
+                slot.body = Some(body);
+                if !slot.message.is_retained() {
+                    self.cached_bytes += bytes(slot.message.footprint());
+                }
+            }
+        } else {
+            let Some(message) = self.messages.get(number) else { return Vec::new() };
+            if let Entry::Vacant(place) = self.bodies.entry(number) {
+                place.insert(body);
+                if !message.is_retained() {
+                    self.cached_bytes += bytes(message.footprint());
+                    self.cached.push_back(number);
+                }
             }
         }
         self.waiting.remove(&number).unwrap_or_default()
@@ -320,8 +386,8 @@ impl KeptMessages {
 
     /// Has a message read; `session` wants to be told.
     pub(in crate::broker) fn want(&mut self, number: Number, session: Option<SessionKey>) {
-        let Some(message) = self.messages.get(number) else { return };
-        if self.bodies.contains_key(&number) {
+        let Some(message) = self.get(number) else { return };
+        if self.body(number).is_some() {
             return;
         }
         let home = message.home;
@@ -338,8 +404,8 @@ impl KeptMessages {
 
     /// A message that was wanted is in another place now: it is read there.
     pub(in crate::broker) fn want_again(&mut self, number: Number) {
-        if let Some(message) = self.messages.get(number)
-            && !self.bodies.contains_key(&number)
+        if let Some(message) = self.get(number)
+            && self.body(number).is_none()
         {
             self.wanted.push((number, message.home));
         }
@@ -359,10 +425,15 @@ impl KeptMessages {
     /// all before `written`.
     pub(in crate::broker) fn make_room(&mut self, written: Sequence) {
         for _ in 0..REMOVED_AT_A_TIME {
-            let Some(&number) = self.cached.front() else { return };
             if self.cached_bytes <= self.cache_bytes {
                 return;
             }
+            let Some(&number) = self.cached.front() else {
+                if self.recent.oldest().is_some_and(|slot| slot.message.home < written) && self.move_oldest() {
+                    continue;
+                }
+                return;
+            };
             if let Some(message) = self.messages.get(number)
                 && !message.is_retained()
                 && self.bodies.contains_key(&number)
@@ -381,15 +452,16 @@ impl KeptMessages {
     pub(in crate::broker) fn assert_adds_up(&self, references: &std::collections::BTreeMap<Number, u32>) {
         let len: usize = self.messages.tables.iter().map(HashMap::len).sum();
         assert_eq!(self.messages.len, len, "messages are counted");
-        assert_eq!(self.messages.len, references.len(), "no message is kept that nobody needs");
+        assert_eq!(self.recent.len(), self.recent.iter().count(), "the latest messages are counted");
+        assert_eq!(self.len(), references.len(), "no message is kept that nobody needs");
         let (mut live, mut cached) = (0, 0);
         for (number, references) in references {
-            let Some(message) = self.messages.get(*number) else {
+            let Some(message) = self.get(*number) else {
                 panic!("message {number:?} is needed and not kept");
             };
             assert_eq!(message.references, *references, "references to {number:?} add up");
             live += message.record();
-            if self.bodies.contains_key(number) && !message.is_retained() {
+            if self.body(*number).is_some() && !message.is_retained() {
                 cached += bytes(message.footprint());
             }
         }

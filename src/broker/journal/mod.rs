@@ -11,6 +11,7 @@ pub(super) mod hold;
 pub(super) mod keep;
 pub(super) mod messages;
 pub(super) mod orphans;
+mod recent;
 mod reclaim;
 pub mod recovery;
 

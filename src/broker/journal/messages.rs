@@ -153,7 +153,9 @@ impl KeptMessages {
 
     /// The bytes that it takes to know of them, without those that are in memory.
     pub(in crate::broker) fn table_bytes(&self) -> usize {
-        self.len() * KEPT_MESSAGE + self.recent.bytes() + (self.expiries.len() + self.waiting.len()) * KEPT_MESSAGE
+        self.len() * KEPT_MESSAGE
+            + self.recent.bytes()
+            + (self.expiries.len() + self.waiting.len()) * KEPT_MESSAGE
     }
 
     pub(in crate::broker) const fn cached_bytes(&self) -> usize {
@@ -182,7 +184,8 @@ impl KeptMessages {
         while !self.recent.reaches(number) {
             self.move_oldest();
         }
-        if let Err(old) = self.recent.insert(number, Slot { message: kept, body: Some(Arc::clone(message)) }) {
+        if let Err(old) = self.recent.insert(number, Slot { message: kept, body: Some(Arc::clone(message)) })
+        {
             self.move_to_tables(number, old);
         }
     }
@@ -429,7 +432,8 @@ impl KeptMessages {
                 return;
             }
             let Some(&number) = self.cached.front() else {
-                if self.recent.oldest().is_some_and(|slot| slot.message.home < written) && self.move_oldest() {
+                if self.recent.oldest().is_some_and(|slot| slot.message.home < written) && self.move_oldest()
+                {
                     continue;
                 }
                 return;

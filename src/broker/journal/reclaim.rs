@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::broker::record::frame::Frames;
-use crate::broker::record::{Number, PublicationOf, Published, Record, Sequence, SessionId, Target};
+use crate::broker::record::{Gist, Number, PublicationOf, Published, Record, Sequence, SessionId, Target};
 use crate::broker::session::queue::Content;
 use crate::broker::{Broker, SessionKey};
 use crate::clock::{Epoch, Instant};
@@ -35,10 +35,14 @@ impl Broker {
     pub(in crate::broker) fn reclaim(&mut self, frames: &[u8], now: Instant) {
         for frame in Frames::new(frames) {
             self.work += 1;
-            match Record::decode(frame.kind, frame.body) {
-                Ok(record) => self.write_again(frame.sequence, record, now),
-                // It was read when the broker was started, and set aside then.
-                Err(error) => tracing::debug!(sequence = %frame.sequence, %error, "not written again"),
+            match Record::gist(frame.kind, frame.body) {
+                Gist::Change => {}
+                Gist::Message(number) if self.messages.home(number) != Some(frame.sequence) => {}
+                Gist::Message(_) | Gist::Other => match Record::decode(frame.kind, frame.body) {
+                    Ok(record) => self.write_again(frame.sequence, record, now),
+                    // It was read when the broker was started, and set aside then.
+                    Err(error) => tracing::debug!(sequence = %frame.sequence, %error, "not written again"),
+                },
             }
             self.journal.reclaimed = Some(frame.sequence.next());
         }

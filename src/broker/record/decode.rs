@@ -54,6 +54,21 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
+    /// What the first bytes of a record say: for most records that is all that matters when they are to go.
+    pub fn gist(of_kind: u8, body: &[u8]) -> Gist {
+        match of_kind {
+            kind::ENDED | kind::RELEASED | kind::SENT | kind::SETTLED | kind::CLEARED => Gist::Change,
+            kind::PUBLISHED => {
+                let mut parts = Parts(body);
+                match (parts.byte(), parts.number()) {
+                    (Ok(flags), Ok(number)) if flags & flag::RECEIVED == 0 => Gist::Message(Number(number)),
+                    (Ok(_) | Err(_), Ok(_) | Err(_)) => Gist::Other,
+                }
+            }
+            _ => Gist::Other,
+        }
+    }
+
     /// What this kind of record is called.
     pub const fn kind_name(of_kind: u8) -> &'static str {
         match of_kind {
@@ -74,6 +89,17 @@ impl<'a> Record<'a> {
             _ => "unknown",
         }
     }
+}
+
+/// What a record is about, as far as its first bytes say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gist {
+    /// It only changes what an older one said: without that one it says nothing.
+    Change,
+    /// It holds this message and its places in queues, and nothing else.
+    Message(Number),
+    /// The whole record has to be looked at.
+    Other,
 }
 
 fn published(mut parts: Parts<'_>) -> Result<Published<'_>, Malformed> {

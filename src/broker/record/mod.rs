@@ -14,6 +14,7 @@ pub mod frame;
 mod tests;
 mod wire;
 
+pub use decode::Gist;
 pub use frame::{Batch, Frame, Horizon, Sequence};
 pub use wire::Malformed;
 

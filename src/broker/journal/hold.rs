@@ -37,6 +37,12 @@ struct HeldItem {
     reason: Reason,
 }
 
+/// Rooms for what waits that are kept for the next who has to wait: a busy client waits for each commit.
+const SPARE: usize = 256;
+
+/// Items that such a room has place for at the most.
+const SPARE_ITEMS: usize = 256;
+
 /// Why something is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
@@ -52,6 +58,8 @@ impl Held {
         self.items.len()
     }
 
+    // Inlined, as what calls it: an item that is put together in its place is not copied there.
+    #[inline]
     fn push(&mut self, item: ToClient, until: Option<Until>, passing: Passing) {
         self.barriers += usize::from(passing == Passing::Nothing);
         self.items.push_back(HeldItem { item, reason: Reason::Waits { until, passing } });
@@ -64,6 +72,7 @@ impl Held {
     /// Moves to the outbox what nothing holds any more.
     fn release(&mut self, outbox: &mut Vec<ToClient>, is_over: impl Fn(Until) -> bool) {
         let barriers = self.barriers;
+        outbox.reserve(self.items.len());
         while let Some(item) = self.pop(&is_over) {
             outbox.push(item);
         }
@@ -94,6 +103,13 @@ impl super::Journal {
     pub(in crate::broker) fn let_go(&mut self, held: Option<&Held>) {
         self.held -= held.map_or(0, |held| held.items.len());
     }
+
+    /// What something waited in can be used again.
+    fn spare(&mut self, held: Box<Held>) {
+        if self.spare.len() < SPARE && held.items.capacity() <= SPARE_ITEMS {
+            self.spare.push(held);
+        }
+    }
 }
 
 impl Broker {
@@ -117,6 +133,7 @@ impl Broker {
 
     /// Hands something over that promises what has just been written down, once that is kept, and not before what
     /// waits already.
+    #[inline]
     pub(in crate::broker) fn send_kept(&mut self, key: SessionKey, item: ToClient, passing: Passing) {
         if !self.journal.is_open() {
             return self.send(key, item);
@@ -148,6 +165,7 @@ impl Broker {
         attachment.outbox.push(ToClient::Deliver(delivery));
     }
 
+    #[inline]
     fn send_after(&mut self, key: SessionKey, item: ToClient, until: Option<Until>, passing: Passing) {
         let until = until.filter(|until| !self.journal.is_kept(until.record, until.durability));
         let Some(attachment) = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut())
@@ -160,7 +178,11 @@ impl Broker {
         if attachment.held.is_none() {
             self.journal.holding.push(key);
         }
-        attachment.held.get_or_insert_default().push(item, until, passing);
+        let journal = &mut self.journal;
+        attachment
+            .held
+            .get_or_insert_with(|| journal.spare.pop().unwrap_or_default())
+            .push(item, until, passing);
         self.journal.held += 1;
         if let Some(until) = until {
             self.journal.wait_for(until.durability);
@@ -183,7 +205,9 @@ impl Broker {
             held.release(&mut attachment.outbox, |until| journal.is_kept(until.record, until.durability));
             self.journal.held -= before - held.items.len();
             if held.items.is_empty() {
-                attachment.held = None;
+                if let Some(held) = attachment.held.take() {
+                    self.journal.spare(held);
+                }
             } else {
                 self.journal.holding.push(key);
             }

@@ -80,6 +80,9 @@ pub(super) struct Journal {
     holding: Vec<SessionKey>,
     /// How much waits for these connections.
     held: usize,
+    /// Where nothing waits, for the next who has to.
+    #[expect(clippy::vec_box, reason = "the boxes, too, are used again")]
+    spare: Vec<Box<hold::Held>>,
     /// Records before this one have been made unnecessary.
     reclaimed: Option<Sequence>,
     /// When a record said last that the broker was running.
@@ -102,6 +105,7 @@ impl Journal {
             last_session: 0,
             holding: Vec::new(),
             held: 0,
+            spare: Vec::new(),
             reclaimed: None,
             last_alive: None,
         }

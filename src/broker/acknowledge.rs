@@ -72,7 +72,7 @@ impl Broker {
             self.waiting.remove(offer);
             self.settle_place(key, offer);
         } else if let (Some(number), Some(session)) = (number, self.kept_id(key)) {
-            self.journal.append(&Record::Settled { session, number });
+            self.journal.settle(session, number);
         }
     }
 

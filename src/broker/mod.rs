@@ -222,6 +222,7 @@ impl Broker {
             Input::Tick => self.tick(now),
         }
         self.draw_consequences(now);
+        self.journal.flush_settled();
     }
 
     /// Handles what follows from what has just been handled.

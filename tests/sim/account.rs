@@ -237,10 +237,12 @@ impl Reader {
                 places.remove(&number);
                 completing.insert(number, packet_id);
             }
-            Record::Settled { session, number } => {
+            Record::Settled { session, numbers } => {
                 let (places, completing) = &mut self.of(session).places;
-                places.remove(&number);
-                completing.remove(&number);
+                for number in numbers {
+                    places.remove(&number);
+                    completing.remove(&number);
+                }
             }
         }
     }

@@ -238,7 +238,7 @@ impl Broker {
                 let is_it = |target: &Target| target.session == session && target.number == number;
                 self.routing.targets.retain(|target| !is_it(target));
             } else {
-                self.journal.append(&Record::Settled { session, number: place.number });
+                self.journal.settle(session, place.number);
             }
         }
         self.release_message(place.message);
@@ -310,7 +310,7 @@ impl Broker {
         if let Course::Moved(session, place) = course {
             if came_to == course {
                 // Nobody has it instead, or nobody of whom that is written down.
-                self.journal.append(&Record::Settled { session, number: place.number });
+                self.journal.settle(session, place.number);
             }
             self.messages.release(place.message);
         }

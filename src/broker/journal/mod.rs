@@ -59,12 +59,18 @@ pub enum Room {
 /// Bytes of records that may wait for the disk before clients are no longer listened to.
 const BATCH_BYTES: usize = 8 << 20;
 
+/// Places that one record says are done with.
+const SETTLED_MAX: usize = 256;
+
 /// The way to the disk.
 #[derive(Debug)]
 pub(super) struct Journal {
     is_open: bool,
     pub(super) epoch: Epoch,
     batch: Batch,
+    /// What a session is done with, and is not in the batch yet: a client often acknowledges many messages at once, and
+    /// one record is for all of them.
+    settled: Option<(SessionId, Vec<Number>)>,
     /// Where the records of what is being handled begin.
     mark: Sequence,
     /// What has to be true before what is being handled is acknowledged.
@@ -96,6 +102,7 @@ impl Journal {
             is_open: false,
             epoch: Epoch::default(),
             batch: Batch::new(Sequence::FIRST),
+            settled: None,
             mark: Sequence::FIRST,
             durability: Durability::Memory,
             written: Sequence::FIRST,
@@ -145,7 +152,25 @@ impl Journal {
 
     pub(super) fn append(&mut self, record: &Record<'_>) -> Sequence {
         debug_assert!(self.is_open, "a record without a journal");
+        self.flush_settled();
         record.append(&mut self.batch)
+    }
+
+    /// Writes down that the session no longer has a message at this place: at once, or with others that follow.
+    pub(super) fn settle(&mut self, session: SessionId, number: Number) {
+        debug_assert!(self.is_open, "a record without a journal");
+        if self.settled.as_ref().is_some_and(|(of, numbers)| *of != session || numbers.len() >= SETTLED_MAX) {
+            self.flush_settled();
+        }
+        self.settled.get_or_insert_with(|| (session, Vec::new())).1.push(number);
+    }
+
+    /// Writes down what has been settled and is not in the batch yet: before anything else is, and before what is being
+    /// handled is done with.
+    pub(super) fn flush_settled(&mut self) {
+        if let Some((session, numbers)) = self.settled.take() {
+            Record::Settled { session, numbers }.append(&mut self.batch);
+        }
     }
 
     /// The last record of what is being handled, if there is one.
@@ -218,6 +243,7 @@ impl super::Broker {
     /// Takes the records that are to be written next, if there are any. While a batch is on its way the next one
     /// gathers: whoever takes one early makes it small.
     pub fn take_batch(&mut self) -> Option<Batch> {
+        self.journal.flush_settled();
         if self.journal.batch.is_empty() {
             return None;
         }

@@ -138,10 +138,12 @@ impl Recovery {
                 session.places.remove(&number);
                 session.completing.insert(number, packet_id);
             }
-            Record::Settled { session, number } => {
+            Record::Settled { session, numbers } => {
                 let session = self.of(session);
-                session.places.remove(&number);
-                session.completing.remove(&number);
+                for number in numbers {
+                    session.places.remove(&number);
+                    session.completing.remove(&number);
+                }
             }
             Record::Exchanges { session, received, completing } => {
                 let session = self.of(session);

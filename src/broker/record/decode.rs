@@ -43,8 +43,9 @@ impl<'a> Record<'a> {
             }
             kind::SETTLED => {
                 let (session, number) = place(&mut parts)?;
-                Self::Settled { session, number }
+                Self::Settled { session, numbers: vec![number] }
             }
+            kind::ALL_SETTLED => all_settled(&mut parts)?,
             kind::EXCHANGES => exchanges(&mut parts)?,
             kind::CLEARED => return Ok(Self::Cleared { topic: text(parts.rest())? }),
             kind::ALIVE => Self::Alive { at: time(&mut parts)? },
@@ -57,7 +58,9 @@ impl<'a> Record<'a> {
     /// What the first bytes of a record say: for most records that is all that matters when they are to go.
     pub fn gist(of_kind: u8, body: &[u8]) -> Gist {
         match of_kind {
-            kind::ENDED | kind::RELEASED | kind::SENT | kind::SETTLED | kind::CLEARED => Gist::Change,
+            kind::ENDED | kind::RELEASED | kind::SENT | kind::SETTLED | kind::ALL_SETTLED | kind::CLEARED => {
+                Gist::Change
+            }
             kind::PUBLISHED => {
                 let mut parts = Parts(body);
                 match (parts.byte(), parts.number()) {
@@ -82,7 +85,7 @@ impl<'a> Record<'a> {
             kind::QUEUED => "queued",
             kind::SENT => "sent",
             kind::COMPLETING => "completing",
-            kind::SETTLED => "settled",
+            kind::SETTLED | kind::ALL_SETTLED => "settled",
             kind::EXCHANGES => "exchanges",
             kind::CLEARED => "cleared",
             kind::ALIVE => "alive",
@@ -142,6 +145,16 @@ fn time(parts: &mut Parts<'_>) -> Result<WallTime, Malformed> {
 
 fn place(parts: &mut Parts<'_>) -> Result<(SessionId, Number), Malformed> {
     Ok((SessionId(parts.number()?), Number(parts.number()?)))
+}
+
+fn all_settled<'a>(parts: &mut Parts<'_>) -> Result<Record<'a>, Malformed> {
+    let session = SessionId(parts.number()?);
+    let (mut numbers, mut last) = (Vec::new(), 0_u64);
+    while !parts.0.is_empty() {
+        last = last.wrapping_add(parts.number()?);
+        numbers.push(Number(last));
+    }
+    Ok(Record::Settled { session, numbers })
 }
 
 fn queued<'a>(parts: &mut Parts<'_>) -> Result<Record<'a>, Malformed> {

@@ -24,6 +24,7 @@ pub(super) mod kind {
     pub(in super::super) const EXCHANGES: u8 = 12;
     pub(in super::super) const CLEARED: u8 = 13;
     pub(in super::super) const ALIVE: u8 = 14;
+    pub(in super::super) const ALL_SETTLED: u8 = 15;
 }
 
 /// Bits of the byte that says what follows in a record.
@@ -100,8 +101,19 @@ impl Record<'_> {
             Self::Completing { session, number, packet_id } => {
                 batch.append(kind::COMPLETING, |out| put_place(out, *session, *number, Some(*packet_id)))
             }
-            Self::Settled { session, number } => {
-                batch.append(kind::SETTLED, |out| put_place(out, *session, *number, None))
+            Self::Settled { session, numbers } => {
+                if let [number] = numbers[..] {
+                    return batch.append(kind::SETTLED, |out| put_place(out, *session, number, None));
+                }
+                batch.append(kind::ALL_SETTLED, |out| {
+                    put_number(out, session.0);
+                    let mut before = 0;
+                    for number in numbers {
+                        // Mostly they are told in the order in which they came, and are not far from one another.
+                        put_number(out, number.0.wrapping_sub(before));
+                        before = number.0;
+                    }
+                })
             }
             Self::Exchanges { session, received, completing } => batch.append(kind::EXCHANGES, |out| {
                 put_number(out, session.0);

@@ -103,12 +103,12 @@ pub enum Record<'a> {
         /// The packet identifier.
         packet_id: PacketId,
     },
-    /// A message has been acknowledged, or dropped: it is no longer in the queue.
+    /// Messages have been acknowledged, or dropped: they are no longer in the queue.
     Settled {
         /// Which session.
         session: SessionId,
-        /// Its place in the queue.
-        number: Number,
+        /// Their places in the queue.
+        numbers: Vec<Number>,
     },
     /// All packet identifiers that are in use in exchanges of QoS 2 whose message is not queued: in place of all
     /// that was said about them before.

@@ -53,7 +53,10 @@ fn fields(record: Record<'_>) -> Value {
         Record::Sent { session, number, packet_id } | Record::Completing { session, number, packet_id } => {
             json!({ "session": session.0, "number": number.0, "packet_id": packet_id.get() })
         }
-        Record::Settled { session, number } => json!({ "session": session.0, "number": number.0 }),
+        Record::Settled { session, numbers } => {
+            let numbers: Vec<u64> = numbers.iter().map(|number| number.0).collect();
+            json!({ "session": session.0, "numbers": numbers })
+        }
         Record::Exchanges { session, received, completing } => json!({
             "session": session.0,
             "received": received.iter().map(|id| id.get()).collect::<Vec<_>>(),

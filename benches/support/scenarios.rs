@@ -41,12 +41,15 @@ pub(crate) const SCENARIOS: &[(&str, Prepare)] = &[
     ("match # among 30,000", || matching(2)),
     ("match 1,000 of one filter", match_many),
     ("subscribe and unsubscribe", come_and_go),
-    ("publish to nobody", || fan_out(0, QoS::AtMostOnce)),
-    ("publish QoS 0 to 1", || fan_out(1, QoS::AtMostOnce)),
-    ("publish QoS 1 to 1", || fan_out(1, QoS::AtLeastOnce)),
-    ("publish QoS 2 to 1", || fan_out(1, QoS::ExactlyOnce)),
-    ("publish QoS 0 to 100, each", || fan_out(100, QoS::AtMostOnce)),
-    ("publish QoS 1 to 100, each", || fan_out(100, QoS::AtLeastOnce)),
+    ("publish to nobody", || fan_out(Stage::new(), 0, QoS::AtMostOnce)),
+    ("publish QoS 0 to 1", || fan_out(Stage::new(), 1, QoS::AtMostOnce)),
+    ("publish QoS 1 to 1", || fan_out(Stage::new(), 1, QoS::AtLeastOnce)),
+    ("publish QoS 2 to 1", || fan_out(Stage::new(), 1, QoS::ExactlyOnce)),
+    ("publish QoS 0 to 100, each", || fan_out(Stage::new(), 100, QoS::AtMostOnce)),
+    ("publish QoS 1 to 100, each", || fan_out(Stage::new(), 100, QoS::AtLeastOnce)),
+    ("kept: publish QoS 1 to 1", || fan_out(Stage::kept(), 1, QoS::AtLeastOnce)),
+    ("kept: publish QoS 2 to 1", || fan_out(Stage::kept(), 1, QoS::ExactlyOnce)),
+    ("kept: publish QoS 1 to 100, each", || fan_out(Stage::kept(), 100, QoS::AtLeastOnce)),
     ("connect and disconnect", connect_and_disconnect),
     ("client with 1,000 filters, each", filters_come_and_go),
     ("retain", retain),
@@ -214,8 +217,7 @@ fn come_and_go() -> Operation {
 }
 
 /// A publisher whose bursts go to so many subscribers.
-fn fan_out(subscribers: u64, qos: QoS) -> Operation {
-    let mut stage = Stage::new();
+fn fan_out(mut stage: Stage, subscribers: u64, qos: QoS) -> Operation {
     stage.attach(PUBLISHER);
     for number in 1..=subscribers {
         stage.attach(ConnectionId(number));

@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mqtt_broker::broker::record::Sequence;
 use mqtt_broker::broker::{
     Attach, Broker, BrokerConfig, Closure, ConnectionId, Identity, Input, Output, Policy, PolicyName,
-    ToClient,
+    Recovery, ToClient,
 };
-use mqtt_broker::clock::Instant;
+use mqtt_broker::clock::{Epoch, Instant, WallTime};
 use mqtt_broker::mqtt::packet::{
     Acknowledgement, AcknowledgementKind, Connect, ConnectProperties, Disconnect, Publish, Subscribe,
     SubscribeEntry, SubscriptionOptions,
@@ -23,12 +24,23 @@ pub(crate) struct Stage {
     pub(crate) broker: Broker,
     /// What the clients have to say to what they got.
     answers: Vec<Input>,
+    /// How long their sessions outlive their connections, in seconds.
+    session_expiry: u32,
 }
 
 impl Stage {
     pub(crate) fn new() -> Self {
         let broker = Broker::new(BrokerConfig::default(), Arc::new(Policy::AllowAll), 1);
-        Self { broker, answers: Vec::new() }
+        Self { broker, answers: Vec::new(), session_expiry: 0 }
+    }
+
+    /// One with a journal, whose disk takes no time, and clients whose sessions are kept.
+    #[allow(dead_code, reason = "not all who use this file have kept sessions")]
+    pub(crate) fn kept() -> Self {
+        let epoch = Epoch::started_at(WallTime::from_unix_millis(1_800_000_000_000));
+        let recovery = Recovery::new(BrokerConfig::default(), Arc::new(Policy::AllowAll), 1, epoch);
+        let (broker, _) = recovery.finish(Sequence::FIRST, Instant::START);
+        Self { broker, answers: Vec::new(), session_expiry: 3_600 }
     }
 
     pub(crate) fn handle(&mut self, input: Input) {
@@ -48,7 +60,10 @@ impl Stage {
             will: None,
             username: None,
             password: None,
-            properties: ConnectProperties::default(),
+            properties: ConnectProperties {
+                session_expiry_interval: self.session_expiry,
+                ..ConnectProperties::default()
+            },
         };
         self.handle(Input::Attach(Box::new(Attach {
             connection,
@@ -84,6 +99,11 @@ impl Stage {
                     Output::ToClient { connection, items } => deliveries += self.take(connection, items),
                     Output::Fetch(_) | Output::AskWritten { .. } | Output::Resume { .. } => {}
                 }
+            }
+            if let Some(batch) = self.broker.take_batch() {
+                let next = batch.next();
+                self.handle(Input::Kept { written: next, synced: next });
+                continue;
             }
             if self.answers.is_empty() {
                 if self.broker.deadline().is_some_and(|at| at <= Instant::START) {

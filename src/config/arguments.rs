@@ -291,7 +291,7 @@ pub(super) struct MqttArguments {
     /// not announced]
     #[arg(long, value_name = "MESSAGES", value_parser = value_parser!(u16).range(1..))]
     pub(super) mqtt_receive_maximum: Option<u16>,
-    /// Let a client send packets of at most so many bytes: 64 to 4294967295 [default: what MQTT allows, not announced]
+    /// Let a client send packets of at most so many bytes: 1 to 4294967295 [default: what MQTT allows, not announced]
     #[arg(long, value_name = "SIZE", value_parser = packet_size)]
     pub(super) mqtt_maximum_packet_size: Option<ByteSize>,
     /// Let a client use so many topic aliases: 0 to 65535 [default: 0, not announced]

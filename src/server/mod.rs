@@ -7,6 +7,7 @@ mod admission;
 mod attribution;
 mod data_directory;
 mod following;
+mod open_files;
 mod pace;
 mod ports_file;
 mod reception;
@@ -135,6 +136,7 @@ pub enum ServeError {
 /// Where the configuration names sockets that were passed on to this process, they are taken from `inherited`.
 pub async fn run(config: ServerConfig, auth: Authenticators, inherited: Inherited) -> Result<(), ServeError> {
     let signals = Signals::listen().map_err(ServeError::Signals)?;
+    open_files::raise_limit(config.accept.connections);
     let server = Server::bind(config, auth, inherited)?;
     let controls = server.controls();
     let shutdown = CancellationToken::new();

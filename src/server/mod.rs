@@ -45,6 +45,7 @@ use crate::transport::proxy::ProxySettings;
 use crate::transport::tls::{Report, Tls, TlsError, TlsSettings};
 use crate::transport::{BoundAddress, Inherited, Listener, ListenerConfig, UnfinishedPackets};
 use admission::Admission;
+use open_files::OpenFiles;
 use reception::Reception;
 
 /// All that can be set about a server.
@@ -202,8 +203,10 @@ impl Server {
             clock,
             shutdown: CancellationToken::new(),
         };
-        let reception =
-            Arc::new(Reception::new(around.clone(), Admission::new(config.accept), config.proxies));
+        let listeners = config.groups.iter().map(|group| group.listeners.len()).sum::<usize>();
+        let files = OpenFiles::beside(listeners + config.listeners.len());
+        let admission = Admission::new(config.accept);
+        let reception = Arc::new(Reception::new(around.clone(), admission, files, config.proxies));
 
         let mut bound = listen(&config.listeners, tls.as_ref(), &mut inherited, &reception)?;
         for ListenerGroup { listeners, terms } in config.groups {

@@ -27,3 +27,23 @@ fn connections_wait_while_there_is_no_file_for_them() {
     first.expect_nothing();
     assert!(broker.counter("accept_errors") > 0);
 }
+
+#[test]
+fn connections_leave_files_for_what_is_kept() {
+    // Two segments of 16 MiB are ready from the start, and more are needed.
+    let broker =
+        Setup::new().shell("ulimit -n 120").options(&["--data-dir=data", "--disk-max=256MiB"]).start();
+    let persistent = || connect().client_id("subscriber").persistent();
+    let mut subscriber = Client::connect(&broker, persistent());
+    subscriber.subscribe("a", 1);
+    let mut publisher = Client::connect(&broker, connect());
+    // They say nothing, and take all the files that they can.
+    let _silent: Vec<_> = (0..120).map(|_| Client::open(&broker)).collect();
+    broker.wait_for_log(0, "connections cannot be accepted");
+    drop(subscriber);
+    // The data directory gets one file after the other.
+    for _ in 0..50 {
+        publisher.publish(publish("a").qos(1).payload(vec![b'x'; 1 << 20]));
+    }
+    assert!(!broker.log().contains("Too many open files"), "{}", broker.log());
+}

@@ -163,6 +163,7 @@ fn listeners_follow_from_ports_addresses_and_paths() {
         ),
         ("--unix-socket /run/mqtt", vec![unix()]),
         ("--unix-socket /run/mqtt --tcp-port 1 --bind ::1", vec![tcp("[::1]:1"), unix()]),
+        ("--unix-socket /run/mqtt --unix-socket /run/mqtt", vec![unix(), unix()]),
     ] {
         check!(line, server.listeners = listeners);
     }

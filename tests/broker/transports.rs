@@ -119,8 +119,9 @@ mod unix {
 
     #[test]
     fn a_unix_socket() {
-        let broker = listening(&["--unix-socket=mqtt.sock"]);
+        let broker = listening(&["--unix-socket=mqtt.sock", "--unix-socket=another.sock"]);
         let path = broker.path("mqtt.sock");
+        Client::open_unix(&broker.path("another.sock")).exchange(connect());
         assert!(broker.addresses().is_empty(), "a Unix socket is enough: there is no TCP port");
         for version in Version::ALL {
             let mut client = Client::open_unix(&path);

@@ -58,7 +58,10 @@ impl Authenticators {
 
     /// Where it is said who may do what, in a sentence for each policy, for the log.
     pub fn describe(&self) -> impl Iterator<Item = String> {
-        self.0.values().map(|authenticator| authenticator.describe())
+        self.0.iter().map(|(name, authenticator)| match name.as_str() {
+            "" => authenticator.describe(),
+            _ => format!("for listeners on terms of their own: {}", authenticator.describe()),
+        })
     }
 
     /// What happened how often, by name, under all policies together.

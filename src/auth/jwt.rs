@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -124,6 +124,9 @@ impl TokenVerifier {
     /// It computes: not for the threads of the runtime.
     pub(super) fn verify(&self, token: &[u8], now: SystemTime) -> Result<Bearer, String> {
         let header = jsonwebtoken::decode_header(token).map_err(|error| error.to_string())?;
+        if header.crit.is_some() {
+            return Err("its header demands that extensions are known, of which none is".to_owned());
+        }
         let mut why = "it is signed with none of the keys".to_owned();
         for key in &self.keys {
             let is_meant = match (&header.kid, &key.id) {
@@ -208,7 +211,9 @@ pub(super) fn looks_like_token(bytes: &[u8]) -> bool {
     let is_base64url = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let mut parts = bytes.split(|byte| *byte == b'.');
     let all = parts.by_ref().take(3).filter(|part| !part.is_empty() && part.iter().all(is_base64url)).count();
-    all == 3 && parts.next().is_none() && bytes.starts_with(b"ey")
+    // A brace, and behind it a quotation mark or a space, or the end of a line.
+    let is_object = bytes.starts_with(b"ey") || bytes.starts_with(b"ew");
+    all == 3 && parts.next().is_none() && is_object
 }
 
 /// What is signed: all but the signature. What is not of the form of a token is all of it.
@@ -276,31 +281,42 @@ fn key_set(bytes: &[u8], name: &dyn Fn(&Jwk) -> TokenKey) -> Result<Vec<Verifica
     if set.keys.is_empty() || set.keys.len() > KEYS {
         return Err(format!("a set of {} keys, expected 1 to {KEYS}", set.keys.len()));
     }
-    set.keys
-        .iter()
-        .enumerate()
-        .map(|(index, jwk)| key_of_set(jwk, name(jwk)).map_err(|why| format!("key {}: {why}", index + 1)))
-        .collect()
+    let keys = set.keys.iter().zip(1..).filter_map(|(jwk, number)| {
+        let key = key_of_set(jwk, name(jwk)).transpose()?;
+        Some(key.map_err(|why| format!("key {number}: {why}")))
+    });
+    let keys: Vec<_> = keys.collect::<Result<_, _>>()?;
+    if keys.is_empty() {
+        let count = set.keys.len();
+        return Err(format!("none of its {count} keys is for signatures with HS256, RS256, ES256 or EdDSA"));
+    }
+    Ok(keys)
 }
 
-fn key_of_set(jwk: &Jwk, name: TokenKey) -> Result<VerificationKey, String> {
-    let unsupported = || Err("expected one for HS256, RS256, ES256 or EdDSA".to_owned());
+/// `None` if it is for something else: what publishes its keys has others beside them (RFC 7517 section 5).
+fn key_of_set(jwk: &Jwk, name: TokenKey) -> Result<Option<VerificationKey>, String> {
+    let common = &jwk.common;
+    let is_for_signatures = common.public_key_use.as_ref().is_none_or(|it| *it == PublicKeyUse::Signature)
+        && common.key_operations.as_ref().is_none_or(|all| all.contains(&KeyOperations::Verify));
+    if !is_for_signatures {
+        return Ok(None);
+    }
     #[expect(clippy::wildcard_enum_match_arm, reason = "the crate may come to know more kinds of keys")]
     let algorithm = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => Algorithm::RS256,
         AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => Algorithm::ES256,
         AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
         AlgorithmParameters::OctetKey(_) => Algorithm::HS256,
-        _ => return unsupported(),
+        _ => return Ok(None),
     };
-    if jwk.common.key_algorithm.is_some_and(|named| named.to_string() != format!("{algorithm:?}")) {
-        return Err(format!("it is for another algorithm than {algorithm:?}, expected that"));
+    if common.key_algorithm.is_some_and(|named| named.to_string() != format!("{algorithm:?}")) {
+        return Ok(None);
     }
     let key = DecodingKey::from_jwk(jwk).map_err(|error| error.to_string())?;
     if algorithm == Algorithm::HS256 {
         long_enough(key.try_get_as_bytes().map_err(|error| error.to_string())?)?;
     }
-    Ok(VerificationKey { name, id: jwk.common.key_id.clone(), algorithm, key })
+    Ok(Some(VerificationKey { name, id: common.key_id.clone(), algorithm, key }))
 }
 
 #[cfg(test)]

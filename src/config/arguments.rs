@@ -131,9 +131,9 @@ pub(super) struct ListenerArguments {
     /// Listen for MQTT over QUIC on this UDP port; 0 takes a free one; may be given several times
     #[arg(long, value_name = "PORT", action = ArgAction::Append)]
     pub(super) quic_port: Vec<u16>,
-    /// Listen for MQTT on a Unix socket in this file, which is removed at exit
-    #[arg(long, value_name = "FILE")]
-    pub(super) unix_socket: Option<PathBuf>,
+    /// Listen for MQTT on a Unix socket in this file, which is removed at exit; may be given several times
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(super) unix_socket: Vec<PathBuf>,
     /// Give the file of the Unix socket these permissions, such as 0660 [default: what the umask leaves]
     #[arg(long, value_name = "MODE", value_parser = mode, requires = "unix_socket")]
     pub(super) unix_socket_mode: Option<u32>,
@@ -291,7 +291,7 @@ pub(super) struct MqttArguments {
     /// not announced]
     #[arg(long, value_name = "MESSAGES", value_parser = value_parser!(u16).range(1..))]
     pub(super) mqtt_receive_maximum: Option<u16>,
-    /// Let a client send packets of at most so many bytes: 64 to 4294967295 [default: what MQTT allows, not announced]
+    /// Let a client send packets of at most so many bytes: 1 to 4294967295 [default: what MQTT allows, not announced]
     #[arg(long, value_name = "SIZE", value_parser = packet_size)]
     pub(super) mqtt_maximum_packet_size: Option<ByteSize>,
     /// Let a client use so many topic aliases: 0 to 65535 [default: 0, not announced]

@@ -112,13 +112,13 @@ choices! {
 choices! {
     /// Listeners to which proxies pass connections on.
     Proxied for Transport {
-        /// those of --tcp-port
+        /// those for TCP, of --tcp-port, --listener or systemd
         Tcp => Self::Tcp,
-        /// those of --tls-port
+        /// those for TLS
         Tls => Self::Tls,
-        /// those of --ws-port
+        /// those for WebSocket
         Ws => Self::WebSocket,
-        /// those of --ws-tls-port
+        /// those for WebSocket over TLS
         Wss => Self::WebSocketTls,
     }
 }

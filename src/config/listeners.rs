@@ -48,7 +48,7 @@ impl Listening<'_> {
         let ListenerArguments { tcp_port, tls_port, ws_port, ws_tls_port, quic_port, bind, .. } = arguments;
         let unix = &arguments.unix_socket;
         let has_port = self.binds_port();
-        let has_other = unix.is_some() || !arguments.listener.is_empty();
+        let has_other = !unix.is_empty() || !arguments.listener.is_empty();
         if has_other && !has_port && !bind.is_empty() {
             return Err(
                 "--bind names addresses but no option names a port: expected --tcp-port, --tls-port, \
@@ -72,7 +72,7 @@ impl Listening<'_> {
                 listeners.extend(self.on_port(transport, None, *port, &options, largest_packet));
             }
         }
-        if let Some(path) = unix {
+        for path in unix {
             listeners.push(unix_listener("--unix-socket", path, unix_access(arguments))?);
         }
         listeners.extend(self.inherited.iter().enumerate().map(|(index, transport)| {

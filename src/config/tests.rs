@@ -163,6 +163,7 @@ fn listeners_follow_from_ports_addresses_and_paths() {
         ),
         ("--unix-socket /run/mqtt", vec![unix()]),
         ("--unix-socket /run/mqtt --tcp-port 1 --bind ::1", vec![tcp("[::1]:1"), unix()]),
+        ("--unix-socket /run/mqtt --unix-socket /run/mqtt", vec![unix(), unix()]),
     ] {
         check!(line, server.listeners = listeners);
     }
@@ -470,7 +471,7 @@ fn mqtt_options_reach_broker_and_connections() {
     check("--mqtt-receive-maximum 5", |c| {
         c.server.connection.receive_maximum = NonZeroU16::new(5);
     });
-    for (text, size) in [("64", 64), ("1MiB", 1 << 20), ("4294967295", u32::MAX)] {
+    for (text, size) in [("1", 1), ("64", 64), ("1MiB", 1 << 20), ("4294967295", u32::MAX)] {
         check(&format!("--mqtt-maximum-packet-size {text}"), |c| {
             c.server.connection.maximum_packet_size = NonZeroU32::new(size);
         });
@@ -490,7 +491,8 @@ fn mqtt_options_reach_broker_and_connections() {
     }
     check_refused("--mqtt-maximum-qos 3", &["'3'", "--mqtt-maximum-qos", "0..=2"]);
     check_refused("--mqtt-receive-maximum 0", &["'0'", "--mqtt-receive-maximum", "1..=65535"]);
-    check_refused("--mqtt-maximum-packet-size 63", &["'63'", "--mqtt-maximum-packet-size", "at least 64"]);
+    check_refused("--mqtt-maximum-packet-size 0", &["'0'", "--mqtt-maximum-packet-size", "at least 1"]);
+    check_refused("--max-packet-before-connect 63", &["'63'", "--max-packet-before-connect", "at least 64"]);
     check_refused(
         "--mqtt-maximum-packet-size 4294967296",
         &["--mqtt-maximum-packet-size", "at most 4294967295"],

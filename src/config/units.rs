@@ -49,22 +49,22 @@ pub(super) fn size<const MIN: usize, const MAX: usize>(text: &str) -> Result<Byt
 /// The largest packet that MQTT can say: one byte, four of length, and 268,435,455.
 const MAX_PACKET: usize = 268_435_460;
 
-/// The smallest bound on packets: less would keep out clients that do nothing special.
-const MIN_PACKET: usize = 64;
+/// The smallest bound on the first packet: less would keep out clients that do nothing special.
+const MIN_FIRST_PACKET: usize = 64;
 
 #[cfg(target_pointer_width = "64")]
 const MAX_U32: usize = 0xFFFF_FFFF;
 #[cfg(not(target_pointer_width = "64"))]
 const MAX_U32: usize = usize::MAX;
 
-/// Reads a bound on packets, as MQTT 5.0 can announce it.
+/// Reads a bound on packets, as MQTT 5.0 can announce it (section 3.2.2.3.6). CONNECT is not under it.
 pub(super) fn packet_size(text: &str) -> Result<ByteSize, String> {
-    size::<MIN_PACKET, MAX_U32>(text)
+    size::<1, MAX_U32>(text)
 }
 
 /// Reads a bound on the first packet of a client.
 pub(super) fn first_packet_size(text: &str) -> Result<ByteSize, String> {
-    size::<MIN_PACKET, MAX_PACKET>(text)
+    size::<MIN_FIRST_PACKET, MAX_PACKET>(text)
 }
 
 /// Reads a number of bytes in a second.

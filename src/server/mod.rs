@@ -7,6 +7,7 @@ mod admission;
 mod attribution;
 mod data_directory;
 mod following;
+mod open_files;
 mod pace;
 mod ports_file;
 mod reception;
@@ -44,6 +45,7 @@ use crate::transport::proxy::ProxySettings;
 use crate::transport::tls::{Report, Tls, TlsError, TlsSettings};
 use crate::transport::{BoundAddress, Inherited, Listener, ListenerConfig, UnfinishedPackets};
 use admission::Admission;
+use open_files::OpenFiles;
 use reception::Reception;
 
 /// All that can be set about a server.
@@ -135,6 +137,7 @@ pub enum ServeError {
 /// Where the configuration names sockets that were passed on to this process, they are taken from `inherited`.
 pub async fn run(config: ServerConfig, auth: Authenticators, inherited: Inherited) -> Result<(), ServeError> {
     let signals = Signals::listen().map_err(ServeError::Signals)?;
+    open_files::raise_limit(config.accept.connections);
     let server = Server::bind(config, auth, inherited)?;
     let controls = server.controls();
     let shutdown = CancellationToken::new();
@@ -200,8 +203,10 @@ impl Server {
             clock,
             shutdown: CancellationToken::new(),
         };
-        let reception =
-            Arc::new(Reception::new(around.clone(), Admission::new(config.accept), config.proxies));
+        let listeners = config.groups.iter().map(|group| group.listeners.len()).sum::<usize>();
+        let files = OpenFiles::beside(listeners + config.listeners.len());
+        let admission = Admission::new(config.accept);
+        let reception = Arc::new(Reception::new(around.clone(), admission, files, config.proxies));
 
         let mut bound = listen(&config.listeners, tls.as_ref(), &mut inherited, &reception)?;
         for ListenerGroup { listeners, terms } in config.groups {

@@ -15,6 +15,7 @@ use super::AcceptLimits;
 use super::admission::{Account, Admission, Full, Place, Source, Unfinished};
 use super::attribution::Attribution;
 use super::following::Following;
+use super::open_files::{OpenFile, OpenFiles};
 use super::turns::Turns;
 use super::visit::Visit;
 use crate::actor::{Newcomer, ShellCounters, Surroundings};
@@ -28,6 +29,7 @@ pub(super) struct Reception {
     pub(super) around: Arc<Surroundings>,
     pub(super) admission: Arc<Admission>,
     proxies: ProxySettings,
+    files: OpenFiles,
     pub(super) endpoints: TaskTracker,
     next: Arc<AtomicU64>,
     turns: Turns,
@@ -35,10 +37,15 @@ pub(super) struct Reception {
 
 impl Reception {
     /// To be called within the runtime.
-    pub(super) fn new(around: Surroundings, admission: Arc<Admission>, proxies: ProxySettings) -> Self {
+    pub(super) fn new(
+        around: Surroundings,
+        admission: Arc<Admission>,
+        files: OpenFiles,
+        proxies: ProxySettings,
+    ) -> Self {
         let next = Arc::new(AtomicU64::new(1));
         let (around, endpoints, turns) = (Arc::new(around), TaskTracker::new(), Turns::new());
-        Self { around, admission, proxies, endpoints, next, turns }
+        Self { around, admission, proxies, files, endpoints, next, turns }
     }
 
     /// One beside it, for connections on other terms. They count among all.
@@ -47,6 +54,7 @@ impl Reception {
             around: Arc::new(around),
             admission: Admission::within(&self.admission, limits),
             proxies: self.proxies.clone(),
+            files: self.files.clone(),
             endpoints: self.endpoints.clone(),
             next: Arc::clone(&self.next),
             turns: self.turns.clone(),
@@ -57,11 +65,13 @@ impl Reception {
     pub(super) async fn serve(&self, listener: Listener, stop: CancellationToken) {
         let mut trouble = Trouble::default();
         // With the listener ends the accepting: what comes later is refused by the system.
-        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        while let Some((file, accepted)) =
+            stop.run_until_cancelled(self.accept(&listener, &mut trouble)).await
+        {
             match accepted {
                 Ok(accepted) => {
                     trouble.is_over();
-                    self.take_on(accepted);
+                    self.take_on(accepted, file);
                     // The runtime runs first what was spawned last: let it begin, so that connections are heard in
                     // the order in which they came, as far as that depends on us.
                     task::yield_now().await;
@@ -76,7 +86,27 @@ impl Reception {
         }
     }
 
-    fn take_on(&self, accepted: Accepted) {
+    /// The next connection, and the file that it is, which is waited for first.
+    async fn accept(
+        &self,
+        listener: &Listener,
+        trouble: &mut Trouble,
+    ) -> (Option<OpenFile>, io::Result<Accepted>) {
+        if listener.is_of_datagrams() {
+            return (None, listener.accept().await);
+        }
+        let file = match self.files.try_take() {
+            Ok(file) => Some(file),
+            Err(error) => {
+                self.around.counters.accept_errors.increment();
+                trouble.goes_on(&error);
+                self.files.take().await
+            }
+        };
+        (file, listener.accept().await)
+    }
+
+    fn take_on(&self, accepted: Accepted, file: Option<OpenFile>) {
         let address = accepted.peer().address.map(|address| address.ip());
         let accepted = if self.admission.is_crowded(address) {
             let Some(accepted) = accepted.ask_for_address() else {
@@ -97,7 +127,7 @@ impl Reception {
             Account::of(peer.address.map(|address| address.ip()))
         };
         let places = match self.admission.admit(account.clone(), now) {
-            Ok(places) => Places { account, places },
+            Ok(held) => Places { account, held, file },
             Err(full) => return turn_away(full, peer, &self.around.counters),
         };
         match accepted {
@@ -107,7 +137,7 @@ impl Reception {
             Accepted::WebSocketTls(stream, peer, layers) => self.start(stream, peer, layers, places),
             // No proxy speaks QUIC to us.
             Accepted::Quic(incoming, peer, layer) => {
-                let Places { account, places } = places;
+                let account = places.account.clone();
                 let following = Following { admission: Arc::clone(&self.admission), account };
                 self.visit(incoming, peer, Then(layer, following), places);
             }
@@ -116,12 +146,13 @@ impl Reception {
     }
 
     /// Gives the connection its task: handshakes first, then MQTT.
-    fn start<S, H>(&self, stream: S, peer: Peer, handshake: H, Places { account, places }: Places)
+    fn start<S, H>(&self, stream: S, peer: Peer, handshake: H, places: Places)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: Handshake<S>,
     {
-        if matches!(account, Account::Proxied(_)) {
+        if matches!(places.account, Account::Proxied(_)) {
+            let account = places.account.clone();
             let (admission, around) = (Arc::clone(&self.admission), Arc::clone(&self.around));
             let proxy = ProxyLayer::new(Arc::clone(&around.unfinished));
             let attribution = Attribution { admission, account, around };
@@ -131,16 +162,17 @@ impl Reception {
         }
     }
 
-    fn visit<S, H>(&self, stream: S, peer: Peer, handshake: H, (place, unfinished): (Place, Unfinished))
+    fn visit<S, H>(&self, stream: S, peer: Peer, handshake: H, places: Places)
     where
         S: Send + 'static,
         H: Handshake<S>,
     {
+        let Places { held: (place, unfinished), file, .. } = places;
         let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
         let source = peer.address.map(|address| Source::of(address.ip()));
         let newcomer =
             Newcomer { peer, id, accepted: self.around.clock.now(), unfinished: Box::new(unfinished) };
-        let terms = (self.turns.queue(source), place);
+        let terms = (self.turns.queue(source), place, file);
         self.endpoints.spawn(Visit::begin(stream, handshake, newcomer, terms, Arc::clone(&self.around)));
     }
 }
@@ -148,7 +180,8 @@ impl Reception {
 /// What a connection has been given.
 struct Places {
     account: Account,
-    places: (Place, Unfinished),
+    held: (Place, Unfinished),
+    file: Option<OpenFile>,
 }
 
 /// Which version of MQTT would be spoken is not known yet, so that nothing can be said: the stream is dropped.
@@ -189,16 +222,22 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 #[derive(Debug, Default)]
 struct Trouble {
     pause: Option<Duration>,
+    /// How often it has begun.
+    times: u64,
 }
 
 impl Trouble {
     const SHORTEST: Duration = Duration::from_millis(10);
     const LONGEST: Duration = Duration::from_secs(1);
 
-    /// How long to wait before the next attempt. Logs only the first of a row.
+    /// How long to wait before the next attempt. Logs only the first of a row, and of rows ever fewer: where many
+    /// connections come and go they follow closely upon each other.
     fn goes_on(&mut self, error: &io::Error) -> Duration {
         if self.pause.is_none() {
-            warn!(%error, "connections cannot be accepted; trying again until they can");
+            self.times += 1;
+            if self.times.is_power_of_two() {
+                warn!(%error, times = self.times, "connections cannot be accepted; trying again until they can");
+            }
         }
         let pause = self.pause.map_or(Self::SHORTEST, |pause| (pause * 2).min(Self::LONGEST));
         self.pause = Some(pause);
@@ -206,7 +245,7 @@ impl Trouble {
     }
 
     fn is_over(&mut self) {
-        if self.pause.take().is_some() {
+        if self.pause.take().is_some() && self.times.is_power_of_two() {
             info!("connections are accepted again");
         }
     }

@@ -9,6 +9,7 @@ use tokio::time;
 use tracing::{debug, error};
 
 use super::admission::Place;
+use super::open_files::OpenFile;
 use super::turns::Queue;
 use crate::actor::{Endpoint, Newcomer, Surroundings};
 use crate::transport::{Handshake, HandshakeError};
@@ -21,7 +22,7 @@ pub(super) struct Visit<T> {
     around: Arc<Surroundings>,
     /// Until the client is let in, or turned away.
     queue: Option<Box<Queue>>,
-    _place: Place,
+    _places: (Place, Option<OpenFile>),
 }
 
 #[expect(clippy::large_enum_variant, reason = "it is the larger one nearly all the time")]
@@ -36,7 +37,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Visit<T> {
         stream: S,
         handshake: H,
         newcomer: Newcomer,
-        (queue, place): (Queue, Place),
+        (queue, place, file): (Queue, Place, Option<OpenFile>),
         around: Arc<Surroundings>,
     ) -> Self
     where
@@ -45,7 +46,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Visit<T> {
     {
         around.counters.connections_accepted.increment();
         let opening = Box::pin(open(stream, handshake, newcomer, Arc::clone(&around)));
-        Self { stage: Stage::Opening(opening), around, queue: Some(Box::new(queue)), _place: place }
+        Self { stage: Stage::Opening(opening), around, queue: Some(Box::new(queue)), _places: (place, file) }
     }
 }
 

@@ -173,6 +173,18 @@ impl Listener {
         }
     }
 
+    /// Whether all its connections share its one socket.
+    pub fn is_of_datagrams(&self) -> bool {
+        match self {
+            Self::Quic { .. } => true,
+            Self::Tcp { .. }
+            | Self::Tls { .. }
+            | Self::WebSocket { .. }
+            | Self::WebSocketTls { .. }
+            | Self::Unix { .. } => false,
+        }
+    }
+
     /// The next connection. Nothing is lost when the future is dropped.
     pub async fn accept(&self) -> io::Result<Accepted> {
         match self {

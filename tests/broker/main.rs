@@ -29,6 +29,8 @@ mod keep_alive;
 mod life_cycle;
 mod limits;
 mod memory;
+#[cfg(unix)]
+mod open_files;
 mod order;
 mod own_listeners;
 mod proxy;

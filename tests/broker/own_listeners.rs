@@ -89,6 +89,7 @@ fn everybody_may_be_let_in_at_one_listener() {
         .file("auth.json", &file(&["alice"]))
         .option("--listener=tcp:127.0.0.1:0,allow-anonymous")
         .start();
+    broker.wait_for_log(0, "for listeners on terms of their own: everybody may do everything");
     refused(broker.address(), connect());
     let mut client = connected(own(&broker), connect());
     client.subscribe("t", 0);

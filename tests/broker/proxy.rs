@@ -83,6 +83,25 @@ fn header_and_connect_may_come_in_any_parts() {
 }
 
 #[test]
+fn a_client_whose_address_is_not_told_is_none_of_this_host() {
+    let headers = [
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        [SIGNATURE, &[0x21, 0, 0, 0]].concat(),
+        [SIGNATURE, &[0x21, 0x31, 0, 216], &[0; 216]].concat(),
+    ];
+    let everybody = setup("tcp").option("--allow-anonymous").start();
+    // Without an auth file, only who is of this host is let in.
+    let own_host = setup("tcp").start();
+    for header in headers {
+        open(&everybody, &header).exchange(connect());
+        let mut client = open(&own_host, &header);
+        assert_eq!(client.handshake(connect()).reason, 0x87);
+        client.expect_closed();
+    }
+    own_host.wait_for_log(0, "tcp:0.0.0.0:0");
+}
+
+#[test]
 fn headers_from_elsewhere_are_refused() {
     let broker = setup("tcp").option("--allow-anonymous").start();
     for header in [line("127.0.0.1").into_bytes(), binary(&[]), local()] {
@@ -99,12 +118,11 @@ fn proxies_that_say_nothing_or_nothing_right_are_refused() {
     let broker = setup("tcp").option("--allow-anonymous").start();
     let headers = [
         connect().frame(Version::V5).bytes(),
-        b"PROXY UNKNOWN\r\n".to_vec(),
         b"PROXY TCP4 192.0.2.1 198.51.100.1 49152\r\n".to_vec(),
         [b"PROXY TCP4 ".to_vec(), vec![b'1'; 200]].concat(),
         [SIGNATURE, &[0x21, 0x11, 0xFF, 0xFF]].concat(),
         [SIGNATURE, &[0x21, 0x11, 0, 4, 192, 0, 2, 1]].concat(),
-        [SIGNATURE, &[0x21, 0x31, 0, 216], &[0; 216]].concat(),
+        [SIGNATURE, &[0x21, 0x32, 0, 216], &[0; 216]].concat(),
     ];
     let count = headers.len();
     for header in headers {

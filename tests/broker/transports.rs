@@ -119,8 +119,9 @@ mod unix {
 
     #[test]
     fn a_unix_socket() {
-        let broker = listening(&["--unix-socket=mqtt.sock"]);
+        let broker = listening(&["--unix-socket=mqtt.sock", "--unix-socket=another.sock"]);
         let path = broker.path("mqtt.sock");
+        Client::open_unix(&broker.path("another.sock")).exchange(connect());
         assert!(broker.addresses().is_empty(), "a Unix socket is enough: there is no TCP port");
         for version in Version::ALL {
             let mut client = Client::open_unix(&path);
@@ -193,12 +194,35 @@ mod unix {
     }
 
     #[test]
+    fn sockets_that_are_not_called_anything_are_taken_for_what_they_are() {
+        // As systemd calls them where the unit does not, and other tools.
+        for names in [["mqtt-broker.socket"; 2], ["unknown"; 2], [""; 2]] {
+            let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = tcp.local_addr().unwrap();
+            let setup = Setup::new().listeners_as_told();
+            let path = setup.path("mqtt.sock");
+            let unix = UnixListener::bind(&path).unwrap();
+            let [first, second] = names;
+            let broker = setup.socket(first, tcp).socket(second, unix).start();
+            assert_eq!(broker.addresses(), [address]);
+            Client::open_at(address).exchange(connect());
+            Client::open_unix(&path).exchange(connect());
+        }
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let quic = udp.local_addr().unwrap();
+        let certificate = server_certificate("server");
+        let setup = Setup::new().listeners_as_told().options(&certificate.each_ref().map(String::as_str));
+        let _broker = setup.socket("", udp).start();
+        Quic::new().connect(quic).exchange(connect());
+    }
+
+    #[test]
     fn sockets_that_are_not_what_they_are_called_are_refused() {
         let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
         let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         for (name, socket, sentence) in [
-            ("mqtt.socket", listener().into(), "expected tcp, tls, ws, wss, quic or unix"),
-            ("", listener().into(), "expected tcp, tls, ws, wss, quic or unix"),
+            ("mqtt", listener().into(), "expected tcp, tls, ws, wss, quic or unix"),
+            ("", bound.try_clone().unwrap().into(), "cannot be listened on"),
             ("unix", listener().into(), "cannot be listened on"),
             ("tcp", bound.into(), "cannot be listened on"),
             ("quic", listener().into(), "cannot be listened on"),

@@ -32,6 +32,9 @@ pub(crate) struct Setup {
     /// Sockets that listen already, with their names.
     #[cfg(unix)]
     sockets: Vec<(String, std::os::fd::OwnedFd)>,
+    /// What its shell sets up before it.
+    #[cfg(unix)]
+    shell: String,
 }
 
 /// Which listeners a broker is given beside those in its arguments.
@@ -50,6 +53,8 @@ impl Setup {
             listeners: Listeners::Loopback,
             #[cfg(unix)]
             sockets: Vec::new(),
+            #[cfg(unix)]
+            shell: String::new(),
         }
     }
 
@@ -81,6 +86,13 @@ impl Setup {
     #[cfg(unix)]
     pub(crate) fn socket(mut self, name: &str, socket: impl Into<std::os::fd::OwnedFd>) -> Self {
         self.sockets.push((name.to_owned(), socket.into()));
+        self
+    }
+
+    /// Starts the broker from a shell, after these commands.
+    #[cfg(unix)]
+    pub(crate) fn shell(mut self, commands: &str) -> Self {
+        commands.clone_into(&mut self.shell);
         self
     }
 
@@ -142,6 +154,10 @@ impl Setup {
         #[cfg(unix)]
         if !self.sockets.is_empty() {
             command = self.activation();
+        } else if !self.shell.is_empty() {
+            command = Command::new("sh");
+            command.arg("-c").arg(format!("{}; exec \"$0\" \"$@\"", self.shell));
+            command.arg(env!("CARGO_BIN_EXE_mqtt-broker")).stdin(Stdio::null()).stdout(Stdio::null());
         }
         command.current_dir(&self.directory.path).env_clear().stderr(Stdio::piped());
         command
@@ -322,6 +338,8 @@ impl Broker {
             listeners: self.listeners,
             #[cfg(unix)]
             sockets: Vec::new(),
+            #[cfg(unix)]
+            shell: String::new(),
         }
     }
 

@@ -107,6 +107,31 @@ fn tokens_of_each_algorithm_are_verified_with_their_key_and_no_other() {
 }
 
 #[test]
+fn keys_of_a_set_that_are_for_something_else_are_passed_over() {
+    let set = verifier("{ jwks_file: 'provider.json' }");
+    verify(&set, &token(Algorithm::RS256, Some("rsa"), &claims())).unwrap();
+    // The same key under names under which it is not for signatures, or not for these.
+    for other in ["encryption", "wrapping", "long"] {
+        verify(&set, &token(Algorithm::RS256, Some(other), &claims())).unwrap_err();
+    }
+    assert_eq!(set.keys().count(), 1);
+    let Err(fault) = build("{ jwks_file: 'unfit.json' }") else { panic!("there is no key for signatures") };
+    assert!(format!("{fault:?}").contains("none of its 2 keys"), "{fault:?}");
+}
+
+#[test]
+fn a_token_that_demands_what_is_not_known_is_refused() {
+    // RFC 7515 section 4.1.11.
+    let verifier = verifier(&format!("{{ {SECRET_KEY} }}"));
+    for crit in [Some(vec!["b64".to_owned()]), Some(Vec::new()), None] {
+        let is_refused = crit.is_some();
+        let header = Header { crit, ..Header::new(Algorithm::HS256) };
+        let token = jsonwebtoken::encode(&header, &claims(), &key(Algorithm::HS256)).unwrap();
+        assert_eq!(verify(&verifier, token.as_bytes()).is_err(), is_refused);
+    }
+}
+
+#[test]
 fn a_public_key_is_never_taken_for_a_secret_and_no_signature_is_none() {
     let public = fs::read(keys().join("rsa.pub.pem")).unwrap();
     let forged =
@@ -207,6 +232,10 @@ fn sections_are_checked() {
 #[test]
 fn what_is_no_token_is_told_from_a_token() {
     assert!(looks_like_token(&token(Algorithm::HS256, None, &claims())));
+    // Behind the brace of the header there may be a quotation mark, a space, or the end of a line.
+    for header in ["eyJhbGciOiJIUzI1NiJ9", "eyAiYWxnIjogIkhTMjU2IiB9", "ewogICJhbGciOiAiSFMyNTYiCn0"] {
+        assert!(looks_like_token(format!("{header}.b.c").as_bytes()), "{header}");
+    }
     for other in ["", "a.b.c", "ey.b", "ey.b.", "ey.b.c.d", "ey.b c.d", "mypassword"] {
         assert!(!looks_like_token(other.as_bytes()), "{other}");
     }

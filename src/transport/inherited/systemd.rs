@@ -34,11 +34,14 @@ impl Inherited {
         }
         let passed_on = sd_listen_fds::get().map_err(|_| InheritError::Environment)?;
         let taken = passed_on.into_iter().map(|(name, socket)| {
-            let name = name.unwrap_or_default();
-            let transport = transport(&name)?;
-            let socket =
-                take(socket.into_std(), transport).map_err(|source| InheritError::Socket { name, source })?;
-            Ok((transport, Some(socket)))
+            let (name, socket) = (name.unwrap_or_default(), socket.into_std());
+            let transport = match purpose(&name) {
+                Purpose::Named(transport) => Ok(transport),
+                Purpose::AsItIs => natural_transport(&socket),
+                Purpose::Unknown => return Err(InheritError::Name(name)),
+            };
+            let taken = transport.and_then(|transport| Ok((transport, Some(take(socket, transport)?))));
+            taken.map_err(|source| InheritError::Socket { name, source })
         });
         Ok(Self { sockets: taken.collect::<Result<_, _>>()? })
     }
@@ -77,16 +80,39 @@ impl Inherited {
     }
 }
 
-fn transport(name: &str) -> Result<Transport, InheritError> {
+/// What a socket's name says that it is for.
+enum Purpose {
+    Named(Transport),
+    /// Nobody has given it a name.
+    AsItIs,
+    Unknown,
+}
+
+fn purpose(name: &str) -> Purpose {
     match name {
-        "tcp" => Ok(Transport::Tcp),
-        "tls" => Ok(Transport::Tls),
-        "ws" => Ok(Transport::WebSocket),
-        "wss" => Ok(Transport::WebSocketTls),
-        "quic" => Ok(Transport::Quic),
-        "unix" => Ok(Transport::Unix),
-        _ => Err(InheritError::Name(name.to_owned())),
+        "tcp" => Purpose::Named(Transport::Tcp),
+        "tls" => Purpose::Named(Transport::Tls),
+        "ws" => Purpose::Named(Transport::WebSocket),
+        "wss" => Purpose::Named(Transport::WebSocketTls),
+        "quic" => Purpose::Named(Transport::Quic),
+        "unix" => Purpose::Named(Transport::Unix),
+        "" | "unknown" => Purpose::AsItIs,
+        // Where `FileDescriptorName=` is left out, systemd gives it the name of its unit.
+        name if name.ends_with(".socket") => Purpose::AsItIs,
+        _ => Purpose::Unknown,
     }
+}
+
+/// What a socket of this kind is for, if nothing else is said.
+fn natural_transport(socket: &OwnedFd) -> io::Result<Transport> {
+    let socket = SockRef::from(socket);
+    Ok(if socket.local_addr()?.domain() == Domain::UNIX {
+        Transport::Unix
+    } else if socket.r#type()? == Type::DGRAM {
+        Transport::Quic
+    } else {
+        Transport::Tcp
+    })
 }
 
 /// Makes sure that it is what it is called: a service manager is told by hand.

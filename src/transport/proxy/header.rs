@@ -25,6 +25,8 @@ pub enum Source {
     Proxy,
     /// A client's.
     Client(SocketAddr),
+    /// A client's, of which the proxy does not know, or does not tell, where it is.
+    Untold,
 }
 
 /// How far a header has come.
@@ -53,11 +55,9 @@ pub enum ProxyError {
     /// It is larger than any proxy would have to make it.
     #[error("the PROXY header has {0} bytes: expected at most {max}", max = v2::LONGEST)]
     TooLong(usize),
-    /// It says that there is a client, and not who.
-    #[error(
-        "the PROXY header does not say whose connection it is: expected an address of TCP over IPv4 or IPv6"
-    )]
-    Nobody,
+    /// It says that there is a client which cannot be one of ours.
+    #[error("the PROXY header says that the connection is none of TCP or of a Unix stream socket")]
+    Foreign,
     /// The connection ended within it.
     #[error("the connection ended within the PROXY header: {0}")]
     Lost(io::ErrorKind),

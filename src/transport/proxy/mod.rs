@@ -9,7 +9,7 @@ mod network;
 mod v1;
 mod v2;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -18,6 +18,9 @@ pub use header::{Progress, ProxyError, ProxyHeader, Source, parse};
 pub use network::{Network, ParseNetworkError};
 
 use super::{Handshake, HandshakeError, Peer, Transport, UnfinishedPackets, UnfinishedPart};
+
+/// Where a client is whose proxy does not tell.
+const UNTOLD: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// From whom a header is expected.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -56,6 +59,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handshake<S> for ProxyL
         let peer = match header.source {
             Source::Proxy => peer,
             Source::Client(address) => Peer { address: Some(address), ..peer },
+            // All of them count as one address, which is none of this host: with the proxy's own they could be given
+            // rights that are the proxy's.
+            Source::Untold => Peer { address: Some(UNTOLD), ..peer },
         };
         Ok((stream, Peer { certificate: header.common_name, server_name: header.server_name, ..peer }))
     }

@@ -72,8 +72,11 @@ fn lines_of_version_1() {
     ] {
         check_refused(format!("PROXY {line}\r\n").as_bytes(), "expected");
     }
-    check_refused(b"PROXY UNKNOWN\r\n", "whose connection");
-    check_refused(b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n", "whose connection");
+    let untold = ProxyHeader { source: Source::Untold, ..client("192.0.2.1:1") };
+    for line in ["UNKNOWN", "UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535", "UNKNOWN 127.0.0.1"] {
+        assert_eq!(whole(format!("PROXY {line}\r\n").as_bytes()), untold);
+    }
+    check_refused(b"PROXY UNKNOWNS\r\n", "expected");
     check_refused(&[&b"PROXY TCP4 "[..], &[b'1'; 200]].concat(), "no end");
     check_refused(b"PROXY TCP4 \xFF\xFF\xFF\xFF\r\n", "not text");
 }
@@ -89,9 +92,14 @@ fn headers_of_version_2() {
     for rest in [&[][..], &IPV4, b"anything"] {
         assert_eq!(whole(&v2(0, 0, rest)), local);
     }
-    // Unspecified, UDP, and a Unix socket.
-    for family in [0x00, 0x12, 0x22, 0x31] {
-        check_refused(&v2(1, family, &[0; 216]), "whose connection");
+    // Unspecified, and a Unix socket.
+    let untold = ProxyHeader { source: Source::Untold, ..client("192.0.2.1:1") };
+    for family in [0x00, 0x31] {
+        assert_eq!(whole(&v2(1, family, &[0; 216])), untold);
+    }
+    // UDP, a Unix socket of datagrams, and what there is not.
+    for family in [0x12, 0x22, 0x32, 0x41] {
+        check_refused(&v2(1, family, &[0; 216]), "none of TCP");
     }
     check_refused(&v2(2, 0x11, &IPV4), "LOCAL or PROXY");
     check_refused(&v2(1, 0x11, &IPV4[..11]), "too short");
@@ -190,6 +198,7 @@ async fn the_layer_reads_the_header_and_no_byte_more() {
         let address = match expected.source {
             Source::Proxy => proxy.address,
             Source::Client(address) => Some(address),
+            Source::Untold => Some("0.0.0.0:0".parse().unwrap()),
         };
         let names = (expected.common_name, expected.server_name);
         assert_eq!((peer.address, (peer.certificate, peer.server_name)), (address, names));

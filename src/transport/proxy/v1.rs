@@ -26,26 +26,26 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Progress, ProxyError> {
     };
     let line = bytes.get(..len).and_then(|line| str::from_utf8(line).ok());
     let line = line.ok_or(ProxyError::Malformed("the line is not text"))?;
-    let source = Source::Client(client(line)?);
+    let source = client(line)?;
     let header = ProxyHeader { source, common_name: None, server_name: None };
     Ok(Progress::Whole { header, len: len + END.len() })
 }
 
 /// `PROXY TCP4 192.0.2.1 198.51.100.1 49152 1883`: the client, the proxy, their ports.
-fn client(line: &str) -> Result<SocketAddr, ProxyError> {
+fn client(line: &str) -> Result<Source, ProxyError> {
     let mut words = line.split(' ').skip(1);
     let address: fn(&str) -> Option<IpAddr> = match words.next() {
         Some("TCP4") => |word| word.parse().ok().map(IpAddr::V4),
         Some("TCP6") => |word| word.parse().ok().map(IpAddr::V6),
-        // Neither a client nor the proxy itself. As the latter it might be given rights that are the proxy's.
-        Some("UNKNOWN") => return Err(ProxyError::Nobody),
+        // Whatever follows does not count.
+        Some("UNKNOWN") => return Ok(Source::Untold),
         Some(_) | None => return Err(ProxyError::Malformed("expected TCP4, TCP6 or UNKNOWN")),
     };
     let [client, proxy] = [(); 2].map(|()| words.next().and_then(address));
     let [client_port, proxy_port] = [(); 2].map(|()| words.next().and_then(port));
     match (client, proxy, client_port, proxy_port, words.next()) {
         (Some(client), Some(_), Some(port), Some(_), None) => {
-            Ok(SocketAddr::new(client.to_canonical(), port))
+            Ok(Source::Client(SocketAddr::new(client.to_canonical(), port)))
         }
         _ => Err(ProxyError::Malformed("expected two addresses and two ports")),
     }

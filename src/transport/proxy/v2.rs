@@ -14,6 +14,10 @@ const FIXED: usize = 16;
 /// The longest header that is taken: addresses take 36 bytes, names a few hundred.
 pub(super) const LONGEST: usize = 4_096;
 
+/// Families of addresses, and protocols, that tell no address to us.
+const UNSPECIFIED: u8 = 0x00;
+const UNIX_STREAM: u8 = 0x31;
+
 /// Types of what may follow the addresses.
 const AUTHORITY: u8 = 0x02;
 const CRC32C: u8 = 0x03;
@@ -40,6 +44,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Progress, ProxyError> {
     let header = match version_and_command & 0x0F {
         // Whatever else it says does not count.
         0 => ProxyHeader { source: Source::Proxy, common_name: None, server_name: None },
+        // Here neither.
+        1 if [UNSPECIFIED, UNIX_STREAM].contains(&family) => {
+            ProxyHeader { source: Source::Untold, common_name: None, server_name: None }
+        }
         1 => {
             let (client, values) = client(family, rest)?;
             read_values(client, values, bytes.get(..len).unwrap_or_default())?
@@ -65,7 +73,7 @@ fn client(family: u8, rest: &[u8]) -> Result<(SocketAddr, &[u8]), ProxyError> {
             let (_, rest) = rest.split_first_chunk::<16>().ok_or(SHORT)?;
             (IpAddr::V6(Ipv6Addr::from(*client)), rest)
         }
-        _ => return Err(ProxyError::Nobody),
+        _ => return Err(ProxyError::Foreign),
     };
     let (port, rest) = rest.split_first_chunk::<2>().ok_or(SHORT)?;
     let (_, values) = rest.split_first_chunk::<2>().ok_or(SHORT)?;

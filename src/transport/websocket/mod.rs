@@ -5,10 +5,13 @@
 //! taken apart where they were read, so that nothing but part of a header, or of a control frame, is ever kept: a
 //! frame may announce any length, and a message have any number of frames. There are no extensions.
 //!
+//! What brings no payload is read at a bounded pace (`idling`), so that nobody is kept busy with it.
+//!
 //! `frame` has the words of the wire, `inbound` and `outbound` the two directions, and `request` the HTTP before them,
 //! all without I/O; `stream` and `upgrade` bring them to a stream.
 
 mod frame;
+mod idling;
 mod inbound;
 mod options;
 mod outbound;

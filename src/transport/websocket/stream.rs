@@ -8,7 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frame::CloseCode;
+use super::frame::{CLIENT_HEADER_LEN, CloseCode};
+use super::idling::Idling;
 use super::inbound::{End, Inbound};
 use super::outbound::Outbound;
 
@@ -33,6 +34,8 @@ pub struct WebSocket<S> {
     is_unflushed: bool,
     /// Whether the client's breach of the protocol has been reported.
     is_failed: bool,
+    /// Once something has come that brought nothing.
+    idling: Option<Box<Idling>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
@@ -45,6 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             outbound: Outbound::default(),
             is_unflushed: false,
             is_failed: false,
+            idling: None,
         }
     }
 
@@ -115,7 +119,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
     /// Control frames and empty ones bring nothing to be read: it goes on until something else comes. A TCP stream
-    /// does not let that go on without end, as it makes a task that does much pause.
+    /// does not let that go on without end, as it makes a task that does much pause; and only so many of them are read
+    /// in a second.
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -141,12 +146,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
                 }
                 Some(End::Violated(_)) => return this.poll_read_raw(cx, buffer),
             }
+            if let Some(idling) = &mut this.idling {
+                ready!(idling.poll_pause(cx));
+            }
             ready!(this.poll_read_raw(cx, buffer))?;
             let read = buffer.filled_mut().get_mut(before..).unwrap_or_default();
             if read.is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            let came = read.len();
             let kept = this.inbound.receive(read, &mut this.outbound);
+            // A frame that brings something needs no more than this for each byte of it.
+            let idle = came.saturating_sub(kept.saturating_mul(CLIENT_HEADER_LEN + 1));
+            if idle > 0 {
+                this.idling.get_or_insert_with(|| Box::new(Idling::new())).count(idle);
+            }
             buffer.set_filled(before + kept);
             if kept > 0 {
                 this.answer(cx);
@@ -262,6 +276,37 @@ mod tests {
         );
         read.unwrap();
         assert_eq!(received, [&[0x82, 20][..], &[1; 20], &[0x8A, 0]].concat());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_brings_nothing_is_read_slowly_and_what_brings_something_is_not() {
+        const MIB: usize = 1 << 20;
+        let (mut socket, mut client) = pair(MIB);
+        let ping = [&[0x89, 0xFD, 0, 0, 0, 0][..], &[7; 125]].concat();
+        let (empty, large) = ([0x82, 0x80, 0, 0, 0, 0], [0x82, 0xFF, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0]);
+        let started = tokio::time::Instant::now();
+        let mut payload = vec![0; MIB];
+        // The client has some answers in its buffer, and reads none of the others.
+        for nothing in [ping.repeat(MIB / ping.len()), empty.repeat(MIB / empty.len())] {
+            let (written, read) = tokio::join!(
+                async {
+                    client.write_all(&nothing).await?;
+                    client.write_all(&large).await?;
+                    client.write_all(&vec![7; MIB]).await
+                },
+                socket.read_exact(&mut payload)
+            );
+            written.unwrap();
+            read.unwrap();
+        }
+        let seconds = started.elapsed().as_secs();
+        assert!((29..=33).contains(&seconds), "{seconds}");
+        // Many small messages are none of that.
+        let small = [0x82, 0x81, 0, 0, 0, 0, 7].repeat(MIB);
+        let (written, read) = tokio::join!(client.write_all(&small), socket.read_exact(&mut payload));
+        written.unwrap();
+        read.unwrap();
+        assert!(started.elapsed().as_secs() <= seconds + 1);
     }
 
     #[tokio::test]

@@ -68,6 +68,8 @@ pub(super) struct Journal {
     mark: Sequence,
     /// What has to be true before what is being handled is acknowledged.
     pub(super) durability: Durability,
+    /// The last record that says that something is there no more.
+    gone: Option<Sequence>,
     /// All records before this one are written.
     written: Sequence,
     /// All records before this one are synced.
@@ -94,6 +96,7 @@ impl Journal {
             batch: Batch::new(Sequence::FIRST),
             mark: Sequence::FIRST,
             durability: Durability::Memory,
+            gone: None,
             written: Sequence::FIRST,
             synced: Sequence::FIRST,
             room: Room::Enough,
@@ -140,7 +143,18 @@ impl Journal {
 
     pub(super) fn append(&mut self, record: &Record<'_>) -> Sequence {
         debug_assert!(self.is_open, "a record without a journal");
-        record.append(&mut self.batch)
+        let sequence = record.append(&mut self.batch);
+        if record.says_gone() {
+            self.gone = Some(sequence);
+        }
+        sequence
+    }
+
+    /// Writes down that the broker is running.
+    fn append_alive(&mut self, now: Instant) {
+        self.last_alive = Some(now);
+        let at = self.wall(now);
+        self.append(&Record::Alive { at });
     }
 
     /// The last record of what is being handled, if there is one.
@@ -204,9 +218,7 @@ impl super::Broker {
     /// Writes down that the broker is running, if it is time to.
     pub(super) fn write_alive(&mut self, now: Instant) {
         if self.alive_deadline().is_some_and(|at| at <= now) {
-            self.journal.last_alive = Some(now);
-            let at = self.journal.wall(now);
-            self.journal.append(&Record::Alive { at });
+            self.journal.append_alive(now);
         }
     }
 

@@ -131,6 +131,27 @@ pub enum Record<'a> {
     },
 }
 
+impl Record<'_> {
+    /// Whether it says that something is there no more that others may ask for, so that nothing is left to tell of it.
+    pub fn says_gone(&self) -> bool {
+        match self {
+            Self::Cleared { .. } | Self::Ended { .. } => true,
+            Self::Session(session) => session.has_ended(),
+            Self::Published(_)
+            | Self::Subscribed { .. }
+            | Self::Unsubscribed { .. }
+            | Self::Received { .. }
+            | Self::Released { .. }
+            | Self::Queued { .. }
+            | Self::Sent { .. }
+            | Self::Completing { .. }
+            | Self::Settled { .. }
+            | Self::Exchanges { .. }
+            | Self::Alive { .. } => false,
+        }
+    }
+}
+
 /// All that one published message did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published<'a> {

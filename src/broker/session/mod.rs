@@ -112,13 +112,16 @@ pub(super) struct Keeping {
     pub(super) subscriptions_from: Sequence,
     /// What records before this one say about its exchanges of QoS 2 has been said again.
     pub(super) exchanges_from: Sequence,
+    /// What had to be true before its client would have been told all that its last connection did not live to tell.
+    pub(super) owed: Durability,
 }
 
 impl Keeping {
     /// Of a session of which nothing is written down yet.
     pub(super) const fn new(id: SessionId) -> Self {
         let none = Sequence::FIRST;
-        Self { id, record: none, subscriptions_from: none, exchanges_from: none }
+        let owed = Durability::Memory;
+        Self { id, record: none, subscriptions_from: none, exchanges_from: none, owed }
     }
 }
 

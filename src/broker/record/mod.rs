@@ -124,6 +124,18 @@ pub enum Record<'a> {
         /// The topic.
         topic: &'a str,
     },
+    /// Retained messages are on their way to a subscription, or have all been sent.
+    Replay {
+        /// The session that has the subscription.
+        session: SessionId,
+        /// Its filter.
+        filter: &'a str,
+        /// How far they are.
+        progress: Progress<'a>,
+        /// The one that has come last: the message, and the place in the queue that it has now. So it is known of each
+        /// that it was sent if and only if it is known what has become of it.
+        queued: Option<(Number, Target)>,
+    },
     /// The broker was running.
     Alive {
         /// When.
@@ -147,9 +159,22 @@ impl Record<'_> {
             | Self::Completing { .. }
             | Self::Settled { .. }
             | Self::Exchanges { .. }
+            | Self::Replay { .. }
             | Self::Alive { .. } => false,
         }
     }
+}
+
+/// How far a subscription's retained messages are, in the order of [`RetainedStore`](super::retained::RetainedStore):
+/// by level, and in each by bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// Those are still to be sent whose topics stand where this text would, or behind that.
+    At(&'a str),
+    /// Those are still to be sent whose topics stand behind this one.
+    Behind(&'a str),
+    /// None is still to be sent.
+    Done,
 }
 
 /// All that one published message did.

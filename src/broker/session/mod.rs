@@ -133,6 +133,8 @@ pub(super) struct Replay {
     pub(super) qos: QoS,
     pub(super) no_local: bool,
     pub(super) identifier: Option<SubscriptionIdentifier>,
+    /// Whether it is written down how far they are, as the session outlives the broker and none of them may be lost.
+    pub(super) is_written: bool,
 }
 
 /// What is kept of one client.

@@ -28,7 +28,7 @@ impl Replay {
     pub(super) fn new(filter: TopicFilter, subscription: Subscription) -> Self {
         let Subscription { session: _, options, identifier } = subscription;
         let position = Position::start(&filter);
-        Self { filter, position, qos: options.qos, no_local: options.no_local, identifier, is_written: false }
+        Self { filter, position, options, identifier, is_written: false }
     }
 
     /// How far it is, as it is written down; and with what came last, if that is written down with it.
@@ -37,7 +37,22 @@ impl Replay {
             Position::At(topic) => Progress::At(topic),
             Position::Behind(topic) => Progress::Behind(topic.as_str()),
         };
-        Record::Replay { session, filter: self.filter.as_str(), progress, queued }
+        self.record_of(session, progress, queued)
+    }
+
+    /// That it has come to its end.
+    fn last_record(&self, session: SessionId) -> Record<'_> {
+        self.record_of(session, Progress::Done, None)
+    }
+
+    fn record_of<'a>(
+        &'a self,
+        session: SessionId,
+        progress: Progress<'a>,
+        queued: Option<(Number, Target)>,
+    ) -> Record<'a> {
+        let (filter, options, identifier) = (self.filter.as_str(), self.options, self.identifier);
+        Record::Replay { session, filter, options, identifier, progress, queued }
     }
 }
 
@@ -47,7 +62,7 @@ impl Broker {
     pub(super) fn begin_replay(&mut self, node: NodeKey, filter: TopicFilter, subscription: Subscription) {
         let key = subscription.session;
         let mut replay = Replay::new(filter, subscription);
-        let kept = self.kept_id(key).filter(|_| replay.qos > QoS::AtMostOnce);
+        let kept = self.kept_id(key).filter(|_| replay.options.qos > QoS::AtMostOnce);
         let is_due = kept.is_some() && self.may_find(&replay);
         let Some(session) = self.sessions.get_mut(key) else { return };
         // What is written of the one before holds for this one: that it has begun is to be written, and that it ends.
@@ -97,14 +112,12 @@ impl Broker {
                     let ended = first.remove();
                     session.forget_replays();
                     if let Some(keeping) = session.keeping.as_ref().filter(|_| ended.is_written) {
-                        let (session, filter) = (keeping.id, ended.filter.as_str());
-                        let progress = Progress::Done;
-                        self.journal.append(&Record::Replay { session, filter, progress, queued: None });
+                        self.journal.append(&ended.last_record(keeping.id));
                     }
                     continue;
                 }
                 Found::Offer(offer, found) => {
-                    let own = first.get().no_local && found.publisher == session.client_id;
+                    let own = first.get().options.no_local && found.publisher == session.client_id;
                     (!own).then_some((offer, found))
                 }
             };
@@ -167,7 +180,7 @@ fn next_retained(retained: &RetainedStore, replay: &mut Replay, may_wait: bool) 
             Found::Nothing
         }
         Step::Match(found) => {
-            let qos = found.message.qos.min(replay.qos);
+            let qos = found.message.qos.min(replay.options.qos);
             if qos > QoS::AtMostOnce && !may_wait {
                 return Found::NoRoom;
             }

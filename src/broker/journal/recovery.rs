@@ -63,8 +63,8 @@ pub struct Recovered {
 struct Gathered {
     record: Option<(Sequence, SessionRecord)>,
     subscriptions: BTreeMap<Box<str>, (SubscriptionOptions, Option<SubscriptionIdentifier>)>,
-    /// How far the retained messages are that are on their way to these.
-    replays: BTreeMap<Box<str>, Position>,
+    /// Where retained messages go on that are on their way to these, and what these were when that began.
+    replays: BTreeMap<Box<str>, (Position, SubscriptionOptions, Option<SubscriptionIdentifier>)>,
     /// Packet identifiers of its client that wait for PUBREL.
     received: BTreeSet<PacketId>,
     /// Messages that it has, and their places.
@@ -120,13 +120,13 @@ impl Recovery {
                 session.subscriptions.remove(filter);
                 session.replays.remove(filter);
             }
-            Record::Replay { session, filter, progress, queued } => {
+            Record::Replay { session, filter, options, identifier, progress, queued } => {
                 if let Some((message, target)) = queued {
                     self.place(message, target);
                 }
                 let replays = &mut self.of(session).replays;
                 match position_of(progress)? {
-                    Some(position) => drop(replays.insert(filter.into(), position)),
+                    Some(position) => drop(replays.insert(filter.into(), (position, options, identifier))),
                     None => drop(replays.remove(filter)),
                 }
             }
@@ -264,8 +264,15 @@ impl Recovery {
                 self.report.malformed += 1;
                 continue;
             };
-            let replay = replays.remove(&text);
-            broker.restore_subscription(&filter, Subscription { session: key, options, identifier }, replay);
+            let subscription = Subscription { session: key, options, identifier };
+            let place = broker.restore_subscription(&filter, subscription);
+            if let (SubscriptionKey::Plain(node), Some((position, options, identifier))) =
+                (place, replays.remove(&text))
+            {
+                let replay =
+                    Replay { filter: filter.filter, position, options, identifier, is_written: true };
+                broker.sessions.get_mut(key).and_then(|session| session.replays.insert(node, replay));
+            }
             self.report.subscriptions += 1;
         }
         self.report.queued += count(places.len());
@@ -299,25 +306,20 @@ impl Broker {
         }
     }
 
-    /// `replay`: where the retained messages go on that are on their way to it.
     fn restore_subscription(
         &mut self,
         filter: &SubscriptionFilter,
         subscription: Subscription,
-        replay: Option<Position>,
-    ) {
+    ) -> SubscriptionKey {
         let place = self.subscriptions.subscribe(filter, subscription).key();
-        let Some(session) = self.sessions.get_mut(subscription.session) else { return };
-        if let (SubscriptionKey::Plain(node), Some(position)) = (place, replay) {
-            let replay = Replay::new(filter.filter.clone(), subscription);
-            session.replays.insert(node, Replay { position, is_written: true, ..replay });
-        }
+        let Some(session) = self.sessions.get_mut(subscription.session) else { return place };
         if session.subscriptions.insert(place) {
             let bytes = crate::broker::subscribe::footprint(filter);
             session.subscription_bytes += bytes;
             self.subscription_bytes += bytes;
             self.kept_subscription_bytes += bytes;
         }
+        place
     }
 
     /// Puts messages into their places. How many of them the journal does not hold.

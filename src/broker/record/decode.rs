@@ -134,6 +134,7 @@ fn queued<'a>(parts: &mut Parts<'_>) -> Result<Record<'a>, Malformed> {
 
 fn replay<'a>(parts: &mut Parts<'a>) -> Result<Record<'a>, Malformed> {
     let session = SessionId(parts.number()?);
+    let (options, identifier) = options(parts)?;
     let filter = parts.text()?;
     let flags = parts.byte()?;
     let topic = parts.text()?;
@@ -148,7 +149,7 @@ fn replay<'a>(parts: &mut Parts<'a>) -> Result<Record<'a>, Malformed> {
         let message = Number(parts.number()?);
         queued = Some((message, target(parts, message)?));
     }
-    Ok(Record::Replay { session, filter, progress, queued })
+    Ok(Record::Replay { session, filter, options, identifier, progress, queued })
 }
 
 fn target(parts: &mut Parts<'_>, message: Number) -> Result<Target, Malformed> {

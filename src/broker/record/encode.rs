@@ -126,11 +126,14 @@ impl Record<'_> {
             Self::Cleared { topic } => {
                 batch.append(kind::CLEARED, |out| out.extend_from_slice(topic.as_bytes()))
             }
-            Self::Replay { session, filter, progress, queued } => batch.append(kind::REPLAY, |out| {
-                put_number(out, session.0);
-                put_text(out, filter);
-                put_progress(out, *progress, queued.as_ref());
-            }),
+            Self::Replay { session, filter, options, identifier, progress, queued } => {
+                batch.append(kind::REPLAY, |out| {
+                    put_number(out, session.0);
+                    put_options(out, *options, *identifier);
+                    put_text(out, filter);
+                    put_progress(out, *progress, queued.as_ref());
+                })
+            }
             Self::Alive { at } => batch.append(kind::ALIVE, |out| put_time(out, *at)),
         }
     }

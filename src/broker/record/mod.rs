@@ -130,6 +130,10 @@ pub enum Record<'a> {
         session: SessionId,
         /// Its filter.
         filter: &'a str,
+        /// Its options when they began to be sent: it may have others by now.
+        options: SubscriptionOptions,
+        /// Its subscription identifier then.
+        identifier: Option<SubscriptionIdentifier>,
         /// How far they are.
         progress: Progress<'a>,
         /// The one that has come last: the message, and the place in the queue that it has now. So it is known of each

@@ -148,7 +148,9 @@ fn records(publication: &[u8]) -> Vec<Record<'_>> {
 fn later_records() -> Vec<Record<'static>> {
     let (session, number) = (SessionId(300), Number(70_000));
     let filter = "a/#";
-    let replay = |progress, queued| Record::Replay { session, filter, progress, queued };
+    let options = SubscriptionOptions { qos: QoS::ExactlyOnce, ..SubscriptionOptions::default() };
+    let identifier = SubscriptionIdentifier::new(7);
+    let replay = |progress, queued| Record::Replay { session, filter, options, identifier, progress, queued };
     vec![
         replay(Progress::At("a"), None),
         replay(Progress::Behind("a/b"), Some((number, target(300, 70_005)))),

@@ -22,7 +22,7 @@ use super::record::{Sequence, SessionId};
 use super::retained::Position;
 use super::subscriptions::{NodeKey, SubscriptionKey};
 use super::timers::TimerKey;
-use crate::mqtt::packet::Will;
+use crate::mqtt::packet::{SubscriptionOptions, Will};
 use crate::mqtt::{
     ClientId, Delivery, Message, PacketId, ProtocolVersion, QoS, SubscriptionIdentifier, TopicFilter,
 };
@@ -130,8 +130,9 @@ impl Keeping {
 pub(super) struct Replay {
     pub(super) filter: TopicFilter,
     pub(super) position: Position,
-    pub(super) qos: QoS,
-    pub(super) no_local: bool,
+    /// The options of the subscription when it was made.
+    pub(super) options: SubscriptionOptions,
+    /// Its identifier then.
     pub(super) identifier: Option<SubscriptionIdentifier>,
     /// Whether it is written down how far they are, as the session outlives the broker and none of them may be lost.
     pub(super) is_written: bool,

@@ -63,7 +63,7 @@ fn fields(record: Record<'_>) -> Value {
                 .collect::<Vec<_>>(),
         }),
         Record::Cleared { topic } => json!({ "topic": topic }),
-        Record::Replay { session, filter, progress, queued } => {
+        Record::Replay { session, filter, options, identifier, progress, queued } => {
             let (at, behind) = match progress {
                 Progress::At(topic) => (Some(topic), None),
                 Progress::Behind(topic) => (None, Some(topic)),
@@ -72,6 +72,8 @@ fn fields(record: Record<'_>) -> Value {
             json!({
                 "session": session.0,
                 "filter": filter,
+                "options": subscription_options(options),
+                "identifier": identifier.map(SubscriptionIdentifier::get),
                 "at": at,
                 "behind": behind,
                 "done": progress == Progress::Done,

@@ -151,6 +151,7 @@ impl Session {
         self.will.clone_from(&told.will);
         self.will_at = told.will_at;
         self.received = told.received.iter().copied().collect();
+        self.received_as.clear();
         let subscriptions = told.subscriptions.iter();
         self.subscriptions = subscriptions
             .map(|(filter, (options, identifier))| Subscription {

@@ -46,6 +46,9 @@ pub(crate) struct KeepingScenario {
     /// Whether clients come back to their sessions and have little else in mind than messages of QoS 1 and 2 on few
     /// topics.
     pub(crate) is_steady: bool,
+    /// Whether all want the same few things at the same time, and the disk is slow: what one of them is told may then be
+    /// another's doing that is not kept yet.
+    pub(crate) is_contested: bool,
     /// What clients are promised at the least.
     pub(crate) least: Durability,
 }
@@ -154,7 +157,8 @@ fn draw_keeping(choices: &mut Choices<'_>, broker: &mut BrokerConfig) -> Keeping
         broker.limits.session_expiry_cap = None;
         broker.limits.inflight_messages = choices.among(&[1, 2, 4_096]);
     }
-    KeepingScenario { crashes, has_log: choices.chance(1, 2), is_steady, least }
+    let is_contested = crashes && !is_steady && choices.chance(1, 2);
+    KeepingScenario { crashes, has_log: choices.chance(1, 2), is_steady, is_contested, least }
 }
 
 fn draw_features(choices: &mut Choices<'_>) -> (Features, ConnectionLimits) {

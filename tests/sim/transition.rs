@@ -132,7 +132,11 @@ impl World<'_> {
             Transition::Up => self.up(),
             Transition::Down => self.down(),
             Transition::Acknowledge => self.acknowledge(client),
+            Transition::Publish if self.is_contested() => {
+                (0..self.clients.len()).for_each(|each| self.publish(each))
+            }
             Transition::Publish => self.publish(client),
+            Transition::Subscribe if self.is_contested() && self.choices.chance(3, 4) => {}
             Transition::Subscribe => self.subscribe(client),
             Transition::Unsubscribe => self.unsubscribe(client),
             Transition::Connect => self.connect(client),
@@ -235,7 +239,8 @@ impl World<'_> {
             _ => self.choices.among(&TOPICS).to_owned(),
         };
         let most = if self.choices.chance(1, 24) { QoS::ExactlyOnce } else { config.features.maximum_qos };
-        let retain = self.choices.chance(1, 3) && (config.features.retain || self.choices.chance(1, 16));
+        let retain = self.choices.chance(if self.is_contested() { 7 } else { 3 }, 9)
+            && (config.features.retain || self.choices.chance(1, 16));
         let most_common = if self.is_steady() { QoS::ExactlyOnce } else { QoS::AtMostOnce };
         let qos = self.choices.among(&[QoS::AtLeastOnce, QoS::ExactlyOnce, most_common]).min(most);
         let properties = if v5 { self.publish_properties() } else { None };

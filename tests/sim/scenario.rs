@@ -122,9 +122,9 @@ impl Scenario {
 impl Scenario {
     /// What has to hold before a client is told that something is kept, if it is not what holds for all.
     pub(crate) fn draw_durability(&self, choices: &mut Choices<'_>) -> Option<Durability> {
-        let least = self.keeping.as_ref()?.least;
+        let KeepingScenario { least, is_contested, .. } = *self.keeping.as_ref()?;
         choices
-            .chance(1, 6)
+            .chance(1, if is_contested { 2 } else { 6 })
             .then(|| choices.among(&[Durability::Fsync, Durability::Os, Durability::Memory]).max(least))
     }
 

@@ -133,7 +133,7 @@ impl World<'_> {
             Transition::Down => self.down(),
             Transition::Acknowledge => self.acknowledge(client),
             Transition::Publish if self.is_contested() => {
-                (0..self.clients.len()).for_each(|each| self.publish(each))
+                (0..self.clients.len()).for_each(|each| self.publish(each));
             }
             Transition::Publish => self.publish(client),
             Transition::Subscribe if self.is_contested() && self.choices.chance(3, 4) => {}

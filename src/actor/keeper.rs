@@ -127,3 +127,101 @@ impl Keeper {
         let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::broker::journal::recovery::Recovered;
+    use crate::broker::{
+        Attach, BrokerConfig, ConnectionId, Durability, Identity, Policy, PolicyName, Recovery,
+    };
+    use crate::clock::{Epoch, WallTime};
+    use crate::mqtt::packet::{
+        Connect, ConnectProperties, Publish, Subscribe, SubscribeEntry, SubscriptionOptions,
+    };
+    use crate::mqtt::{ClientId, Packet, PacketId, ProtocolVersion, QoS, TopicName, UserProperties};
+    use crate::storage::faulty::FaultyDirectory;
+    use crate::storage::log::LogOptions;
+
+    const CONNECTION: ConnectionId = ConnectionId(1);
+
+    fn open(directory: &FaultyDirectory) -> (Broker, Log<FaultyDirectory>, Recovered) {
+        let mut config = BrokerConfig::default();
+        config.durability.default = Durability::Memory;
+        // So little is handed over at a time.
+        config.limits.kept_message_bytes = 4_000;
+        let epoch = Epoch::started_at(WallTime::from_unix_millis(1_800_000_000_000));
+        let mut recovery = Recovery::new(config, Arc::new(Policy::AllowAll), 1, epoch);
+        let options = LogOptions { segment_bytes: 64 << 10, disk_max: None, seed: 1 };
+        let (log, _) =
+            Log::open(directory.clone(), options, &mut |frame| recovery.replay(frame).unwrap()).unwrap();
+        let (broker, recovered) = recovery.finish(log.next_sequence(), Instant::START);
+        (broker, log, recovered)
+    }
+
+    fn reader() -> Connect {
+        let properties =
+            ConnectProperties { session_expiry_interval: u32::MAX, ..ConnectProperties::default() };
+        Connect {
+            version: ProtocolVersion::V5,
+            clean_start: false,
+            keep_alive: 0,
+            client_id: ClientId::new("reader"),
+            will: None,
+            username: None,
+            password: None,
+            properties,
+        }
+    }
+
+    fn subscribe() -> Packet {
+        let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..SubscriptionOptions::default() };
+        Packet::Subscribe(Box::new(Subscribe {
+            packet_id: PacketId::MIN,
+            identifier: None,
+            user_properties: UserProperties::new(),
+            entries: vec![SubscribeEntry { filter: Arc::from("a"), options }],
+        }))
+    }
+
+    fn publish(id: u16) -> Packet {
+        Packet::Publish(Publish {
+            dup: false,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            topic: Some(TopicName::parse("a").unwrap()),
+            topic_alias: None,
+            packet_id: PacketId::new(id),
+            payload: Bytes::from(vec![b'x'; 200]),
+            properties: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_to_be_handed_over_and_what_waits_is_on_the_disk_in_the_end() {
+        let directory = FaultyDirectory::new(1, 1 << 30);
+        let (mut broker, log, _) = open(&directory);
+        let mut keeper = Keeper::start(log, StorageSettings::default()).unwrap();
+        let attach = Attach {
+            connection: CONNECTION,
+            connect: reader(),
+            identity: Identity::Anonymous,
+            grants: None,
+            policy: PolicyName::default(),
+            durability: None,
+        };
+        broker.handle(Input::Attach(Box::new(attach)), Instant::START);
+        let packets = std::iter::once(subscribe()).chain((1..=100).map(publish)).collect();
+        broker.handle(Input::Received { connection: CONNECTION, packets }, Instant::START);
+        keeper.flush(&mut broker);
+        assert!(keeper.handed_over < broker.next_record(), "it is handed over in parts");
+        keeper.finish(&mut broker).await;
+
+        let (.., recovered) = open(&directory.lose_power());
+        assert_eq!((recovered.sessions, recovered.subscriptions, recovered.queued), (1, 1, 100));
+    }
+}

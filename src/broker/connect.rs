@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::disconnect::WillFate;
-use super::journal::Room;
 use super::journal::hold::Passing;
+use super::journal::{Durability, Room};
 use super::pressure::{Scarcity, Share};
 use super::session::{Attachment, Expiry, Keeping, Session};
 use super::will::footprint;
@@ -202,8 +202,21 @@ impl Broker {
         self.kept_attached += usize::from(self.kept_id(key).is_some());
         self.write_session(key, now);
         self.write_alive(now);
+        self.rest_on_what_was(key, session_present, now);
         self.send_kept(key, ToClient::Send(Box::new(Packet::ConnAck(Box::new(answer)))), Passing::Nothing);
         self.pump(key, now);
+    }
+
+    /// What a client is told over its new connection rests on what came of the ones before: its CONNACK, which nothing
+    /// passes, waits for all of that, and as long as what was held back there would have.
+    fn rest_on_what_was(&mut self, key: SessionKey, session_present: bool, now: Instant) {
+        if !session_present {
+            self.rest_on_absence(now);
+        }
+        if let Some(keeping) = self.sessions.get_mut(key).and_then(|session| session.keeping.as_mut()) {
+            let owed = std::mem::replace(&mut keeping.owed, Durability::Memory);
+            self.journal.durability = self.journal.durability.max(owed);
+        }
     }
 
     /// Ends the connection that the client identifier has, and its session too if a clean start is wanted.

@@ -110,6 +110,9 @@ impl Broker {
             return;
         };
         self.kept_attached -= usize::from(session.keeping.is_some());
+        if let (Some(keeping), Some(held)) = (session.keeping.as_mut(), &attachment.held) {
+            keeping.owed = keeping.owed.max(held.owes());
+        }
         let gone = session.queue.take_qos0();
         self.counters.dropped_connection_lost += count(gone.len());
         for gone in &gone {

@@ -29,6 +29,7 @@ mod pressure;
 mod publish;
 mod pump;
 pub mod record;
+mod replay;
 mod response;
 pub mod retained;
 mod route;

@@ -87,6 +87,9 @@ impl Broker {
         }
         let received = header.packet_id.filter(|_| header.qos == QoS::ExactlyOnce);
         let received = received.and_then(|id| Some((self.kept_id(key)?, id)));
+        if message.retain && message.payload.is_empty() {
+            self.rest_on_absence(now);
+        }
         let reason = if self.route(&message, Some(key), &client_id, now) {
             ReasonCode::Success
         } else {

@@ -4,18 +4,14 @@
 use std::sync::Arc;
 
 use super::deliver::{fits, has_quota, may_receive};
-use super::journal::keep::{Course, Novelty, Source};
-use super::retained::{Position, Retained, RetainedStore, Step};
+use super::journal::keep::Novelty;
+use super::session::Session;
 use super::session::inflight::{Acknowledged, Resend};
 use super::session::queue::{Content, Leaving, Offer};
-use super::session::{Replay, Session};
 use super::{Broker, ConnectionId, SessionKey};
 use crate::clock::Instant;
 use crate::mqtt::packet::AcknowledgementKind;
 use crate::mqtt::{Message, PacketId, QoS, ReasonCode};
-
-/// Candidates that a search for retained messages looks at before it lets others have a turn.
-const SEARCH_STEPS: usize = 1_000;
 
 /// Messages that are read from the journal at a time for one session.
 const READ_AHEAD: usize = 32;
@@ -155,7 +151,7 @@ impl Broker {
     }
 
     /// Hands over a message that the client may have and can take.
-    fn check_and_hand_over(
+    pub(super) fn check_and_hand_over(
         &mut self,
         key: SessionKey,
         offer: Offer,
@@ -190,90 +186,6 @@ impl Broker {
             if self.messages.body(number).is_none() {
                 self.messages.want(number, session_to_tell.take());
             }
-        }
-    }
-
-    /// Sends retained messages to new subscriptions, as far as there is room: straight from the store, so that no
-    /// queue fills up however many there are.
-    fn replay_retained(&mut self, key: SessionKey, now: Instant) {
-        for _ in 0..SEARCH_STEPS {
-            self.work += 1;
-            let windows = self.windows();
-            let Some(session) = self.sessions.get_mut(key) else {
-                return;
-            };
-            let Some(attachment) = session.attachment.as_ref() else {
-                return;
-            };
-            if !windows.is_open(attachment) || !session.queue.is_empty() {
-                return;
-            }
-            let may_wait = has_quota(session, attachment, windows);
-            let Some(mut first) = session.replays.first_entry() else {
-                return;
-            };
-            let found = match next_retained(&self.retained, first.get_mut(), may_wait) {
-                Found::Nothing => continue,
-                Found::NoRoom => return,
-                Found::End => {
-                    first.remove();
-                    session.forget_replays();
-                    continue;
-                }
-                Found::Offer(offer, found) => {
-                    let own = first.get().no_local && found.publisher == session.client_id;
-                    (!own).then_some((offer, found))
-                }
-            };
-            let Some((offer, Retained { message, publisher, kept: number })) = found else { continue };
-            if message.has_expired(now) {
-                continue;
-            }
-            let course = number.map_or(Course::Published, Course::Retained);
-            self.on_course(course, |broker| {
-                broker.check_and_hand_over(key, offer, Arc::clone(&message), Novelty::New);
-            });
-            // It is written down now if it was not yet.
-            self.finish_routing(&message, &publisher, Source::Client(None));
-        }
-        if let Some(session) = self.sessions.get_mut(key)
-            && !session.is_searching
-        {
-            session.is_searching = true;
-            self.searching.push_back(key);
-        }
-    }
-}
-
-/// What the next step of a replay came to.
-enum Found {
-    /// A message.
-    Offer(Offer, Retained),
-    /// Nothing yet.
-    Nothing,
-    /// A message for which there is no room.
-    NoRoom,
-    /// There are no more.
-    End,
-}
-
-fn next_retained(retained: &RetainedStore, replay: &mut Replay, may_wait: bool) -> Found {
-    match retained.step(&replay.filter, &replay.position) {
-        Step::Done => Found::End,
-        Step::Continue(position) => {
-            replay.position = position;
-            Found::Nothing
-        }
-        Step::Match(found) => {
-            let qos = found.message.qos.min(replay.qos);
-            if qos > QoS::AtMostOnce && !may_wait {
-                return Found::NoRoom;
-            }
-            replay.position = Position::Behind(found.message.topic.clone());
-            let identifiers = replay.identifier.map(|identifier| Box::from([identifier]));
-            // [MQTT-3.3.1-8]
-            let content = Content::Here(Arc::clone(&found.message));
-            Found::Offer(Offer::new(content, qos, true).with_identifiers(identifiers), found)
         }
     }
 }

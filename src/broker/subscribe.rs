@@ -7,8 +7,6 @@ use super::journal::hold::Passing;
 use super::pressure::Scarcity;
 use super::record::Record;
 use super::response::Ownership;
-use super::retained::Position;
-use super::session::Replay;
 use super::subscriptions::{Subscribed, Subscription, SubscriptionKey};
 use super::{Broker, SessionKey, ToClient};
 use crate::clock::Instant;
@@ -94,22 +92,14 @@ impl Broker {
             session.subscription_bytes += bytes;
             self.subscription_bytes += bytes;
         }
-        if let Some(keeping) = &session.keeping {
-            let text = entry.filter.as_ref();
-            let session = keeping.id;
-            self.journal.append(&Record::Subscribed { session, filter: text, options, identifier });
-            self.kept_subscription_bytes += if is_new_place { bytes } else { 0 };
-        }
-        let Some(session) = self.sessions.get_mut(key) else {
-            return Err(ReasonCode::UnspecifiedError);
-        };
         // Section 4.8.2: a shared subscription gets no retained messages.
         if let (SubscriptionKey::Plain(node), true) = (place, wants_retained) {
-            let position = Position::start(&filter.filter);
-            let no_local = options.no_local;
-            session
-                .replays
-                .insert(node, Replay { filter: filter.filter, position, qos, no_local, identifier });
+            self.begin_replay(node, filter.filter, Subscription { session: key, options, identifier });
+        }
+        if let Some(session) = self.kept_id(key) {
+            let text = entry.filter.as_ref();
+            self.journal.append(&Record::Subscribed { session, filter: text, options, identifier });
+            self.kept_subscription_bytes += if is_new_place { bytes } else { 0 };
         }
         Ok(match qos {
             QoS::AtMostOnce => ReasonCode::Success,

@@ -1,6 +1,7 @@
 //! What survives: the end of the broker by force or as asked, a full disk, a damaged data directory.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -169,6 +170,57 @@ fn retained_messages_survive() {
 }
 
 #[test]
+fn retained_messages_that_are_due_to_a_new_subscription_come_after_a_crash() {
+    for (version, qos) in [(Version::V311, 1), (Version::V5, 1), (Version::V5, 2)] {
+        let mut broker = durable(&["--max-inflight=3"]);
+        let mut publisher = Client::connect(&broker, connect());
+        let topics: Vec<String> = (10..30).map(|number| format!("r/{number}")).collect();
+        for topic in &topics {
+            publisher.publish(publish(topic).qos(qos).payload("x").retain());
+        }
+        let reader = || connect().version(version).client_id("reader").persistent();
+        let mut client = Client::connect(&broker, reader());
+        client.subscribe("r/#", qos);
+        let ids = client.receive_under_way(3);
+        if qos == 1 {
+            client.send(puback(ids[0]));
+        } else {
+            client.send(pubrec(ids[0]));
+            client.expect(pubrel(ids[0]));
+            client.send(pubcomp(ids[0]));
+        }
+        assert_eq!(client.receive_publish().topic(), topics[3]);
+        crash(&mut broker);
+
+        let mut client = Client::connect(&broker, reader());
+        let mut seen = client.receive_topics_up_to(&topics[19]);
+        // That it was acknowledged may be forgotten of one of QoS 1.
+        if qos == 1 && seen[0] == topics[0] {
+            seen.remove(0);
+        }
+        assert_eq!(seen, topics[1..], "{version:?}, QoS {qos}");
+    }
+}
+
+impl Client {
+    /// Receives messages up to one of this topic, and acknowledges each. All their topics.
+    fn receive_topics_up_to(&mut self, last: &str) -> Vec<String> {
+        let mut topics: Vec<String> = Vec::new();
+        while topics.last().is_none_or(|topic| topic != last) {
+            match self.receive() {
+                Packet::Publish(message) => {
+                    self.send(if message.qos == 1 { puback(message.id) } else { pubrec(message.id) });
+                    topics.push(message.topic().to_owned());
+                }
+                Packet::Ack(ack) if ack.first == 0x62 => self.send(pubcomp(ack.id)),
+                other => panic!("expected a PUBLISH, received {other:?}"),
+            }
+        }
+        topics
+    }
+}
+
+#[test]
 fn time_goes_on_while_the_broker_is_down() {
     let mut broker = durable(&[]);
     let lasting = || connect().client_id("lasting").persistent();
@@ -249,6 +301,60 @@ fn a_broker_that_is_asked_to_stop_loses_nothing_at_any_level() {
         client.receive_messages(40);
         client.subscribe_with(subscribe("r", 0), &[0]);
         client.expect(publish("r").payload("kept").retain());
+    }
+}
+
+#[test]
+fn what_is_acknowledged_and_not_written_yet_is_there_after_a_broker_is_asked_to_stop() {
+    // Nobody waits for the disk, and more comes at a time than is written at a time.
+    let mut broker = durable(&["--durability=memory", "--disk-max=64MiB"]);
+    let reader = || connect().client_id("reader").persistent();
+    Client::connect(&broker, reader()).subscribe("a", 1);
+    let mut publisher = Client::connect(&broker, connect());
+    let payload = vec![b'x'; 100_000];
+    publisher.send_all((1..=200).map(|id| publish("a").qos(1).id(id).payload(&payload)));
+    for id in 1..=200 {
+        publisher.expect(puback(id));
+    }
+    broker.signal("TERM");
+    assert_eq!(broker.wait().code(), Some(0));
+    broker = broker.again().start();
+    broker.wait_for_log(0, "1 sessions, 1 subscriptions, 200 queued");
+    Client::connect(&broker, reader()).receive_messages(200);
+}
+
+/// How many commits there are while so many messages are published, each once the one before is acknowledged.
+fn commits(broker: &Broker, listener: SocketAddr, topic: &str, count: u64) -> u64 {
+    let mut client = Client::open_at(listener);
+    client.attach(connect());
+    let before = broker.counter("commits");
+    for _ in 0..count {
+        assert_eq!(client.publish(publish(topic).qos(1)), 0);
+    }
+    broker.counter("commits") - before
+}
+
+#[test]
+fn durability_is_that_of_the_topic_then_of_the_listener_then_of_the_broker() {
+    const COUNT: u64 = 60;
+    let broker = Setup::new()
+        .options(&["--data-dir=data", "--durability-for=hot/#=memory", "--durability-for=sure/#=fsync"])
+        .option("--listener=tcp:127.0.0.1:0,durability=os")
+        .start();
+    let [common, own] = *broker.addresses() else { panic!("two listeners: {:?}", broker.addresses()) };
+    Client::connect(&broker, connect().client_id("reader").persistent()).subscribe("#", 1);
+    let cases = [
+        (common, "other", true),
+        (common, "hot/a", false),
+        (common, "sure/a", true),
+        (own, "other", false),
+        (own, "hot/a", false),
+        (own, "sure/a", true),
+    ];
+    for (listener, topic, waits) in cases {
+        let commits = commits(&broker, listener, topic, COUNT);
+        // Without anybody who waits there is one now and then.
+        assert_eq!(commits >= COUNT, waits, "{topic} at {listener}: {commits} commits for {COUNT} messages");
     }
 }
 

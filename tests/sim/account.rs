@@ -227,6 +227,11 @@ impl Reader {
                 }
                 self.place(message, &target);
             }
+            Record::Replay { queued, .. } => {
+                if let Some((message, target)) = queued {
+                    self.place(message, &target);
+                }
+            }
             Record::Sent { session, number, packet_id } => {
                 if let Some((_, sent)) = self.of(session).places.0.get_mut(&number) {
                     *sent = Some(packet_id);

@@ -3,6 +3,8 @@
 //! A broker answers the packets of a connection in the order in which they came, so that all answers of a connection
 //! are one sequence that is known beforehand.
 
+use std::rc::Rc;
+
 use mqtt_broker::broker::Durability;
 use mqtt_broker::mqtt::packet::{AcknowledgementKind, ConnAck};
 use mqtt_broker::mqtt::{Packet, ProtocolVersion, ReasonCode};
@@ -15,6 +17,21 @@ pub(crate) struct Due {
     pub(crate) input: u64,
     /// What has to hold for the records of that before it is given.
     pub(crate) durability: Durability,
+    pub(crate) about: About,
+}
+
+/// What an answer tells of that need not be the doing of whoever gets it: it has to be as certain all the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum About {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The retained message of this topic, or that there is none.
+    Retained(String),
+    /// That a message under this packet identifier has come before from the client of this name.
+    Received(Rc<str>, u16),
+    /// That the client of this name has no session from before.
+    NoSession(Rc<str>),
 }
 
 /// One answer.

@@ -61,8 +61,8 @@ pub(crate) struct Claims {
     claims: Vec<Claim>,
     /// How often the broker has been told something.
     pub(crate) input: u64,
-    /// Subscriptions that may still be getting retained messages.
-    replays: Vec<Subscription>,
+    /// Subscriptions that have been getting retained messages.
+    replays: Vec<Replay>,
     /// Whether messages of a group may be on their way to it, which nobody but the broker knows.
     is_member: bool,
     /// What each packet identifier stood for last.
@@ -94,6 +94,24 @@ struct Claim {
 impl Claim {
     const fn new(expected: Expected, replay: Option<SubscriptionFilter>, must: bool, made: u64) -> Self {
         Self { expected, replay, must, got: false, made, packet: None, settled: None, again: false }
+    }
+}
+
+/// Retained messages are sent to a subscription.
+#[derive(Debug, Clone)]
+struct Replay {
+    subscription: Subscription,
+    /// So many inputs had the broker been told.
+    made: u64,
+    /// When the subscription was replaced, or ended.
+    stopped: Option<u64>,
+    /// Whether all have come, as far as is known.
+    is_settled: bool,
+}
+
+impl Replay {
+    const fn goes_on(&self) -> bool {
+        self.stopped.is_none() && !self.is_settled
     }
 }
 
@@ -138,7 +156,8 @@ impl Claims {
     /// Retained messages are being sent because of a subscription.
     pub(crate) fn start_replay(&mut self, subscription: &Subscription) {
         self.stop_replay(&subscription.filter);
-        self.replays.push(subscription.clone());
+        let (subscription, made) = (subscription.clone(), self.input);
+        self.replays.push(Replay { subscription, made, stopped: None, is_settled: false });
     }
 
     /// A retained message is to be sent because of a subscription.
@@ -154,7 +173,9 @@ impl Claims {
 
     /// No more retained messages need come of a subscription.
     pub(crate) fn stop_replay(&mut self, filter: &SubscriptionFilter) {
-        self.replays.retain(|replay| replay.filter != *filter);
+        for replay in self.replays.iter_mut().filter(|replay| replay.subscription.filter == *filter) {
+            replay.stopped.get_or_insert(self.input);
+        }
         let stopped = |claim: &Claim| claim.replay.as_ref() == Some(filter);
         // What has come may have come because of another subscription: then it is that one's which does not.
         let got: Vec<Expected> = self
@@ -175,11 +196,15 @@ impl Claims {
             claim.must &= claim.expected.message.topic != *topic;
         }
         let Some(new) = new else { return };
-        for replay in self.replays.clone() {
-            if replay.filter.filter.matches(topic) && !(own && replay.options.no_local) {
-                self.owe_retained(new.of_replay(&replay), &replay, false);
+        for Replay { subscription, .. } in self.going_on() {
+            if subscription.filter.filter.matches(topic) && !(own && subscription.options.no_local) {
+                self.owe_retained(new.of_replay(&subscription), &subscription, false);
             }
         }
+    }
+
+    fn going_on(&self) -> Vec<Replay> {
+        self.replays.iter().filter(|replay| replay.goes_on()).cloned().collect()
     }
 
     /// The client takes other packets from now on.
@@ -203,20 +228,47 @@ impl Claims {
         }
     }
 
-    /// Another broker has taken over, which knows of so much.
-    pub(crate) fn outlive(&mut self, outlived: Outlived) {
+    /// Another broker has taken over, which knows of so much, and has these `retained` messages.
+    pub(crate) fn outlive(&mut self, outlived: Outlived, retained: &[Expected]) {
         // What has come of what is forgotten its publisher will send again, if it was not told that it is kept.
         for claim in self.claims.iter().filter(|claim| !outlived.includes(claim.made)) {
             claim.packet.and_then(|id| self.packets.remove(&id));
         }
         self.claims.retain(|claim| outlived.includes(claim.made));
         for claim in &mut self.claims {
-            let waits = claim.expected.qos > QoS::AtMostOnce && (claim.replay.is_none() || claim.got);
+            let is_there = claim.replay.is_none() || retained.iter().any(|now| now.is_same(&claim.expected));
+            let waits = claim.expected.qos > QoS::AtMostOnce && (is_there || claim.got);
             claim.must &= waits && Some(claim.made) != outlived.partly;
             claim.settled = claim.settled.filter(|settled| *settled <= outlived.inputs);
-            claim.again = claim.got && claim.settled.is_none() && claim.expected.qos == QoS::AtLeastOnce;
+            claim.again = claim.got
+                && match claim.expected.qos {
+                    // It is not written down that it was sent.
+                    QoS::AtMostOnce => claim.replay.is_some(),
+                    QoS::AtLeastOnce => claim.settled.is_none(),
+                    QoS::ExactlyOnce => false,
+                };
         }
-        self.replays.clear();
+        self.replays.retain(|replay| outlived.includes(replay.made));
+        for replay in &mut self.replays {
+            replay.stopped = replay.stopped.filter(|stopped| *stopped <= outlived.inputs);
+            // That it has come to its end need not have been written down.
+            replay.is_settled = false;
+        }
+        self.owe_what_is_back(retained);
+    }
+
+    /// What is retained again, as what replaced it is forgotten, may be sent.
+    fn owe_what_is_back(&mut self, retained: &[Expected]) {
+        for Replay { subscription, .. } in self.going_on() {
+            let filter = &subscription.filter;
+            for message in retained.iter().filter(|now| filter.filter.matches(&now.message.topic)) {
+                let is_it =
+                    |claim: &Claim| claim.replay.as_ref() == Some(filter) && claim.expected.is_same(message);
+                if !self.claims.iter().any(is_it) {
+                    self.owe_retained(message.of_replay(&subscription), &subscription, false);
+                }
+            }
+        }
     }
 
     /// Whether a PUBLISH is one of QoS 1 that had come before another broker took over, which may not know that.
@@ -254,7 +306,7 @@ impl Claims {
     /// Once nothing is on its way any more, all retained messages have been sent.
     pub(crate) fn settle_replays(&mut self) {
         if !self.is_member && self.unacknowledged.is_empty() && self.claims.iter().all(|claim| claim.got) {
-            self.replays.clear();
+            self.replays.iter_mut().for_each(|replay| replay.is_settled = true);
         }
     }
 
@@ -503,6 +555,11 @@ impl Expected {
             identifiers: subscription.identifier.into_iter().collect(),
             ..self.clone()
         }
+    }
+
+    /// Whether it is the same message, perhaps for somebody else.
+    fn is_same(&self, other: &Self) -> bool {
+        self.message.topic == other.message.topic && self.message.payload == other.message.payload
     }
 
     /// Whether a client cannot tell one from the other.

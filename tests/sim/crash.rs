@@ -8,7 +8,7 @@ use mqtt_broker::broker::{Durability, Input, Recovery};
 use mqtt_broker::clock::{Epoch, Instant};
 
 use crate::account::Account;
-use crate::answer::{Answer, Due};
+use crate::answer::{About, Answer, Due};
 use crate::disk::Crash;
 use crate::keeping::{EPOCH, Keeping, Moment};
 use crate::reference::memory::Outlived;
@@ -88,6 +88,11 @@ impl World<'_> {
             Crash::PowerLost => Durability::Fsync,
         };
         for due in keeping.promises.iter().filter(|due| due.durability >= certain) {
+            let then = keeping.moments.iter().rposition(|moment| moment.input <= due.input);
+            // All that was there when it was promised is there, unless that was later.
+            if let Some(then) = then.filter(|then| at.is_none_or(|at| at < *then)) {
+                check_certainty(due, &told, &keeping.moments[then].account, now);
+            }
             // What was promised may have led to nothing that would be kept.
             let at = keeping.moments.iter().position(|moment| moment.input == due.input);
             if let Some((before, moment)) = at.and_then(|at| {
@@ -162,6 +167,33 @@ fn check_wills(told: &Account, moment: &Moment, lost: &[Frame<'_>]) {
             let mut sessions = told.sessions.values().filter(|session| session.id == Some(id));
             let is_there = sessions.any(|session| session.will.is_some());
             assert!(is_there, "the will of {id:?} is neither there nor published");
+        }
+    }
+}
+
+/// What a client was told of what others may have done, when it was so, is still so.
+fn check_certainty(due: &Due, told: &Account, then: &Account, now: Instant) {
+    match &due.about {
+        About::Nothing => {}
+        About::Retained(topic) => {
+            let of_topic = |account: &Account| {
+                let retained = account.retained.get(topic);
+                retained.filter(|retained| retained.expires_at.is_none_or(|at| at > now)).cloned()
+            };
+            let (is, was) = (of_topic(told), of_topic(then));
+            assert!(is == was || then.unsure.contains(topic), "{due:?} was told, and {is:?} is retained");
+        }
+        About::Received(client, id) => {
+            let received = told.sessions.get(&**client).map(|session| &session.received);
+            assert!(
+                received.is_some_and(|received| received.contains(id)),
+                "{due:?} was told, and is forgotten"
+            );
+        }
+        About::NoSession(client) => {
+            let session = told.sessions.get(&**client);
+            let lives = session.is_some_and(|session| session.ends.is_none_or(|at| at > now));
+            assert!(!lives, "{due:?} was told, and now there is {session:?}");
         }
     }
 }

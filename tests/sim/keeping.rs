@@ -102,6 +102,11 @@ impl World<'_> {
         self.keeping.as_ref().is_some_and(|keeping| keeping.scenario.is_steady)
     }
 
+    /// Whether clients want the same few things while the disk is slow.
+    pub(crate) fn is_contested(&self) -> bool {
+        self.keeping.as_ref().is_some_and(|keeping| keeping.scenario.is_contested)
+    }
+
     /// The time as the broker knows it.
     pub(crate) fn local(&self) -> Instant {
         let started = self.keeping.as_ref().map_or(Instant::START, |keeping| keeping.started);

@@ -46,6 +46,9 @@ pub(crate) struct KeepingScenario {
     /// Whether clients come back to their sessions and have little else in mind than messages of QoS 1 and 2 on few
     /// topics.
     pub(crate) is_steady: bool,
+    /// Whether all want the same few things at the same time, and the disk is slow: what one of them is told may then be
+    /// another's doing that is not kept yet.
+    pub(crate) is_contested: bool,
     /// What clients are promised at the least.
     pub(crate) least: Durability,
 }
@@ -119,9 +122,9 @@ impl Scenario {
 impl Scenario {
     /// What has to hold before a client is told that something is kept, if it is not what holds for all.
     pub(crate) fn draw_durability(&self, choices: &mut Choices<'_>) -> Option<Durability> {
-        let least = self.keeping.as_ref()?.least;
+        let KeepingScenario { least, is_contested, .. } = *self.keeping.as_ref()?;
         choices
-            .chance(1, 6)
+            .chance(1, if is_contested { 2 } else { 6 })
             .then(|| choices.among(&[Durability::Fsync, Durability::Os, Durability::Memory]).max(least))
     }
 
@@ -154,7 +157,8 @@ fn draw_keeping(choices: &mut Choices<'_>, broker: &mut BrokerConfig) -> Keeping
         broker.limits.session_expiry_cap = None;
         broker.limits.inflight_messages = choices.among(&[1, 2, 4_096]);
     }
-    KeepingScenario { crashes, has_log: choices.chance(1, 2), is_steady, least }
+    let is_contested = crashes && !is_steady && choices.chance(1, 2);
+    KeepingScenario { crashes, has_log: choices.chance(1, 2), is_steady, is_contested, least }
 }
 
 fn draw_features(choices: &mut Choices<'_>) -> (Features, ConnectionLimits) {

@@ -99,22 +99,25 @@ impl World<'_> {
     }
 
     fn draw(&mut self) -> Transition {
-        let weight = |(transition, calm, stormy): &(Transition, usize, usize)| {
+        let weight = |world: &Self, (transition, calm, stormy): &(Transition, usize, usize)| {
             let needs_disk = matches!(
                 transition,
                 Transition::Disk | Transition::Reclaim | Transition::Room | Transition::Crash
             );
-            if needs_disk && self.keeping.is_none() {
+            if needs_disk && world.keeping.is_none() {
                 0
-            } else if self.scenario.is_stormy {
+            } else if world.is_contested() && matches!(transition, Transition::Disk | Transition::Crash) {
+                4
+            } else if world.scenario.is_stormy {
                 *stormy
             } else {
                 *calm
             }
         };
-        let mut left = self.choices.below(WEIGHTS.iter().map(weight).sum());
+        let all = WEIGHTS.iter().map(|entry| weight(self, entry)).sum();
+        let mut left = self.choices.below(all);
         for entry in &WEIGHTS {
-            let weight = weight(entry);
+            let weight = weight(self, entry);
             if left < weight {
                 return entry.0;
             }
@@ -129,7 +132,11 @@ impl World<'_> {
             Transition::Up => self.up(),
             Transition::Down => self.down(),
             Transition::Acknowledge => self.acknowledge(client),
+            Transition::Publish if self.is_contested() => {
+                (0..self.clients.len()).for_each(|each| self.publish(each));
+            }
             Transition::Publish => self.publish(client),
+            Transition::Subscribe if self.is_contested() && self.choices.chance(3, 4) => {}
             Transition::Subscribe => self.subscribe(client),
             Transition::Unsubscribe => self.unsubscribe(client),
             Transition::Connect => self.connect(client),
@@ -227,11 +234,13 @@ impl World<'_> {
         let topic = match self.choices.below(24) {
             0 => "$SYS/x".to_owned(),
             1 => format!("w/{}", self.clients[client].name),
+            _ if self.is_contested() => TOPICS[0].to_owned(),
             _ if self.is_steady() => self.choices.among(&TOPICS[..2]).to_owned(),
             _ => self.choices.among(&TOPICS).to_owned(),
         };
         let most = if self.choices.chance(1, 24) { QoS::ExactlyOnce } else { config.features.maximum_qos };
-        let retain = self.choices.chance(1, 3) && (config.features.retain || self.choices.chance(1, 16));
+        let retain = self.choices.chance(if self.is_contested() { 7 } else { 3 }, 9)
+            && (config.features.retain || self.choices.chance(1, 16));
         let most_common = if self.is_steady() { QoS::ExactlyOnce } else { QoS::AtMostOnce };
         let qos = self.choices.among(&[QoS::AtLeastOnce, QoS::ExactlyOnce, most_common]).min(most);
         let properties = if v5 { self.publish_properties() } else { None };
@@ -243,7 +252,11 @@ impl World<'_> {
             topic: Some(TopicName::parse(&topic).unwrap()),
             topic_alias: None,
             packet_id: None,
-            payload: self.payload(padding),
+            payload: if self.is_contested() && retain && self.choices.chance(2, 3) {
+                bytes::Bytes::new()
+            } else {
+                self.payload(padding)
+            },
             properties,
         };
         let is_sin = is_sin(&publish, &self.scenario.broker, v5);
@@ -382,6 +395,8 @@ impl World<'_> {
         ConnectProperties {
             session_expiry_interval: if self.is_steady() {
                 u32::MAX
+            } else if self.is_contested() {
+                self.choices.among(&[0, u32::MAX])
             } else {
                 self.choices.among(&[u32::MAX, 60, 10, 0])
             },

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::Durability;
 use crate::broker::record::Sequence;
 use crate::broker::{Broker, SessionKey, ToClient};
+use crate::clock::Instant;
 use crate::mqtt::Delivery;
 
 /// When something may leave: when this holds for this record.
@@ -56,6 +57,15 @@ impl Held {
     /// How many there are.
     pub(in crate::broker) fn len(&self) -> usize {
         self.items.len()
+    }
+
+    /// What has to be true before the last of them leaves: the most that any of them waits for.
+    pub(in crate::broker) fn owes(&self) -> Durability {
+        let owed = self.items.iter().map(|held| match held.reason {
+            Reason::Waits { until: Some(until), .. } => until.durability,
+            Reason::Waits { until: None, .. } | Reason::Behind => Durability::Memory,
+        });
+        owed.max().unwrap_or(Durability::Memory)
     }
 
     // Inlined, as what calls it: an item that is put together in its place is not copied there.
@@ -163,6 +173,20 @@ impl Broker {
             self.dirty.push_back(key);
         }
         attachment.outbox.push(ToClient::Deliver(delivery));
+    }
+
+    /// What is being handled rests on something being there no more. That may be another client's doing, of which this
+    /// one's answer would be the first word that anybody hears: it waits until that is kept, as if it were its own.
+    pub(in crate::broker) fn rest_on_absence(&mut self, now: Instant) {
+        let journal = &mut self.journal;
+        let Some(gone) = journal.gone.filter(|gone| !journal.is_kept(*gone, journal.durability)) else {
+            return;
+        };
+        if journal.batch.is_empty() {
+            // It is on its way, and perhaps nobody waits for it so far: with another record that can be said.
+            journal.append_alive(now);
+        }
+        journal.mark = journal.mark.min(gone);
     }
 
     #[inline]

@@ -11,7 +11,7 @@ use crate::broker::record::{
 use crate::broker::retained::Retained;
 use crate::broker::session::queue::{Content, Offer, Place};
 use crate::broker::session::{Expiry, Session};
-use crate::broker::subscriptions::SubscriptionKey;
+use crate::broker::subscriptions::{NodeKey, SubscriptionKey};
 use crate::broker::{Broker, SessionKey};
 use crate::clock::{Instant, WallTime};
 use crate::mqtt::{ClientId, Delivery, Message, PacketId, QoS, ReasonCode};
@@ -49,8 +49,8 @@ pub(in crate::broker) enum Course {
     /// It has just been published: one record tells of all its places.
     #[default]
     Published,
-    /// It is retained, under this number: each place has its own record.
-    Retained(Number),
+    /// It is retained, under this number, and replayed to a subscription at this node: each place has its own record.
+    Retained(Number, NodeKey),
     /// It had this place in the queue of a session that has ended.
     Moved(SessionId, Place),
     /// The place that it had, of this message, is another session's now.
@@ -118,7 +118,7 @@ impl Broker {
                 (number, if is_first { number } else { self.journal.next_number() })
             }
             Course::Moved(_, Place { message, .. })
-            | Course::Retained(message)
+            | Course::Retained(message, _)
             | Course::HasMoved(message) => (message, self.journal.next_number()),
         };
         self.messages.refer(number);
@@ -176,7 +176,10 @@ impl Broker {
                 self.routing.course = Course::HasMoved(place.message);
                 Some((session, place.number))
             }
-            Course::Retained(_) | Course::HasMoved(_) => None,
+            Course::Retained(_, node) => {
+                return Written::At(self.write_replayed(key, node, place.message, target));
+            }
+            Course::HasMoved(_) => None,
         };
         let record = Record::Queued { message: place.message, from, target };
         Written::At(self.journal.append(&record))

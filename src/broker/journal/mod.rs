@@ -75,6 +75,8 @@ pub(super) struct Journal {
     mark: Sequence,
     /// What has to be true before what is being handled is acknowledged.
     pub(super) durability: Durability,
+    /// The last record that says that something is there no more.
+    gone: Option<Sequence>,
     /// All records before this one are written.
     written: Sequence,
     /// All records before this one are synced.
@@ -105,6 +107,7 @@ impl Journal {
             settled: None,
             mark: Sequence::FIRST,
             durability: Durability::Memory,
+            gone: None,
             written: Sequence::FIRST,
             synced: Sequence::FIRST,
             room: Room::Enough,
@@ -153,7 +156,18 @@ impl Journal {
     pub(super) fn append(&mut self, record: &Record<'_>) -> Sequence {
         debug_assert!(self.is_open, "a record without a journal");
         self.flush_settled();
-        record.append(&mut self.batch)
+        let sequence = record.append(&mut self.batch);
+        if record.says_gone() {
+            self.gone = Some(sequence);
+        }
+        sequence
+    }
+
+    /// Writes down that the broker is running.
+    fn append_alive(&mut self, now: Instant) {
+        self.last_alive = Some(now);
+        let at = self.wall(now);
+        self.append(&Record::Alive { at });
     }
 
     /// Writes down that the session no longer has a message at this place: at once, or with others that follow.
@@ -234,9 +248,7 @@ impl super::Broker {
     /// Writes down that the broker is running, if it is time to.
     pub(super) fn write_alive(&mut self, now: Instant) {
         if self.alive_deadline().is_some_and(|at| at <= now) {
-            self.journal.last_alive = Some(now);
-            let at = self.journal.wall(now);
-            self.journal.append(&Record::Alive { at });
+            self.journal.append_alive(now);
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::broker::record::frame::Frames;
 use crate::broker::record::{Gist, Number, PublicationOf, Published, Record, Sequence, SessionId, Target};
 use crate::broker::session::queue::Content;
+use crate::broker::subscriptions::SubscriptionKey;
 use crate::broker::{Broker, SessionKey};
 use crate::clock::{Epoch, Instant};
 use crate::mqtt::codec::Publication;
@@ -74,6 +75,14 @@ impl Broker {
                     self.journal.append(&Record::Queued { message, from: None, target });
                 }
             }
+            Record::Replay { session, queued, .. } => {
+                self.write_subscriptions_again(at, session);
+                let queued =
+                    queued.and_then(|(message, target)| Some((message, self.as_it_is(message, target)?)));
+                if let Some((message, target)) = queued {
+                    self.journal.append(&Record::Queued { message, from: None, target });
+                }
+            }
             Record::Alive { at } => {
                 // The last one is needed until there is another.
                 if self.journal.last_alive.is_some_and(|last| self.journal.wall(last) <= at) {
@@ -130,6 +139,11 @@ impl Broker {
         for place in &session.subscriptions {
             let Some(filter) = self.subscriptions.filter(*place) else { continue };
             let Some(subscription) = self.subscriptions.get(*place, key) else { continue };
+            if let SubscriptionKey::Plain(node) = place
+                && let Some(replay) = session.replays.get(node).filter(|replay| replay.is_written)
+            {
+                self.journal.append(&replay.record(id, None));
+            }
             self.journal.append(&Record::Subscribed {
                 session: id,
                 filter: &filter.to_string(),

@@ -10,17 +10,17 @@ use std::time::Duration;
 use super::orphans::Departed;
 use super::reclaim::message_of;
 use crate::broker::record::{
-    Frame, Malformed, Number, Published, Record, Sequence, SessionId, SessionRecord, Target,
+    Frame, Malformed, Number, Progress, Published, Record, Sequence, SessionId, SessionRecord, Target,
 };
-use crate::broker::retained::Retained;
+use crate::broker::retained::{Position, Retained};
 use crate::broker::session::queue::{Content, Offer, Place};
-use crate::broker::session::{Expiry, Keeping, Session};
+use crate::broker::session::{Expiry, Keeping, Replay, Session};
 use crate::broker::subscriptions::{Subscription, SubscriptionKey};
 use crate::broker::timers::Timer;
 use crate::broker::{Broker, BrokerConfig, Policy, PolicyName, SessionKey, count};
 use crate::clock::{Epoch, Instant, WallTime};
 use crate::mqtt::packet::SubscriptionOptions;
-use crate::mqtt::{ClientId, PacketId, QoS, SubscriptionFilter, SubscriptionIdentifier};
+use crate::mqtt::{ClientId, PacketId, QoS, SubscriptionFilter, SubscriptionIdentifier, TopicName};
 
 /// A broker in the making: it is told all records of its journal, in order.
 #[derive(Debug)]
@@ -63,6 +63,8 @@ pub struct Recovered {
 struct Gathered {
     record: Option<(Sequence, SessionRecord)>,
     subscriptions: BTreeMap<Box<str>, (SubscriptionOptions, Option<SubscriptionIdentifier>)>,
+    /// Where retained messages go on that are on their way to these, and what these were when that began.
+    replays: BTreeMap<Box<str>, (Position, SubscriptionOptions, Option<SubscriptionIdentifier>)>,
     /// Packet identifiers of its client that wait for PUBREL.
     received: BTreeSet<PacketId>,
     /// Messages that it has, and their places.
@@ -114,7 +116,19 @@ impl Recovery {
                 subscriptions.insert(filter.into(), (options, identifier));
             }
             Record::Unsubscribed { session, filter } => {
-                self.of(session).subscriptions.remove(filter);
+                let session = self.of(session);
+                session.subscriptions.remove(filter);
+                session.replays.remove(filter);
+            }
+            Record::Replay { session, filter, options, identifier, progress, queued } => {
+                if let Some((message, target)) = queued {
+                    self.place(message, target);
+                }
+                let replays = &mut self.of(session).replays;
+                match position_of(progress)? {
+                    Some(position) => drop(replays.insert(filter.into(), (position, options, identifier))),
+                    None => drop(replays.remove(filter)),
+                }
             }
             Record::Received { session, packet_id } => {
                 self.of(session).received.insert(packet_id);
@@ -219,7 +233,7 @@ impl Recovery {
     }
 
     fn restore(&mut self, id: SessionId, gathered: Gathered, now: Instant) {
-        let Gathered { record, subscriptions, received, places, completing } = gathered;
+        let Gathered { record, subscriptions, mut replays, received, places, completing } = gathered;
         let broker = &mut self.broker;
         let client_id = record.as_ref().map(|(_, record)| ClientId::new(record.client_id.as_str()));
         let (Some((at, record)), Some(client_id)) = (record, client_id) else {
@@ -252,7 +266,15 @@ impl Recovery {
                 self.report.malformed += 1;
                 continue;
             };
-            broker.restore_subscription(&filter, Subscription { session: key, options, identifier });
+            let subscription = Subscription { session: key, options, identifier };
+            let place = broker.restore_subscription(&filter, subscription);
+            if let (SubscriptionKey::Plain(node), Some((position, options, identifier))) =
+                (place, replays.remove(&text))
+            {
+                let replay =
+                    Replay { filter: filter.filter, position, options, identifier, is_written: true };
+                broker.sessions.get_mut(key).and_then(|session| session.replays.insert(node, replay));
+            }
             self.report.subscriptions += 1;
         }
         self.report.queued += count(places.len());
@@ -286,15 +308,20 @@ impl Broker {
         }
     }
 
-    fn restore_subscription(&mut self, filter: &SubscriptionFilter, subscription: Subscription) {
+    fn restore_subscription(
+        &mut self,
+        filter: &SubscriptionFilter,
+        subscription: Subscription,
+    ) -> SubscriptionKey {
         let place = self.subscriptions.subscribe(filter, subscription).key();
-        let Some(session) = self.sessions.get_mut(subscription.session) else { return };
+        let Some(session) = self.sessions.get_mut(subscription.session) else { return place };
         if session.subscriptions.insert(place) {
             let bytes = crate::broker::subscribe::footprint(filter);
             session.subscription_bytes += bytes;
             self.subscription_bytes += bytes;
             self.kept_subscription_bytes += bytes;
         }
+        place
     }
 
     /// Puts messages into their places. How many of them the journal does not hold.
@@ -386,4 +413,16 @@ impl Broker {
         };
         session.expiry_timer = ends_at.map(|at| self.timers.set(at, Timer::SessionExpiry(key)));
     }
+}
+
+/// Where a replay goes on; `None`: it has come to its end.
+fn position_of(progress: Progress<'_>) -> Result<Option<Position>, Malformed> {
+    Ok(match progress {
+        Progress::At(topic) => Some(Position::At(topic.into())),
+        Progress::Behind(topic) => {
+            let topic = TopicName::parse(topic).map_err(|_| Malformed("no topic name"))?;
+            Some(Position::Behind(topic))
+        }
+        Progress::Done => None,
+    })
 }

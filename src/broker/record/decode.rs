@@ -2,7 +2,9 @@
 
 use super::encode::{flag, kind, qos};
 use super::wire::Parts;
-use super::{Malformed, Number, PublicationOf, Published, Record, SessionId, SessionRecord, Target};
+use super::{
+    Malformed, Number, Progress, PublicationOf, Published, Record, SessionId, SessionRecord, Target,
+};
 use crate::broker::permissions::{Grants, Identity, TokenKey};
 use crate::clock::WallTime;
 use crate::mqtt::codec::Publication;
@@ -48,6 +50,7 @@ impl<'a> Record<'a> {
             kind::ALL_SETTLED => all_settled(&mut parts)?,
             kind::EXCHANGES => exchanges(&mut parts)?,
             kind::CLEARED => return Ok(Self::Cleared { topic: text(parts.rest())? }),
+            kind::REPLAY => replay(&mut parts)?,
             kind::ALIVE => Self::Alive { at: time(&mut parts)? },
             _ => return Err(Malformed("a record of unknown kind")),
         };
@@ -89,6 +92,7 @@ impl<'a> Record<'a> {
             kind::EXCHANGES => "exchanges",
             kind::CLEARED => "cleared",
             kind::ALIVE => "alive",
+            kind::REPLAY => "replay",
             _ => "unknown",
         }
     }
@@ -165,6 +169,26 @@ fn queued<'a>(parts: &mut Parts<'_>) -> Result<Record<'a>, Malformed> {
         _ => return Err(Malformed("a flag is neither set nor not")),
     };
     Ok(Record::Queued { message, from, target: target(parts, message)? })
+}
+
+fn replay<'a>(parts: &mut Parts<'a>) -> Result<Record<'a>, Malformed> {
+    let session = SessionId(parts.number()?);
+    let (options, identifier) = options(parts)?;
+    let filter = parts.text()?;
+    let flags = parts.byte()?;
+    let topic = parts.text()?;
+    let progress = match (flags & flag::BEHIND != 0, flags & flag::DONE != 0) {
+        (false, false) => Progress::At(topic),
+        (true, false) => Progress::Behind(topic),
+        (false, true) => Progress::Done,
+        (true, true) => return Err(Malformed("messages are still to be sent, and are not")),
+    };
+    let mut queued = None;
+    if flags & flag::PLACE != 0 {
+        let message = Number(parts.number()?);
+        queued = Some((message, target(parts, message)?));
+    }
+    Ok(Record::Replay { session, filter, options, identifier, progress, queued })
 }
 
 fn target(parts: &mut Parts<'_>, message: Number) -> Result<Target, Malformed> {

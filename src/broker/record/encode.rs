@@ -1,7 +1,9 @@
 //! The bytes of each kind of record, as they are written.
 
 use super::wire::{put_data, put_length, put_number, put_text};
-use super::{Batch, Number, PublicationOf, Published, Record, Sequence, SessionId, SessionRecord, Target};
+use super::{
+    Batch, Number, Progress, PublicationOf, Published, Record, Sequence, SessionId, SessionRecord, Target,
+};
 use crate::broker::permissions::{Grants, Identity};
 use crate::clock::WallTime;
 use crate::mqtt::codec::Publication;
@@ -24,7 +26,8 @@ pub(super) mod kind {
     pub(in super::super) const EXCHANGES: u8 = 12;
     pub(in super::super) const CLEARED: u8 = 13;
     pub(in super::super) const ALIVE: u8 = 14;
-    pub(in super::super) const ALL_SETTLED: u8 = 15;
+    pub(in super::super) const REPLAY: u8 = 15;
+    pub(in super::super) const ALL_SETTLED: u8 = 16;
 }
 
 /// Bits of the byte that says what follows in a record.
@@ -48,6 +51,11 @@ pub(super) mod flag {
     pub(in super::super) const IF_NEW: u8 = 0b0001_0000;
     pub(in super::super) const NEVER: u8 = 0b0010_0000;
     pub(in super::super) const IDENTIFIER: u8 = 0b0100_0000;
+
+    // Of a replay.
+    pub(in super::super) const BEHIND: u8 = 0b0000_0001;
+    pub(in super::super) const DONE: u8 = 0b0000_0010;
+    pub(in super::super) const PLACE: u8 = 0b0000_0100;
 
     // Of a session.
     pub(in super::super) const USER: u8 = 0b0000_0001;
@@ -129,6 +137,14 @@ impl Record<'_> {
             }),
             Self::Cleared { topic } => {
                 batch.append(kind::CLEARED, |out| out.extend_from_slice(topic.as_bytes()))
+            }
+            Self::Replay { session, filter, options, identifier, progress, queued } => {
+                batch.append(kind::REPLAY, |out| {
+                    put_number(out, session.0);
+                    put_options(out, *options, *identifier);
+                    put_text(out, filter);
+                    put_progress(out, *progress, queued.as_ref());
+                })
             }
             Self::Alive { at } => batch.append(kind::ALIVE, |out| put_time(out, *at)),
         }
@@ -231,6 +247,20 @@ fn put_options(out: &mut Vec<u8>, options: SubscriptionOptions, identifier: Opti
     out.push(flags);
     if let Some(identifier) = identifier {
         put_number(out, u64::from(identifier.get()));
+    }
+}
+
+fn put_progress(out: &mut Vec<u8>, progress: Progress<'_>, queued: Option<&(Number, Target)>) {
+    let (bit, topic) = match progress {
+        Progress::At(topic) => (0, topic),
+        Progress::Behind(topic) => (flag::BEHIND, topic),
+        Progress::Done => (flag::DONE, ""),
+    };
+    out.push(bit | flag(queued.is_some(), flag::PLACE));
+    put_text(out, topic);
+    if let Some((message, target)) = queued {
+        put_number(out, message.0);
+        put_target(out, target, *message);
     }
 }
 

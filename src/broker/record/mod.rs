@@ -125,11 +125,61 @@ pub enum Record<'a> {
         /// The topic.
         topic: &'a str,
     },
+    /// Retained messages are on their way to a subscription, or have all been sent.
+    Replay {
+        /// The session that has the subscription.
+        session: SessionId,
+        /// Its filter.
+        filter: &'a str,
+        /// Its options when they began to be sent: it may have others by now.
+        options: SubscriptionOptions,
+        /// Its subscription identifier then.
+        identifier: Option<SubscriptionIdentifier>,
+        /// How far they are.
+        progress: Progress<'a>,
+        /// The one that has come last: the message, and the place in the queue that it has now. So it is known of each
+        /// that it was sent if and only if it is known what has become of it.
+        queued: Option<(Number, Target)>,
+    },
     /// The broker was running.
     Alive {
         /// When.
         at: WallTime,
     },
+}
+
+impl Record<'_> {
+    /// Whether it says that something is there no more that others may ask for, so that nothing is left to tell of it.
+    pub fn says_gone(&self) -> bool {
+        match self {
+            Self::Cleared { .. } | Self::Ended { .. } => true,
+            Self::Session(session) => session.has_ended(),
+            Self::Published(_)
+            | Self::Subscribed { .. }
+            | Self::Unsubscribed { .. }
+            | Self::Received { .. }
+            | Self::Released { .. }
+            | Self::Queued { .. }
+            | Self::Sent { .. }
+            | Self::Completing { .. }
+            | Self::Settled { .. }
+            | Self::Exchanges { .. }
+            | Self::Replay { .. }
+            | Self::Alive { .. } => false,
+        }
+    }
+}
+
+/// How far a subscription's retained messages are, in the order of [`RetainedStore`](super::retained::RetainedStore):
+/// by level, and in each by bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// Those are still to be sent whose topics stand where this text would, or behind that.
+    At(&'a str),
+    /// Those are still to be sent whose topics stand behind this one.
+    Behind(&'a str),
+    /// None is still to be sent.
+    Done,
 }
 
 /// All that one published message did.

@@ -22,7 +22,7 @@ use super::record::{Sequence, SessionId};
 use super::retained::Position;
 use super::subscriptions::{NodeKey, SubscriptionKey};
 use super::timers::TimerKey;
-use crate::mqtt::packet::Will;
+use crate::mqtt::packet::{SubscriptionOptions, Will};
 use crate::mqtt::{
     ClientId, Delivery, Message, PacketId, ProtocolVersion, QoS, SubscriptionIdentifier, TopicFilter,
 };
@@ -112,13 +112,16 @@ pub(super) struct Keeping {
     pub(super) subscriptions_from: Sequence,
     /// What records before this one say about its exchanges of QoS 2 has been said again.
     pub(super) exchanges_from: Sequence,
+    /// What had to be true before its client would have been told all that its last connection did not live to tell.
+    pub(super) owed: Durability,
 }
 
 impl Keeping {
     /// Of a session of which nothing is written down yet.
     pub(super) const fn new(id: SessionId) -> Self {
         let none = Sequence::FIRST;
-        Self { id, record: none, subscriptions_from: none, exchanges_from: none }
+        let owed = Durability::Memory;
+        Self { id, record: none, subscriptions_from: none, exchanges_from: none, owed }
     }
 }
 
@@ -127,9 +130,12 @@ impl Keeping {
 pub(super) struct Replay {
     pub(super) filter: TopicFilter,
     pub(super) position: Position,
-    pub(super) qos: QoS,
-    pub(super) no_local: bool,
+    /// The options of the subscription when it was made.
+    pub(super) options: SubscriptionOptions,
+    /// Its identifier then.
     pub(super) identifier: Option<SubscriptionIdentifier>,
+    /// Whether it is written down how far they are, as the session outlives the broker and none of them may be lost.
+    pub(super) is_written: bool,
 }
 
 /// What is kept of one client.

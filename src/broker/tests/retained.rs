@@ -1,7 +1,10 @@
 //! Retained messages, kept and replayed.
 
+use super::journal::Kept;
 use super::*;
 use crate::mqtt::packet::RetainHandling;
+
+use AcknowledgementKind::{PubAck, PubComp, PubRec};
 
 #[test]
 fn the_last_retained_message_is_replayed_and_an_empty_one_clears_it() {
@@ -79,7 +82,7 @@ fn a_replay_goes_on_with_the_session() {
     let mut seen = Vec::new();
     for id in 1..=10 {
         seen.extend(rig.heard(again));
-        rig.say(again, (AcknowledgementKind::PubAck, id));
+        rig.say(again, (PubAck, id));
     }
     assert_eq!(seen.len(), 10, "{seen:?}");
 }
@@ -93,4 +96,113 @@ fn retained_messages_expire() {
     rig.wait(5);
     assert_eq!(rig.broker.retained.len(), 0);
     assert_eq!(rig.broker.counters().expired_retained, 1);
+}
+
+/// A client that takes one message at a time, whose session outlives the broker.
+fn slow(client_id: &str) -> Connect {
+    let mut connect = lasting(client_id);
+    connect.properties.receive_maximum = std::num::NonZeroU16::MIN;
+    connect
+}
+
+/// A broker with retained messages at `r/1`, `r/2` and so on.
+fn with_retained(count: usize, qos: u8) -> Kept {
+    let mut kept = Kept::new();
+    let writer = kept.connect(v5("writer"));
+    for number in 1..=count {
+        let topic = format!("r/{number}");
+        kept.say(writer, Publish { retain: true, ..publish(&topic, "x", qos, 1) });
+        if qos == 2 {
+            kept.say(writer, (AcknowledgementKind::PubRel, 1));
+        }
+    }
+    kept
+}
+
+/// Acknowledges the message under this packet identifier, to the end.
+fn acknowledge(kept: &mut Kept, connection: ConnectionId, qos: u8, id: u16) {
+    if qos == 1 {
+        kept.say(connection, (PubAck, id));
+    } else {
+        kept.say(connection, (PubRec, id));
+        kept.say(connection, (PubComp, id));
+    }
+}
+
+/// The topics of the messages that a client has heard.
+fn topics(heard: &[String]) -> Vec<&str> {
+    heard.iter().filter(|line| line.starts_with("r/")).map(|line| &line[..3]).collect()
+}
+
+#[test]
+fn a_replay_goes_on_after_a_restart_and_repeats_nothing() {
+    for qos in [1, 2] {
+        for reclaims in [false, true] {
+            let mut kept = with_retained(5, qos);
+            let reader = kept.connect(slow("reader"));
+            kept.say(reader, subscribe("r/+", qos));
+            acknowledge(&mut kept, reader, qos, 1);
+            let heard = kept.rig.heard(reader);
+            assert_eq!(topics(&heard), ["r/1", "r/2"], "{heard:?}");
+            if reclaims {
+                kept.reclaim();
+                kept.reclaim();
+            }
+            kept.restart(0);
+            let reader = kept.connect(slow("reader"));
+            for id in [2, 3, 4, 5] {
+                let heard = kept.rig.heard(reader);
+                let expected = format!("r/{id} x q{qos} #{id}{} retain", if id == 2 { " dup" } else { "" });
+                assert_eq!(heard.last(), Some(&expected), "reclaims: {reclaims}");
+                acknowledge(&mut kept, reader, qos, id);
+            }
+            kept.rig.heard(reader);
+            // It has come to its end.
+            kept.restart(0);
+            let reader = kept.connect(slow("reader"));
+            kept.rig.expect(reader, &[]);
+        }
+    }
+}
+
+#[test]
+fn a_replay_that_has_not_begun_to_be_sent_survives_whatever_is_cut_off() {
+    for count in 0..=2 {
+        let mut kept = with_retained(2, 1);
+        let reader = kept.connect(slow("reader"));
+        kept.rig.say(reader, subscribe("r/+", 1));
+        kept.tear(count);
+        kept.restart(0);
+        let reader = kept.connect(slow("reader"));
+        let is_subscribed = kept.recovered.subscriptions == 1;
+        assert_eq!(is_subscribed, count == 2);
+        let heard = kept.rig.heard(reader);
+        assert_eq!(topics(&heard).len(), usize::from(is_subscribed), "{heard:?}");
+    }
+}
+
+#[test]
+fn where_nothing_is_retained_nothing_is_written_of_a_replay() {
+    let mut kept = with_retained(3, 1);
+    let reader = kept.connect(lasting("reader"));
+    for (filter, qos, records) in [("s/#", 2, 1), ("r/#", 0, 1), ("r/1", 1, 4)] {
+        let before = kept.rig.broker.next_record();
+        kept.rig.say(reader, subscribe(filter, qos));
+        assert_eq!(kept.rig.broker.next_record().since(before), records, "{filter}");
+    }
+}
+
+#[test]
+fn a_replay_ends_with_its_subscription_also_after_a_restart() {
+    let mut kept = with_retained(3, 1);
+    let reader = kept.connect(slow("reader"));
+    kept.say(reader, subscribe("r/+", 1));
+    kept.say(reader, unsubscribe("r/+"));
+    kept.restart(0);
+    let reader = kept.connect(slow("reader"));
+    kept.say(reader, (PubAck, 1));
+    let never =
+        SubscriptionOptions { retain_handling: RetainHandling::Never, ..SubscriptionOptions::default() };
+    kept.say(reader, subscribe_with("r/+", never, 0));
+    kept.rig.expect(reader, &["r/1 x q1 #1 dup retain", "SUBACK 00"]);
 }

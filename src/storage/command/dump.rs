@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::broker::permissions::{Grants, Identity};
-use crate::broker::record::{Frame, PublicationOf, Published, Record, SessionRecord, Target};
+use crate::broker::record::{Frame, Progress, PublicationOf, Published, Record, SessionRecord, Target};
 use crate::clock::WallTime;
 use crate::mqtt::codec::Publication;
 use crate::mqtt::packet::{RetainHandling, SubscriptionOptions, Will};
@@ -66,6 +66,24 @@ fn fields(record: Record<'_>) -> Value {
                 .collect::<Vec<_>>(),
         }),
         Record::Cleared { topic } => json!({ "topic": topic }),
+        Record::Replay { session, filter, options, identifier, progress, queued } => {
+            let (at, behind) = match progress {
+                Progress::At(topic) => (Some(topic), None),
+                Progress::Behind(topic) => (None, Some(topic)),
+                Progress::Done => (None, None),
+            };
+            json!({
+                "session": session.0,
+                "filter": filter,
+                "options": subscription_options(options),
+                "identifier": identifier.map(SubscriptionIdentifier::get),
+                "at": at,
+                "behind": behind,
+                "done": progress == Progress::Done,
+                "message": queued.as_ref().map(|(message, _)| message.0),
+                "target": queued.as_ref().map(|(_, target)| place(target)),
+            })
+        }
         Record::Alive { at } => json!({ "at": millis(at) }),
     }
 }

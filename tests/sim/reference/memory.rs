@@ -82,6 +82,7 @@ impl Reference {
         self.answers.clear();
         self.due.clear();
         self.room = Room::Enough;
+        self.retained = told.retained.iter().map(|(topic, retained)| self.once(topic, retained)).collect();
         let mut gone = Vec::new();
         for (index, session) in self.sessions.iter_mut().enumerate() {
             let of_it = |told: &&SessionAccount| told.id.is_some() && told.id == session.id;
@@ -93,13 +94,12 @@ impl Reference {
                 }
                 session.vanish();
             }
-            session.claims.outlive(outlived);
+            session.claims.outlive(outlived, &self.retained);
         }
         for (client, session) in &told.sessions {
             let is_known = self.sessions.iter().any(|known| known.id == session.id);
             assert!(is_known, "nobody knows the session {:?} of {client}", session.id);
         }
-        self.retained = told.retained.iter().map(|(topic, retained)| self.once(topic, retained)).collect();
         self.shared.retain_mut(|shared| shared.outlive(outlived, &gone));
     }
 
@@ -151,6 +151,7 @@ impl Session {
         self.will.clone_from(&told.will);
         self.will_at = told.will_at;
         self.received = told.received.iter().copied().collect();
+        self.received_as.clear();
         let subscriptions = told.subscriptions.iter();
         self.subscriptions = subscriptions
             .map(|(filter, (options, identifier))| Subscription {

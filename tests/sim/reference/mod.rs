@@ -20,7 +20,7 @@ use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::packet::{Connect, Disconnect, Publish, Will};
 use mqtt_broker::mqtt::{ClientId, Message, Packet, Places, ProtocolVersion, ReasonCode};
 
-use crate::answer::{Answer, Due};
+use crate::answer::{About, Answer, Due};
 use crate::claims::{
     Arrival, Claims, Expected, Member, Seen, SharedClaim, Subscription, Takes, settle_groups, shared_arrived,
     shared_exchanged,
@@ -54,6 +54,8 @@ pub(crate) struct Reference {
     unsure: BTreeSet<String>,
     /// What has to hold before what is told now is answered.
     durability: Durability,
+    /// What the next answer tells of that others have done.
+    about: About,
     /// How often it has been told something.
     pub(crate) input: u64,
 }
@@ -98,6 +100,8 @@ pub(crate) struct Session {
     subscriptions: Vec<Subscription>,
     /// Packet identifiers of QoS 2 messages that wait for their PUBREL.
     received: Vec<u16>,
+    /// How certain it had to be of each that it had come.
+    received_as: BTreeMap<u16, Durability>,
     claims: Claims,
 }
 
@@ -114,6 +118,7 @@ impl Reference {
     pub(crate) fn new(config: BrokerConfig, policy: Arc<Policy>, keeps: bool) -> Self {
         Self {
             durability: config.durability.default,
+            about: About::default(),
             config,
             policy,
             sessions: Vec::new(),
@@ -260,7 +265,8 @@ impl Reference {
         if self.keeps && is_over && matches!(seen, Answer::ConnAck { reason, .. } if reason.is_error()) {
             // Its session could not be promised to it before it lost it.
             due.clear();
-            return Some(Due { answer: seen.clone(), input: self.input, durability: Durability::Memory });
+            let (input, durability) = (self.input, Durability::Memory);
+            return Some(Due { answer: seen.clone(), input, durability, about: About::Nothing });
         }
         let passes = self.keeps && matches!(seen, Answer::PingResp | Answer::Disconnect { .. });
         let kind = std::mem::discriminant(seen);
@@ -314,7 +320,8 @@ impl Reference {
     }
 
     fn answer(&mut self, connection: ConnectionId, answer: Answer) {
-        let due = Due { answer, input: self.input, durability: self.durability };
+        let about = std::mem::take(&mut self.about);
+        let due = Due { answer, input: self.input, durability: self.durability, about };
         self.answers.entry(connection).or_default().push_back(due);
     }
 
@@ -360,6 +367,9 @@ impl Reference {
         self.sessions[session].attach(*connection, connect, expiry);
         self.sessions[session].durability = self.durability;
         self.sessions[session].accepted_before = self.accepted;
+        if old.is_none() && !self.sessions[session].is_kept {
+            self.about = About::NoSession(Rc::clone(&self.sessions[session].client_id));
+        }
         self.answer(
             *connection,
             Answer::ConnAck { session_present: old.is_some(), reason: ReasonCode::Success },
@@ -595,6 +605,7 @@ impl Session {
             was_cut_off: false,
             subscriptions: Vec::new(),
             received: Vec::new(),
+            received_as: BTreeMap::new(),
             claims: Claims::default(),
         }
     }

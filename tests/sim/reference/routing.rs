@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use mqtt_broker::broker::OverlappingSubscriptions;
+use mqtt_broker::broker::{Durability, OverlappingSubscriptions};
 use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::packet::{
     Acknowledgement, AcknowledgementKind, Publish, RetainHandling, Subscribe, SubscribeEntry,
@@ -15,7 +15,7 @@ use mqtt_broker::mqtt::{
 };
 
 use super::Reference;
-use crate::answer::Answer;
+use crate::answer::{About, Answer};
 use crate::claims::{Expected, Member, SharedClaim, Subscription};
 
 impl Reference {
@@ -26,6 +26,13 @@ impl Reference {
         if publish.qos == QoS::ExactlyOnce {
             if received.contains(&id) {
                 self.tally.repeated += 1;
+                self.durability = self.durability_of(session, publish);
+                let session_of = &self.sessions[session];
+                if session_of.is_kept {
+                    let first = session_of.received_as.get(&id).copied().unwrap_or(Durability::Memory);
+                    self.durability = self.durability.max(first);
+                    self.about = About::Received(Rc::clone(&session_of.client_id), id);
+                }
                 return self.acknowledge(session, publish, ReasonCode::Success);
             }
             if received.len() >= self.config.limits.inbound_qos2 {
@@ -54,9 +61,7 @@ impl Reference {
             return self.acknowledge(session, publish, ReasonCode::NotAuthorized);
         }
         if publish.qos > QoS::AtMostOnce {
-            let rules = &self.config.durability.by_topic;
-            let rule = rules.iter().find(|(filter, _)| filter.matches(&topic));
-            self.durability = rule.map_or(self.sessions[session].durability, |(_, durability)| *durability);
+            self.durability = self.durability_of(session, publish);
         }
         if let Some(reason) = self.no_room().filter(|_| self.would_be_kept(publish)) {
             if !v5 {
@@ -85,7 +90,18 @@ impl Reference {
         }
         let matched = self.route(&message, Some(session), &publisher);
         let reason = if matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
+        if message.retain && stored && message.qos > QoS::AtMostOnce {
+            self.about = About::Retained(message.topic.as_str().to_owned());
+        }
         self.acknowledge(session, publish, reason);
+    }
+
+    /// How certain that has to be of which the answer to a PUBLISH tells.
+    fn durability_of(&self, session: usize, publish: &Publish) -> Durability {
+        let rules = &self.config.durability.by_topic;
+        let topic = publish.topic.as_ref().unwrap();
+        let rule = rules.iter().find(|(filter, _)| filter.matches(topic));
+        rule.map_or(self.sessions[session].durability, |(_, durability)| *durability)
     }
 
     /// Whether a message would have to be kept: for a session that is kept, or because it is retained.
@@ -111,6 +127,7 @@ impl Reference {
         let received = &mut self.sessions[session].received;
         if kind == AcknowledgementKind::PubRec && !reason.is_error() && !received.contains(&packet_id) {
             received.push(packet_id);
+            self.sessions[session].received_as.insert(packet_id, self.durability);
         }
         self.answer_session(session, Answer::Acknowledgement { kind, packet_id, reason });
     }

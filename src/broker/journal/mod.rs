@@ -14,6 +14,7 @@ pub(super) mod orphans;
 mod reclaim;
 pub mod recovery;
 
+use std::fmt;
 use std::time::Duration;
 
 use super::memory::HELD;
@@ -32,6 +33,16 @@ pub enum Durability {
     /// The disk has it.
     #[default]
     Fsync,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Os => "os",
+            Self::Fsync => "fsync",
+        })
+    }
 }
 
 /// How sure which messages have to be.

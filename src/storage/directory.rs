@@ -15,7 +15,7 @@ pub enum Access {
 /// A directory and the files in it.
 pub trait Directory {
     /// An open file.
-    type File: File;
+    type File: File + Send + Sync + 'static;
 
     /// Where a file is, for who reads about it.
     fn path_of(&self, name: &str) -> PathBuf;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 
 use super::closed::Closed;
 use super::scan::{Bound, Damage, Found, Scan, Tail};
@@ -140,6 +141,7 @@ impl<D: Directory> Log<D> {
             unsynced_bytes: 0,
             written_batches: 0,
             written_bytes: 0,
+            syncing: None,
             written: first,
             synced: first,
             next: first,
@@ -269,7 +271,7 @@ impl<D: Directory> Opening<'_, D> {
             }
         };
         if scan.tail() == Tail::Sealed || !part.has_header {
-            self.log.closed.push(part.number, first, end, index, Some(file));
+            self.log.closed.push(part.number, first, end, index, Some(Arc::new(file)));
             return Ok(());
         }
         // Where no room can be reserved, a new segment is tried for.

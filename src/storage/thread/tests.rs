@@ -1,5 +1,6 @@
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
+use super::gated::{Gate, Gated};
 use super::*;
 use crate::broker::record::frame::Horizon;
 use crate::storage::faulty::{Faults, FaultyDirectory};
@@ -11,6 +12,7 @@ const ROOMY: u64 = 1 << 30;
 /// A storage thread, and somebody who drives it.
 struct Rig {
     directory: FaultyDirectory,
+    gate: Arc<Gate>,
     handle: StorageHandle,
     thread: Storage,
     events: Receiver<Event>,
@@ -60,7 +62,9 @@ impl Rig {
         events: Receiver<Event>,
         tell: impl FnMut(Event) + Send + 'static,
     ) -> Self {
-        let (log, _) = Log::open(directory.clone(), options, &mut |_| ()).unwrap();
+        let gate = Arc::new(Gate::default());
+        let gated = Gated { directory: directory.clone(), gate: Arc::clone(&gate) };
+        let (log, _) = Log::open(gated, options, &mut |_| ()).unwrap();
         let next = log.next_sequence();
         let settings = StorageSettings {
             // Nothing in these tests waits for the clock, but for what is tried again.
@@ -69,7 +73,7 @@ impl Rig {
             ..StorageSettings::default()
         };
         let (handle, thread) = Storage::start(log, settings, tell).unwrap();
-        Self { directory, handle, thread, events, next }
+        Self { directory, gate, handle, thread, events, next }
     }
 
     fn append(&mut self, count: usize, len: usize, horizon: Option<Horizon>) {
@@ -205,8 +209,15 @@ fn a_full_disk_is_told_before_and_when_it_is_full_and_when_it_no_longer_is() {
     let mut rooms = Vec::new();
     while rooms.last() != Some(&Room::Full) {
         rig.append(1, 10_000, Some(Horizon::Synced));
-        if let Event::Room { room, .. } = rig.event() {
-            rooms.push(room);
+        let mut is_synced = false;
+        while !is_synced && rooms.last() != Some(&Room::Full) {
+            match rig.event() {
+                Event::Room { room, .. } => rooms.push(room),
+                Event::Appended { synced, .. } => is_synced = synced == rig.next,
+                // Nobody looks through what the broker no longer needs.
+                Event::Reclaim(_) => {}
+                event @ Event::Fetched { .. } => panic!("{event:?}"),
+            }
         }
     }
     assert_eq!(rooms, [Room::Low, Room::Full]);
@@ -286,4 +297,68 @@ fn in_the_end_all_is_on_the_disk() {
     }
     let directory = rig.end();
     assert_eq!(records_in(directory.lose_power()), 100);
+}
+
+#[test]
+fn nobody_waits_for_a_sync_that_is_another_s() {
+    let mut rig = Rig::new(ROOMY);
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.until_all_is_synced();
+    rig.gate.close();
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.gate.wait_for_sync();
+    // Who waits for the system, goes on.
+    rig.append(1, 10, Some(Horizon::Written));
+    rig.check_horizons((4, 2));
+    rig.append(1, 10, Some(Horizon::Written));
+    rig.check_horizons((5, 2));
+    // So does who wants to read, wherever that is.
+    rig.handle.fetch([1, 2, 4].map(Sequence::new).to_vec());
+    for _ in 0..3 {
+        assert!(matches!(rig.event(), Event::Fetched { record: Ok(_), .. }));
+    }
+    assert_eq!(rig.handle.backlog_bytes(), 3 * 30, "what is not synced is in memory");
+    rig.gate.open();
+    // That covers what was written when it began.
+    rig.check_horizons((5, 3));
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.until_all_is_synced();
+    assert_eq!(records_in(rig.directory.lose_power()), 5);
+}
+
+#[test]
+fn all_that_was_written_during_a_sync_that_fails_is_written_again() {
+    let mut rig = Rig::new(ROOMY);
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.until_all_is_synced();
+    rig.gate.close();
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.gate.wait_for_sync();
+    rig.append(1, 10, Some(Horizon::Written));
+    rig.check_horizons((4, 2));
+    rig.directory.set_faults(Faults { sync: 1_000, ..Faults::NONE });
+    rig.gate.open();
+    assert!(matches!(rig.event(), Event::Room { room: Room::Failing, .. }));
+    rig.append(1, 10, Some(Horizon::Written));
+    rig.directory.set_faults(Faults::NONE);
+    let events = rig.until_all_is_synced();
+    assert!(!events.iter().any(|event| matches!(event, Event::Room { .. })), "{events:?}");
+    assert!(matches!(rig.event(), Event::Room { room: Room::Enough, .. }));
+    assert_eq!(records_in(rig.directory.lose_power()), 4);
+}
+
+#[test]
+fn the_end_waits_for_a_sync_that_is_under_way() {
+    let mut rig = Rig::new(ROOMY);
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.until_all_is_synced();
+    rig.gate.close();
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.gate.wait_for_sync();
+    rig.append(1, 10, None);
+    let Rig { directory, gate, handle, thread, .. } = rig;
+    drop(handle);
+    gate.open();
+    thread.join();
+    assert_eq!(records_in(directory.lose_power()), 3);
 }

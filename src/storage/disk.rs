@@ -23,7 +23,7 @@ impl DiskDirectory {
     pub fn take(path: &Path) -> Result<Self, StorageError> {
         let wrong = |source| StorageError::Directory { path: path.to_owned(), source };
         must_be_directory(path)?;
-        make(path).map_err(wrong)?;
+        make(path).and_then(|()| must_be_writable(path)).map_err(wrong)?;
         let lock = path.join(LOCK);
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(lock);
         let lock = Lock::exclusive(file.map_err(wrong)?).map_err(|error| refused(path, error))?;
@@ -65,6 +65,20 @@ fn refused(path: &Path, error: io::Error) -> StorageError {
     } else {
         StorageError::Directory { path, source: error }
     }
+}
+
+/// Whether files can be made in it: the first one may have to be only when the broker has run for long.
+#[cfg(unix)]
+fn must_be_writable(path: &Path) -> io::Result<()> {
+    use nix::fcntl::{AT_FDCWD, AtFlags};
+    use nix::unistd::{AccessFlags, faccessat};
+    Ok(faccessat(AT_FDCWD, path, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)?)
+}
+
+// Elsewhere it is seen when one has to be made.
+#[cfg(not(unix))]
+fn must_be_writable(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Makes the directory and those above it. What clients have entrusted to the broker is nobody else's business.

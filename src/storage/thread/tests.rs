@@ -1,4 +1,4 @@
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, channel};
 
 use super::gated::{Gate, Gated};
 use super::*;
@@ -27,14 +27,6 @@ impl Rig {
     fn on(directory: FaultyDirectory) -> Self {
         let (sender, events) = channel();
         Self::start(directory, events, move |event| {
-            let _ = sender.send(event);
-        })
-    }
-
-    /// One whose thread waits, after each event, until somebody takes it.
-    fn in_step() -> Self {
-        let (sender, events): (SyncSender<Event>, _) = sync_channel(0);
-        Self::start(FaultyDirectory::new(1, ROOMY), events, move |event| {
             let _ = sender.send(event);
         })
     }
@@ -166,16 +158,22 @@ fn who_waits_for_the_system_does_not_wait_for_the_disk() {
 
 #[test]
 fn all_that_came_during_a_commit_is_made_durable_by_the_next() {
-    let mut rig = Rig::in_step();
+    let mut rig = Rig::new(ROOMY);
     rig.append(1, 10, Some(Horizon::Synced));
-    // The thread waits for somebody to take its event by now, or will.
+    rig.until_all_is_synced();
+    rig.gate.close();
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.gate.wait_for_sync();
     for _ in 0..100 {
         rig.append(1, 10, Some(Horizon::Synced));
     }
+    // When that is answered, all before it has been taken.
+    rig.handle.fetch(vec![Sequence::new(102)]);
+    assert!(rig.fetched().1.is_ok());
+    rig.gate.open();
     rig.until_all_is_synced();
-    let commits = rig.handle.counters().commits.value();
-    assert!((1..=2).contains(&commits), "{commits}");
-    assert!(rig.handle.counters().largest_commit_records.value() >= 100);
+    assert_eq!(rig.handle.counters().commits.value(), 3);
+    assert_eq!(rig.handle.counters().largest_commit_records.value(), 100);
     assert!(rig.handle.counters().commit_times.longest() > Duration::ZERO);
 }
 

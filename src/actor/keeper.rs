@@ -33,7 +33,7 @@ impl Keeper {
     /// If the system has no thread left.
     pub fn start<D>(log: Log<D>, settings: StorageSettings) -> std::io::Result<Self>
     where
-        D: Directory<File: Send> + Send + 'static,
+        D: Directory + Send + 'static,
     {
         let next = log.next_sequence();
         // Bounded by what was asked: one batch, what is fetched, and one slice of records.

@@ -33,6 +33,7 @@ pub(super) fn open(
     let started = Stopwatch::now();
     let directory = DiskDirectory::take(&data.path)?;
     let options = LogOptions::new(data.disk_max, seed);
+    let durability = config.durability.default;
     let mut config = config;
     // Half of what may be written at once is for what is written about a message, and beside it.
     let largest =
@@ -50,6 +51,7 @@ pub(super) fn open(
     })?;
     let (broker, recovered) = recovery.finish(log.next_sequence(), Instant::START);
     report(data, &found, recovered, started);
+    info!("sessions and messages are kept in {}, durability {durability}", data.path.display());
     let keeper = Keeper::start(log, StorageSettings::default()).map_err(ServeError::StorageThread)?;
     keeper.storage().counters().add_recovery(&found);
     Ok((broker, keeper))
@@ -65,17 +67,24 @@ fn wall_time() -> WallTime {
 
 fn report(data: &DataDirectory, found: &LogRecovery, recovered: Recovered, started: Stopwatch) {
     let path = data.path.display();
+    if let Some(format) = found.format {
+        warn!("{path}: {format}; it has been written again, from what the segments say");
+    }
     if let Some(cut) = &found.cut {
         let (file, offset, bytes) = (&cut.file, cut.offset, cut.bytes);
         warn!("{path}: {file} ended in the midst of a write: cut at offset {offset}, {bytes} bytes");
     }
     for place in &found.damaged {
         let (file, offset, len, reason) = (&place.file, place.offset, place.len, &place.reason);
-        error!(
-            "{path}: {file} is damaged at offset {offset}, {len} bytes from record {} on: {reason}; set aside in \
-             {path}/quarantine",
-            place.first
-        );
+        let first = place.first;
+        if len > 0 {
+            error!(
+                "{path}: {file} is damaged at offset {offset}, {len} bytes from record {first} on: {reason}; set aside \
+                 in {path}/quarantine"
+            );
+        } else {
+            error!("{path}: {file} is not as it was at offset {offset}, record {first}: {reason}");
+        }
     }
     if let Some(trouble) = &found.trouble {
         error!("{path}: {trouble}");

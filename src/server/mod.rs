@@ -250,9 +250,8 @@ impl Server {
         for address in &self.addresses {
             info!("listening on {address}");
         }
-        match &self.data {
-            None => info!("all state is in memory: it ends with this process"),
-            Some(data) => info!("sessions and messages are kept in {}", data.path.display()),
+        if self.data.is_none() {
+            info!("all state is in memory: it ends with this process");
         }
         let _expiry = self.controls.tls.clone().map(|tls| {
             tls.log_expiry(Report::All);

@@ -1,6 +1,7 @@
 //! What the log needs of a file system, so that simulations can put a bad one under it.
 
 use std::io;
+use std::path::PathBuf;
 
 /// What is done with a file that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +15,10 @@ pub enum Access {
 /// A directory and the files in it.
 pub trait Directory {
     /// An open file.
-    type File: File;
+    type File: File + Send + Sync + 'static;
+
+    /// Where a file is, for who reads about it.
+    fn path_of(&self, name: &str) -> PathBuf;
 
     /// The names of all files.
     fn list(&self) -> io::Result<Vec<String>>;

@@ -22,7 +22,8 @@ impl DiskDirectory {
     /// this is dropped.
     pub fn take(path: &Path) -> Result<Self, StorageError> {
         let wrong = |source| StorageError::Directory { path: path.to_owned(), source };
-        make(path).map_err(wrong)?;
+        must_be_directory(path)?;
+        make(path).and_then(|()| must_be_writable(path)).map_err(wrong)?;
         let lock = path.join(LOCK);
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(lock);
         let lock = Lock::exclusive(file.map_err(wrong)?).map_err(|error| refused(path, error))?;
@@ -33,6 +34,7 @@ impl DiskDirectory {
     /// changes; not even a file to lock is made where there is none, as in a copy.
     pub fn look_into(path: &Path) -> Result<Self, StorageError> {
         let wrong = |source| StorageError::Directory { path: path.to_owned(), source };
+        must_be_directory(path)?;
         fs::read_dir(path).map_err(wrong)?;
         let lock = match fs::File::open(path.join(LOCK)) {
             Ok(file) => Some(Lock::shared(file).map_err(|error| refused(path, error))?),
@@ -48,6 +50,14 @@ impl DiskDirectory {
     }
 }
 
+/// What there is by this name, if anything is, has to be a directory.
+fn must_be_directory(path: &Path) -> Result<(), StorageError> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
+        return Err(StorageError::NoDirectory { path: path.to_owned() });
+    }
+    Ok(())
+}
+
 fn refused(path: &Path, error: io::Error) -> StorageError {
     let path = path.to_owned();
     if error.kind() == io::ErrorKind::WouldBlock {
@@ -55,6 +65,20 @@ fn refused(path: &Path, error: io::Error) -> StorageError {
     } else {
         StorageError::Directory { path, source: error }
     }
+}
+
+/// Whether files can be made in it: the first one may have to be only when the broker has run for long.
+#[cfg(unix)]
+fn must_be_writable(path: &Path) -> io::Result<()> {
+    use nix::fcntl::{AT_FDCWD, AtFlags};
+    use nix::unistd::{AccessFlags, faccessat};
+    Ok(faccessat(AT_FDCWD, path, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)?)
+}
+
+// Elsewhere it is seen when one has to be made.
+#[cfg(not(unix))]
+fn must_be_writable(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Makes the directory and those above it. What clients have entrusted to the broker is nobody else's business.
@@ -69,12 +93,16 @@ fn make(path: &Path) -> io::Result<()> {
 impl Directory for DiskDirectory {
     type File = fs::File;
 
+    fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             // A name that is not UTF-8 is not one of ours.
-            if let (true, Ok(name)) = (entry.file_type()?.is_file(), entry.file_name().into_string()) {
+            if let (false, Ok(name)) = (entry.file_type()?.is_dir(), entry.file_name().into_string()) {
                 names.push(name);
             }
         }

@@ -6,6 +6,7 @@
 //! drop what was not on the disk yet without anybody being told again, as some systems do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{io, mem};
 
@@ -71,6 +72,8 @@ struct World {
     names: BTreeMap<String, u64>,
     /// The names that are on the disk.
     durable: BTreeMap<String, u64>,
+    /// Files that cannot be opened, and why.
+    closed: BTreeMap<String, io::ErrorKind>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -100,6 +103,7 @@ impl FaultyDirectory {
             files: BTreeMap::new(),
             names: BTreeMap::new(),
             durable: BTreeMap::new(),
+            closed: BTreeMap::new(),
         })))
     }
 
@@ -171,6 +175,11 @@ impl FaultyDirectory {
         if let Some(content) = world.names.get(name).copied().and_then(|id| world.files.get_mut(&id)) {
             content.bad.insert(at / SECTOR);
         }
+    }
+
+    /// A file cannot be opened from now on, and this is said to be why.
+    pub fn close(&self, name: &str, why: io::ErrorKind) {
+        self.world().closed.insert(name.to_owned(), why);
     }
 
     /// Everything that can be seen: files by name, with what is in them.
@@ -336,6 +345,10 @@ impl Content {
 impl Directory for FaultyDirectory {
     type File = FaultyFile;
 
+    fn path_of(&self, name: &str) -> PathBuf {
+        PathBuf::from(name)
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         Ok(self.world().names.keys().filter(|name| !name.contains('/')).cloned().collect())
     }
@@ -355,7 +368,10 @@ impl Directory for FaultyDirectory {
 
     fn open(&self, name: &str, access: Access) -> io::Result<FaultyFile> {
         let mut world = self.world();
-        // To be read, a file can always be opened: what is lost by that is another matter.
+        if let Some(why) = world.closed.get(name) {
+            return Err((*why).into());
+        }
+        // No fault keeps a file from being opened to be read: what is lost by that is another matter.
         if access == Access::Write {
             world.may()?;
         }

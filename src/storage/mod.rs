@@ -38,6 +38,12 @@ pub enum StorageError {
         /// What the system says.
         source: io::Error,
     },
+    /// There is something by its name that is no directory.
+    #[error("the data directory {path} is a file; there has to be a directory, or nothing by that name yet")]
+    NoDirectory {
+        /// Its path.
+        path: PathBuf,
+    },
     /// Somebody else uses it.
     #[error("the data directory {path} is in use: a broker runs on it, or a command looks into it")]
     Locked {
@@ -45,17 +51,26 @@ pub enum StorageError {
         path: PathBuf,
     },
     /// A later version has written it.
-    #[error("{file} in the data directory has format {version}, and this version knows formats up to {known}",
+    #[error("{file} has format {version}, and this version knows formats up to {known}",
         known = log::FORMAT_VERSION)]
     Newer {
         /// The file.
-        file: String,
+        file: PathBuf,
         /// Its format.
         version: u32,
     },
-    /// Its files cannot be listed or opened.
+    /// Its files cannot be listed.
     #[error("the data directory cannot be read: {0}")]
     Unreadable(io::Error),
+    /// One of its files is there, and whoever asks for it is not let at it. That is no damage: nothing is lost, unless
+    /// one goes on without it.
+    #[error("{file} cannot be opened: {source}")]
+    Unopenable {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
 }
 
 /// Why something could not be written. It may be possible later.

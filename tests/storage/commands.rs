@@ -64,7 +64,7 @@ fn a_sound_directory_is_found_to_be_sound_and_stays_as_it_is() {
     let path = temporary.path();
     fill(path);
     let before = contents(path);
-    check(&store(&["check"], path), 0, ": sound (segments: 3, records: 30, bytes: ");
+    check(&store(&["check"], path), 0, ": sound (segments: 3, records: 30 from 1 to 30, bytes: ");
     check(&store(&["stats"], path), 0, "ended           30 with 3000 bytes");
     let dump = store(&["dump"], path);
     check(&dump, 0, r#""file":"0000000000000001.log","kind":"ended","offset":32,"sequence":1}"#);
@@ -91,7 +91,7 @@ fn damage_is_found_and_what_is_not_damaged_is_copied() {
     let copy = copy.path();
     check(&store(&["repair", "--output", copy.to_str().unwrap()], path), 1, found);
     assert_eq!(contents(path), before);
-    check(&store(&["check"], copy), 0, ": sound (segments: 1, records: 29, bytes: ");
+    check(&store(&["check"], copy), 0, ": sound (segments: 1, records: 29 from 2 to 30, bytes: ");
     check(&store(&["repair", "--output", copy.to_str().unwrap()], path), 78, "it is not empty");
 
     let mut numbers = Vec::new();
@@ -137,4 +137,125 @@ fn a_directory_in_use_is_not_looked_into() {
     drop(taken);
     check(&store(&["check"], path), 0, ": sound (segments: 0, records: 0, bytes: 0)");
     check(&store(&["check"], &path.join("nowhere")), 78, "cannot be used");
+}
+
+#[test]
+fn what_a_directory_begins_and_ends_with_is_said() {
+    let temporary = TemporaryDirectory::new();
+    let path = temporary.path();
+    fill(path);
+    fs::remove_file(path.join("0000000000000001.log")).unwrap();
+    // It may have been reclaimed: that it is gone is no damage, but to be seen.
+    check(&store(&["check"], path), 0, ": sound (segments: 2, records: 17 from 14 to 30, bytes: ");
+    check(&store(&["stats"], path), 0, "first record      14\nnext record       31\ngaps              0\n");
+}
+
+#[test]
+fn a_segment_that_is_missing_between_others_is_damage() {
+    let temporary = TemporaryDirectory::new();
+    let path = temporary.path();
+    fill(path);
+    fs::remove_file(path.join("0000000000000002.log")).unwrap();
+    check(
+        &store(&["check"], path),
+        1,
+        "segments are missing behind this one; 13 records from 14 on are lost\n",
+    );
+    check(&store(&["check"], path), 1, ", gaps: 1, damaged places: 1, records lost: 13)");
+}
+
+#[test]
+fn an_old_copy_under_a_new_name_takes_nothing_away() {
+    let temporary = TemporaryDirectory::new();
+    let path = temporary.path();
+    fill(path);
+    let copy = path.join("0000000000000009.log");
+    fs::copy(path.join("0000000000000001.log"), &copy).unwrap();
+    let before = contents(path);
+    check(&store(&["check"], path), 1, "0000000000000009.log:0: it begins before the segment before it does");
+    check(&store(&["check"], path), 1, ": damaged (segments: 3, records: 30 from 1 to 30, bytes: ");
+    assert_eq!(contents(path), before);
+
+    let (log, recovery) = Log::open(DiskDirectory::take(path).unwrap(), OPTIONS, &mut |_| ()).unwrap();
+    assert_eq!((recovery.records, recovery.damaged_places), (30, 1));
+    assert_eq!(log.next_sequence(), Sequence::new(31));
+    drop(log);
+    assert_eq!(fs::read(&copy).unwrap(), before[&copy], "whoever made it has to look at it");
+}
+
+#[test]
+fn what_is_written_over_by_a_later_segment_is_said() {
+    let temporary = TemporaryDirectory::new();
+    let path = temporary.path();
+    fill(path);
+    // As if writing had failed behind the first records of the second segment, and been done again.
+    fs::copy(path.join("0000000000000002.log"), path.join("0000000000000004.log")).unwrap();
+    fs::remove_file(path.join("0000000000000003.log")).unwrap();
+    let found = "0000000000000002.log:32: ";
+    check(&store(&["check"], path), 0, found);
+    check(
+        &store(&["check"], path),
+        0,
+        "bytes do not count: 0000000000000004.log begins with the record that is next",
+    );
+}
+
+#[test]
+fn a_format_file_that_is_damaged_or_missing_is_said_and_written_again() {
+    let temporary = TemporaryDirectory::new();
+    let path = temporary.path();
+    fill(path);
+    let format = path.join("format");
+    let sound = fs::read(&format).unwrap();
+    fs::write(&format, b"no header").unwrap();
+    check(&store(&["check"], path), 1, "the file `format` is damaged\n");
+    let opened = || Log::open(DiskDirectory::take(path).unwrap(), OPTIONS, &mut |_| ()).unwrap().1;
+    assert_eq!(opened().format, Some("the file `format` is damaged"));
+    assert_eq!(fs::read(&format).unwrap(), sound);
+    assert_eq!(opened().format, None);
+    fs::remove_file(&format).unwrap();
+    check(&store(&["check"], path), 1, "the file `format` is missing\n");
+    assert_eq!(opened().format, Some("the file `format` is missing"));
+    check(&store(&["check"], path), 0, ": sound (");
+}
+
+#[test]
+fn a_file_where_a_directory_should_be_and_a_later_format_are_named() {
+    let temporary = TemporaryDirectory::new();
+    let path = temporary.path();
+    let file = path.join("file");
+    fs::write(&file, b"").unwrap();
+    let name = file.display();
+    check(
+        &store(&["check"], &file),
+        78,
+        &format!("the data directory {name} is a file; there has to be a directory"),
+    );
+    let serve = |directory: &Path| {
+        let mut broker = Command::new(env!("CARGO_BIN_EXE_mqtt-broker"));
+        broker.args(["--bind", "127.0.0.1", "--tcp-port", "0", "--data-dir"]).arg(directory).output().unwrap()
+    };
+    check(&serve(&file), 78, &format!("the data directory {name} is a file; there has to be a directory"));
+
+    let directory = path.join("directory");
+    fill(&directory);
+    let format = directory.join("format");
+    let mut bytes = fs::read(&format).unwrap();
+    bytes[8] = 2;
+    let sum = checksum(&bytes[..28]);
+    bytes[28..].copy_from_slice(&sum.to_le_bytes());
+    fs::write(&format, bytes).unwrap();
+    check(&serve(&directory), 78, &format!("{} has format 2", format.display()));
+}
+
+/// CRC32C, bit by bit.
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut sum = u32::MAX;
+    for byte in bytes {
+        sum ^= u32::from(*byte);
+        for _ in 0..8 {
+            sum = (sum >> 1) ^ (0x82F6_3B78 * (sum & 1));
+        }
+    }
+    !sum
 }

@@ -1,14 +1,19 @@
 //! Damage, where it is known what it does, and where nobody has thought of it.
 
+use std::io;
+use std::path::Path;
+
 use mqtt_broker::broker::record::{Batch, Sequence};
-use mqtt_broker::storage::Log;
 use mqtt_broker::storage::faulty::FaultyDirectory;
 use mqtt_broker::storage::log::{LogOptions, Recovery};
+use mqtt_broker::storage::{Log, StorageError};
 
 use crate::splitmix::SplitMix;
 
 #[path = "../../fuzz/properties/storage.rs"]
 mod property;
+
+const OPTIONS: LogOptions = LogOptions { segment_bytes: 1 << 20, disk_max: None, seed: 1 };
 
 const ONLY: &str = "0000000000000001.log";
 
@@ -38,9 +43,8 @@ fn synced_one_by_one() -> FaultyDirectory {
 
 fn open(directory: &FaultyDirectory) -> (Log<FaultyDirectory>, Recovery, Vec<u64>) {
     let mut found = Vec::new();
-    let options = LogOptions { segment_bytes: 1 << 20, disk_max: None, seed: 1 };
     let (log, recovery) =
-        Log::open(directory.clone(), options, &mut |frame| found.push(frame.sequence.number())).unwrap();
+        Log::open(directory.clone(), OPTIONS, &mut |frame| found.push(frame.sequence.number())).unwrap();
     (log, recovery, found)
 }
 
@@ -76,4 +80,25 @@ fn what_the_disk_cannot_read_is_damage_like_any_other() {
     assert_eq!(found, (1..=7).chain(13..=20).collect::<Vec<u64>>());
     assert_eq!(recovery.damaged[0].reason, "input/output error");
     assert!(log.read(Sequence::new(11)).is_err());
+}
+
+#[test]
+fn a_start_does_not_go_on_without_a_file_that_it_may_not_open() {
+    let directory = synced_one_by_one();
+    directory.close(ONLY, io::ErrorKind::PermissionDenied);
+    let opened = Log::open(directory, OPTIONS, &mut |_| ());
+    let Err(StorageError::Unopenable { file, source }) = opened else {
+        panic!("it started without its records")
+    };
+    assert_eq!(file, Path::new(ONLY));
+    assert_eq!(source.kind(), io::ErrorKind::PermissionDenied);
+}
+
+#[test]
+fn what_the_disk_cannot_open_is_damage_and_the_broker_starts() {
+    let directory = synced_one_by_one();
+    directory.close(ONLY, io::ErrorKind::Other);
+    let (.., recovery, found) = open(&directory);
+    assert_eq!((found, recovery.damaged_places), (Vec::new(), 1));
+    assert_eq!(recovery.damaged[0].reason, "other error");
 }

@@ -4,12 +4,12 @@
 //! pushed, and has no hole; all that was synced and not removed is there.
 
 use std::collections::BTreeMap;
-use std::env;
+use std::{env, io};
 
 use mqtt_broker::broker::record::{Batch, Sequence};
 use mqtt_broker::storage::Log;
-use mqtt_broker::storage::faulty::{Faults, FaultyDirectory};
-use mqtt_broker::storage::log::LogOptions;
+use mqtt_broker::storage::faulty::{Faults, FaultyDirectory, FaultyFile};
+use mqtt_broker::storage::log::{self, LogOptions};
 
 use crate::splitmix::SplitMix;
 
@@ -28,6 +28,13 @@ struct World {
     /// All before this record may be gone.
     removed: u64,
     options: LogOptions,
+    syncing: Option<Syncing>,
+}
+
+/// A sync that has begun, and of which the log does not know yet how it ended.
+enum Syncing {
+    Begun(log::Syncing<FaultyFile>),
+    Over(io::Result<()>),
 }
 
 #[test]
@@ -64,6 +71,7 @@ impl World {
             synced: 1,
             written: 1,
             removed: 1,
+            syncing: None,
         }
     }
 
@@ -81,8 +89,10 @@ impl World {
                 self.step(&mut log);
             }
             if calm && self.random.flag() {
+                self.end_sync(&mut log);
                 self.finish(&mut log);
             }
+            self.syncing = None;
             self.directory.set_faults(Faults::NONE);
             if self.random.flag() {
                 self.directory = self.directory.lose_power();
@@ -134,13 +144,42 @@ impl World {
         match self.random.below(12) {
             0..4 => self.push(log),
             4..7 => drop(log.write_out()),
-            7..9 => drop(log.sync()),
+            7..9 => self.sync(log),
             9 => self.read(log),
             10 => self.reclaim(log),
-            _ if self.random.below(10) == 0 => drop(log.rest()),
+            _ if self.random.below(10) == 0 => {
+                self.end_sync(log);
+                drop(log.rest());
+            }
             _ => {}
         }
         self.check_horizons(log);
+    }
+
+    /// Syncs at once, or begins to and ends later; what is written meanwhile may be covered, or not.
+    fn sync(&mut self, log: &mut Log<FaultyDirectory>) {
+        if self.syncing.is_some() {
+            return self.end_sync(log);
+        }
+        match self.random.below(3) {
+            0 => drop(log.sync()),
+            kind => {
+                let syncing = log.begin_sync();
+                self.syncing = syncing.map(|syncing| match kind {
+                    1 => Syncing::Over(syncing.run()),
+                    _ => Syncing::Begun(syncing),
+                });
+            }
+        }
+    }
+
+    fn end_sync(&mut self, log: &mut Log<FaultyDirectory>) {
+        let result = match self.syncing.take() {
+            Some(Syncing::Over(result)) => result,
+            Some(Syncing::Begun(syncing)) => syncing.run(),
+            None => return,
+        };
+        drop(log.end_sync(result));
     }
 
     fn check_horizons(&mut self, log: &Log<FaultyDirectory>) {

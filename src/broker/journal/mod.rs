@@ -15,6 +15,7 @@ mod recent;
 mod reclaim;
 pub mod recovery;
 
+use std::fmt;
 use std::time::Duration;
 
 use super::memory::HELD;
@@ -33,6 +34,16 @@ pub enum Durability {
     /// The disk has it.
     #[default]
     Fsync,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Os => "os",
+            Self::Fsync => "fsync",
+        })
+    }
 }
 
 /// How sure which messages have to be.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use super::log::inspect::{Seen, inspect};
 use super::log::{Cut, Damaged};
 use super::{DiskDirectory, StorageError};
-use crate::broker::record::Record;
+use crate::broker::record::{Record, Sequence};
 
 /// Something to do with a data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,14 @@ fn report(seen: &Seen<'_>, out: &mut dyn Write) -> Result<(), StoreError> {
     match seen {
         Seen::Damaged(damaged) => writeln!(out, "{damaged}")?,
         Seen::Torn(cut) => writeln!(out, "{cut}")?,
-        Seen::Segment { .. } | Seen::Record { .. } | Seen::Superseded { .. } => {}
+        Seen::Format(trouble) => writeln!(out, "{trouble}")?,
+        Seen::Superseded { file, offset, bytes, by } => {
+            writeln!(
+                out,
+                "{file}:{offset}: {bytes} bytes do not count: {by} begins with the record that is next"
+            )?;
+        }
+        Seen::Segment { .. } | Seen::Record { .. } => {}
     }
     Ok(())
 }
@@ -104,7 +111,11 @@ fn dump(path: &Path, out: &mut dyn Write) -> Result<Condition, StoreError> {
             Seen::Record { file, offset, frame } => {
                 writeln!(out, "{}", dump::line(file, offset, frame)).map_err(StoreError::from)
             }
-            Seen::Damaged(_) | Seen::Torn(_) | Seen::Segment { .. } | Seen::Superseded { .. } => Ok(()),
+            Seen::Format(_)
+            | Seen::Damaged(_)
+            | Seen::Torn(_)
+            | Seen::Segment { .. }
+            | Seen::Superseded { .. } => Ok(()),
         }
     })?;
     Ok(summary.condition())
@@ -123,7 +134,10 @@ fn stats(path: &Path, out: &mut dyn Write) -> Result<Condition, StoreError> {
     for (kind, (count, bytes)) in &summary.kinds {
         writeln!(out, "  {:<16}{count} with {bytes} bytes", Record::kind_name(*kind))?;
     }
+    let first = summary.first.map_or_else(|| "none".to_owned(), |first| first.to_string());
+    writeln!(out, "first record      {first}")?;
     writeln!(out, "next record       {next}")?;
+    writeln!(out, "gaps              {}", summary.gaps)?;
     writeln!(out, "superseded bytes  {}", summary.superseded)?;
     writeln!(out, "torn bytes        {}", summary.torn)?;
     writeln!(out, "damaged places    {}", summary.damaged)?;
@@ -142,6 +156,12 @@ struct Summary {
     torn: u64,
     damaged: u64,
     lost: u64,
+    format: Option<&'static str>,
+    /// The first record that there is, and the last.
+    first: Option<Sequence>,
+    last: Option<Sequence>,
+    /// How often records are not there between two that are, whether that was known to the broker or not.
+    gaps: u64,
 }
 
 impl Summary {
@@ -155,13 +175,17 @@ impl Summary {
                 let (count, bytes) = self.kinds.entry(frame.kind).or_default();
                 *count += 1;
                 *bytes += super::directory::length(frame.body.len());
+                self.gaps += u64::from(self.last.is_some_and(|last| last.next() != frame.sequence));
+                self.first.get_or_insert(frame.sequence);
+                self.last = Some(frame.sequence);
             }
             Seen::Damaged(damaged) => {
                 self.damaged += 1;
                 self.lost += damaged.next.since(damaged.first);
             }
             Seen::Torn(cut) => self.torn += cut.bytes,
-            Seen::Superseded { bytes } => self.superseded += bytes,
+            Seen::Format(trouble) => self.format = Some(trouble),
+            Seen::Superseded { bytes, .. } => self.superseded += bytes,
         }
     }
 
@@ -170,14 +194,24 @@ impl Summary {
     }
 
     fn condition(&self) -> Condition {
-        if self.damaged == 0 { Condition::Sound } else { Condition::Damaged }
+        if self.damaged == 0 && self.format.is_none() { Condition::Sound } else { Condition::Damaged }
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (segments, records, bytes) = (self.segments, self.records(), self.bytes);
-        write!(f, "segments: {segments}, records: {records}, bytes: {bytes}")?;
+        write!(f, "segments: {segments}, records: {records}")?;
+        if let Some((first, last)) = self.first.zip(self.last) {
+            write!(f, " from {first} to {last}")?;
+        }
+        write!(f, ", bytes: {bytes}")?;
+        if self.gaps > 0 {
+            write!(f, ", gaps: {}", self.gaps)?;
+        }
+        if self.superseded > 0 {
+            write!(f, ", bytes that do not count: {}", self.superseded)?;
+        }
         if self.damaged > 0 {
             write!(f, ", damaged places: {}, records lost: {}", self.damaged, self.lost)?;
         }

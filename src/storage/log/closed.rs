@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
 use super::segment::{Index, file_name};
 use crate::broker::record::Sequence;
@@ -26,7 +27,7 @@ pub(super) struct Segment<F> {
     pub(super) first: Sequence,
     pub(super) len: u64,
     pub(super) index: Index,
-    file: Option<F>,
+    file: Option<Arc<F>>,
 }
 
 impl<F> Default for Closed<F> {
@@ -37,7 +38,14 @@ impl<F> Default for Closed<F> {
 
 impl<F> Closed<F> {
     /// Adds the newest.
-    pub(super) fn push(&mut self, number: u64, first: Sequence, len: u64, index: Index, file: Option<F>) {
+    pub(super) fn push(
+        &mut self,
+        number: u64,
+        first: Sequence,
+        len: u64,
+        index: Index,
+        file: Option<Arc<F>>,
+    ) {
         self.bytes += len;
         self.index_bytes += index.bytes();
         self.open += usize::from(file.is_some());
@@ -114,9 +122,10 @@ impl<F> Closed<F> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let segment = self.segments.get_mut(at).ok_or_else(missing)?;
         if segment.file.is_none() {
-            segment.file = Some(directory.open(&file_name(segment.number), Access::Read)?);
+            let file = directory.open(&file_name(segment.number), Access::Read)?;
+            segment.file = Some(Arc::new(file));
             self.open += 1;
         }
-        segment.file.as_ref().ok_or_else(missing)
+        segment.file.as_deref().ok_or_else(missing)
     }
 }

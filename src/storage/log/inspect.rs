@@ -12,6 +12,8 @@ use crate::storage::directory::{Directory, length};
 /// What is seen.
 #[derive(Debug)]
 pub(crate) enum Seen<'s> {
+    /// What is wrong with the file that says which format the directory has. What it says, the segments say as well.
+    Format(&'static str),
     /// Another segment.
     Segment { bytes: u64 },
     /// A record.
@@ -20,8 +22,9 @@ pub(crate) enum Seen<'s> {
     Damaged(Damaged),
     /// The end of the log, which a crash has left half written. A start cuts it off.
     Torn(Cut),
-    /// What was written again elsewhere, after writing it here had failed.
-    Superseded { bytes: u64 },
+    /// Bytes at the end of a segment that do not count, as the one named behind it begins with the record that is next
+    /// here. So it is where writing failed, and was done again elsewhere; or where the other is a copy of an old one.
+    Superseded { file: &'s str, offset: u64, bytes: u64, by: &'s str },
 }
 
 /// Shows everything that is in a directory, in the order in which a start finds it, and says the number that the next
@@ -31,13 +34,20 @@ pub(crate) fn inspect<E: From<StorageError>>(
     see: &mut dyn FnMut(Seen<'_>) -> Result<(), E>,
 ) -> Result<Sequence, E> {
     let survey = Survey::of(directory)?;
+    if let Some(trouble) = survey.format.trouble() {
+        see(Seen::Format(trouble))?;
+    }
+    for stray in &survey.strays {
+        see(Seen::Damaged(Damaged::stray(stray)))?;
+    }
     let mut next = Sequence::FIRST;
     for (index, part) in survey.parts.iter().enumerate() {
-        let contents = Contents::of_any(directory, &part.name);
+        let contents = Contents::of_any(directory, &part.name)?;
         see(Seen::Segment { bytes: length(contents.bytes.len()) })?;
         match (part.first, survey.salt) {
             (Some(first), Some(salt)) => {
-                next = inspect_segment(part, (first, next), survey.bound(index), salt, &contents, see)?;
+                let (bound, by) = (survey.bound(index), survey.behind(index));
+                next = inspect_segment((part, by), (first, next), bound, salt, &contents, see)?;
             }
             _ if contents.is_unused() => {}
             _ => see(Seen::Damaged(Damaged::new(&part.name, &Damage::of_all(&contents, next), &contents)))?,
@@ -47,7 +57,7 @@ pub(crate) fn inspect<E: From<StorageError>>(
 }
 
 fn inspect_segment<E>(
-    part: &Part,
+    (part, by): (&Part, &str),
     (first, next): (Sequence, Sequence),
     bound: Bound,
     salt: Salt,
@@ -69,7 +79,10 @@ fn inspect_segment<E>(
             let (file, offset) = (part.name.clone(), length(scan.end()));
             see(Seen::Torn(Cut { file, offset, bytes: length(bytes) }))?;
         }
-        Tail::Abandoned(bytes) if bytes > 0 => see(Seen::Superseded { bytes: length(bytes) })?,
+        Tail::Abandoned(bytes) if bytes > 0 => {
+            let (offset, bytes) = (length(scan.end()), length(bytes));
+            see(Seen::Superseded { file: &part.name, offset, bytes, by })?;
+        }
         Tail::Open | Tail::Sealed | Tail::Abandoned(_) => {}
     }
     Ok(scan.next_sequence())

@@ -22,7 +22,8 @@ mod segment;
 mod survey;
 
 use std::collections::VecDeque;
-use std::mem;
+use std::sync::Arc;
+use std::{io, mem};
 
 pub use read::{ReadError, Record, Slice};
 pub use recovery::{Cut, Damaged, Recovery};
@@ -47,6 +48,10 @@ const SMALLEST_SEGMENT: u64 = 64 << 10;
 
 /// Segments for which there is room at least, if the room is bounded.
 const SEGMENTS_AT_LEAST: u64 = 16;
+
+/// Bytes that may be written while a sync is under way that does not cover them. A mark says that all before it is on the
+/// disk, so that there is none between these: the less there are, the more of a segment is known to have been there.
+const BESIDE_SYNC: u64 = 8 << 20;
 
 /// How a log uses its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +94,8 @@ pub struct Log<D: Directory> {
     /// How many of these have been written into the active segment.
     written_batches: usize,
     written_bytes: usize,
+    /// What the sync covers that is under way.
+    syncing: Option<Covered>,
     /// All before this record has been written.
     written: Sequence,
     /// All before this record is on the disk.
@@ -109,10 +116,30 @@ pub struct Log<D: Directory> {
     may_overdraw: bool,
 }
 
+/// A sync of what has been written. Whoever has it runs it, on any thread, while more is written.
+#[derive(Debug)]
+pub struct Syncing<F>(Arc<F>);
+
+impl<F: File> Syncing<F> {
+    /// Returns when it is done, what [`Log::end_sync`] has to be told.
+    pub fn run(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// What a sync covers.
+#[derive(Debug, Clone, Copy)]
+struct Covered {
+    /// How many of the batches that are not known to be on the disk.
+    batches: usize,
+    /// Where they end in the segment.
+    end: u64,
+}
+
 /// The segment that is written to.
 #[derive(Debug)]
 struct Active<F> {
-    file: F,
+    file: Arc<F>,
     number: u64,
     first: Sequence,
     /// The record that comes next into it.
@@ -146,14 +173,23 @@ impl<D: Directory> Log<D> {
         self.unsynced.push_back(batch);
     }
 
-    /// Writes what has been pushed and what could not be written before.
+    /// Writes what has been pushed and what could not be written before: all of it, unless a sync is under way. Then some
+    /// of it may have to wait for the next call after that.
     pub fn write_out(&mut self) -> Result<(), Fault> {
         if self.is_homeless {
+            if self.syncing.is_some() {
+                return Ok(());
+            }
             self.rehouse()?;
         }
         while let Some(batch) = self.unsynced.get(self.written_batches) {
             let len = length(batch.len());
             let is_full = |active: &Active<D::File>| !active.has_room(len) && active.count > 0;
+            // To seal is to sync, and of two syncs of a file only one may hear that it failed.
+            let must_wait = |active: &Active<D::File>| is_full(active) || active.unsynced() > BESIDE_SYNC;
+            if self.syncing.is_some() && self.active.as_ref().is_none_or(must_wait) {
+                break;
+            }
             if self.active.as_ref().is_some_and(is_full) {
                 self.seal()?;
                 continue;
@@ -176,27 +212,45 @@ impl<D: Directory> Log<D> {
         Ok(())
     }
 
-    /// Returns when all that has been written is on the disk.
+    /// Returns when all that has been written is on the disk. No other sync may be under way.
     pub fn sync(&mut self) -> Result<(), Fault> {
-        if self.written_batches == 0 {
-            return Ok(());
+        match self.begin_sync() {
+            Some(syncing) => self.end_sync(syncing.run()),
+            None => Ok(()),
         }
+    }
+
+    /// Begins to make durable what has been written. None if there is nothing, or such a sync is under way.
+    pub fn begin_sync(&mut self) -> Option<Syncing<D::File>> {
+        if self.written_batches == 0 || self.syncing.is_some() {
+            return None;
+        }
+        let active = self.active.as_ref()?;
+        self.syncing = Some(Covered { batches: self.written_batches, end: active.end });
+        Some(Syncing(Arc::clone(&active.file)))
+    }
+
+    /// The sync is over that was begun, in this way.
+    pub fn end_sync(&mut self, result: io::Result<()>) -> Result<(), Fault> {
+        let Some(covered) = self.syncing.take() else { return Ok(()) };
+        // If the segment has been given up meanwhile, all that this covers is written again elsewhere.
         let Some(active) = &mut self.active else { return Ok(()) };
-        if let Err(error) = active.file.sync_data() {
+        if let Err(error) = result {
             self.give_up();
             return Err(error.into());
         }
-        active.synced_end = active.end;
-        active.mark_is_due = true;
-        self.release();
+        active.synced_end = covered.end;
+        active.mark_is_due = active.end == covered.end;
+        self.release(covered.batches);
         Ok(())
     }
 
-    /// What was written has been synced: it need not be remembered.
-    fn release(&mut self) {
-        self.written_bytes = 0;
-        for batch in self.unsynced.drain(..mem::take(&mut self.written_batches)) {
+    /// So many batches have been synced: they need not be remembered.
+    fn release(&mut self, batches: usize) {
+        self.written_batches -= batches;
+        for batch in self.unsynced.drain(..batches) {
             self.unsynced_bytes -= batch.len();
+            self.written_bytes -= batch.len();
             self.synced = batch.next();
         }
     }
@@ -260,7 +314,7 @@ impl<D: Directory> Log<D> {
     }
 
     /// Writes and syncs all, and says so in the file, so that the next start has nothing to find out. The log can be
-    /// used again after that.
+    /// used again after that. No sync may be under way.
     pub fn rest(&mut self) -> Result<(), Fault> {
         self.write_out()?;
         self.sync()?;
@@ -331,8 +385,8 @@ impl<D: Directory> Log<D> {
         active.synced_end = active.end;
         active.mark_is_due = true;
         self.active = Some(active);
-        self.written_batches = self.unsynced.len();
-        self.release();
+        (self.written_batches, self.written_bytes) = (self.unsynced.len(), self.unsynced_bytes);
+        self.release(self.written_batches);
         self.written = self.synced;
         self.is_homeless = false;
         self.tidy_abandoned();
@@ -361,7 +415,7 @@ impl<D: Directory> Log<D> {
             self.give_up();
             return Err(fault);
         }
-        self.release();
+        self.release(self.written_batches);
         if let Some(active) = self.active.take() {
             let Active { file, number, first, end, index, .. } = active;
             self.closed.push(number, first, end, index, Some(file));
@@ -393,7 +447,7 @@ impl<F: File> Active<F> {
     fn new(file: F, number: u64, first: Sequence, capacity: u64) -> Self {
         let end = length(SEGMENT_HEADER_LEN);
         Self {
-            file,
+            file: Arc::new(file),
             number,
             first,
             next: first,
@@ -411,6 +465,11 @@ impl<F: File> Active<F> {
     fn has_room(&self, len: u64) -> bool {
         let own = 2 * MARK_LEN + SEAL_LEN;
         self.end.saturating_add(len).saturating_add(own) <= self.capacity
+    }
+
+    /// Bytes that are not known to be on the disk.
+    const fn unsynced(&self) -> u64 {
+        self.end - self.synced_end
     }
 
     fn write(&mut self, batch: &mut Batch, salt: Salt) -> Result<(), Fault> {

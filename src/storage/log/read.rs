@@ -114,7 +114,7 @@ impl<D: Directory> Log<D> {
         let wrong = |error| ReadError::Io(sequence, error);
         let (file, from) = match &self.active {
             Some(active) if sequence >= active.first => {
-                (&active.file, active.index.offset_before(active.first, sequence))
+                (&*active.file, active.index.offset_before(active.first, sequence))
             }
             _ => {
                 let (at, from) = self.closed.place_of(sequence).ok_or(ReadError::Lost(sequence))?;

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 
 use super::closed::Closed;
 use super::scan::{Bound, Damage, Found, Scan, Tail};
 use super::segment::{Index, SegmentHeader};
-use super::survey::{Contents, FORMAT_FILE, Part, Survey};
+use super::survey::{Contents, FORMAT_FILE, FormatFile, Part, Survey, open};
 use super::{Active, Log, LogOptions, quarantine};
 use crate::broker::record::frame::{FIRST_RESERVED_KIND, Frames};
 use crate::broker::record::{Batch, Frame, Sequence};
@@ -26,6 +27,8 @@ pub struct Recovery {
     pub segments: usize,
     /// Bytes of these.
     pub bytes: u64,
+    /// What is wrong with the file that says which format the directory has. It has been written again.
+    pub format: Option<&'static str>,
     /// What a crash had left half written at the end.
     pub cut: Option<Cut>,
     /// What is damaged, up to a thousand places.
@@ -66,32 +69,20 @@ pub struct Damaged {
     pub reason: String,
 }
 
-impl Recovery {
-    /// Says in the log of the broker what was found.
-    pub fn report(&self) {
-        let Self { records, segments, bytes, cut, damaged, damaged_places, trouble } = self;
-        tracing::info!("storage: {records} records in {segments} segments with {bytes} bytes");
-        if let Some(cut) = cut {
-            tracing::warn!("storage: {cut}; they have been cut off");
-        }
-        for damaged in damaged {
-            tracing::error!("storage: {damaged}; what is there has been set aside in `quarantine`");
-        }
-        let more = damaged_places.saturating_sub(length(damaged.len()));
-        if more > 0 {
-            tracing::error!("storage: {more} more places are damaged");
-        }
-        if let Some(trouble) = trouble {
-            tracing::error!("storage: {trouble}");
-        }
-    }
-}
-
 impl Damaged {
     pub(crate) fn new(file: &str, damage: &Damage, contents: &Contents) -> Self {
         let &Damage { at, len, first, next, kind, reason } = damage;
         let reason = contents.why_unreadable(&(at..at + len)).unwrap_or(reason).to_owned();
         Self { file: file.to_owned(), offset: length(at), len: length(len), first, next, kind, reason }
+    }
+
+    /// A segment that is no part of the log. It stays where it is.
+    pub(crate) fn stray(part: &Part) -> Self {
+        let first = part.first.unwrap_or(Sequence::FIRST);
+        let reason =
+            "it begins before the segment before it does, as a copy of an old one; it is passed over";
+        let (file, reason) = (part.name.clone(), reason.to_owned());
+        Self { file, offset: 0, len: 0, first, next: first, kind: None, reason }
     }
 }
 
@@ -107,20 +98,27 @@ impl<D: Directory> Log<D> {
         let survey = Survey::of(&directory)?;
         let mut log =
             Self::empty(directory, options, survey.salt.unwrap_or_else(|| Salt::from_seed(options.seed)));
-        if !survey.has_format {
+        if survey.format != FormatFile::Sound {
             // The segments say it as well: it can be tried again at the next start.
             let _ = log.write_format();
         }
+        let recovery = Recovery { format: survey.format.trouble(), ..Recovery::default() };
         for name in &survey.unfinished {
             // What was to be in it is still where it was.
             log.discard(name.clone());
         }
-        let mut opening =
-            Opening { log, visit, contents: Contents::default(), recovery: Recovery::default() };
+        let mut opening = Opening { log, visit, contents: Contents::default(), recovery };
+        for stray in &survey.strays {
+            opening.recovery.damaged_places += 1;
+            opening.recovery.damaged.push(Damaged::stray(stray));
+        }
         for (index, part) in survey.parts.iter().enumerate() {
-            opening.take(part, survey.bound(index));
+            opening.take(part, survey.bound(index))?;
         }
         let Opening { mut log, mut recovery, .. } = opening;
+        // No file gets the name of one that is there.
+        let highest = survey.strays.iter().map(|stray| stray.number.saturating_add(1)).max();
+        log.number = log.number.max(highest.unwrap_or(0));
         log.written = log.next;
         if log.unsynced.is_empty() {
             log.synced = log.next;
@@ -143,6 +141,7 @@ impl<D: Directory> Log<D> {
             unsynced_bytes: 0,
             written_batches: 0,
             written_bytes: 0,
+            syncing: None,
             written: first,
             synced: first,
             next: first,
@@ -177,19 +176,26 @@ struct Opening<'v, D: Directory> {
 
 impl<D: Directory> Opening<'_, D> {
     /// Reads a segment and takes it over.
-    fn take(&mut self, part: &Part, bound: Bound) {
+    fn take(&mut self, part: &Part, bound: Bound) -> Result<(), StorageError> {
         self.log.number = part.number.saturating_add(1);
-        self.contents.read_any(&self.log.directory, &part.name);
+        self.contents.read_any(&self.log.directory, &part.name)?;
         // The rest of `self` is written to while the segment is read.
         let contents = mem::take(&mut self.contents);
         match part.first {
-            Some(first) => self.read(part, first, bound, &contents),
+            Some(first) => self.read(part, first, bound, &contents)?,
             None => self.put_by(part, &contents),
         }
         self.contents = contents;
+        Ok(())
     }
 
-    fn read(&mut self, part: &Part, first: Sequence, bound: Bound, contents: &Contents) {
+    fn read(
+        &mut self,
+        part: &Part,
+        first: Sequence,
+        bound: Bound,
+        contents: &Contents,
+    ) -> Result<(), StorageError> {
         if !part.has_header {
             self.meet(part, &Damage::of_header(first), contents);
         }
@@ -208,8 +214,9 @@ impl<D: Directory> Opening<'_, D> {
         self.log.next = scan.next_sequence();
         match bound {
             Bound::Next(_) => self.close(part, first, &scan, contents, index),
-            Bound::Last => self.go_on(part, first, &scan, contents, index),
+            Bound::Last => self.go_on(part, first, &scan, contents, index)?,
         }
+        Ok(())
     }
 
     /// Takes over a segment behind which there is another.
@@ -235,14 +242,22 @@ impl<D: Directory> Opening<'_, D> {
     }
 
     /// Takes over the last segment, to go on behind its end.
-    fn go_on(&mut self, part: &Part, first: Sequence, scan: &Scan<'_>, contents: &Contents, index: Index) {
+    fn go_on(
+        &mut self,
+        part: &Part,
+        first: Sequence,
+        scan: &Scan<'_>,
+        contents: &Contents,
+        index: Index,
+    ) -> Result<(), StorageError> {
         let end = length(scan.end());
         if let Tail::Torn(bytes) = scan.tail() {
             self.recovery.cut = Some(Cut { file: part.name.clone(), offset: end, bytes: length(bytes) });
         }
         let (proven, proven_at) = scan.proven();
         let unproven = contents.bytes.get(proven_at..scan.end()).unwrap_or_default();
-        let file = match self.secure(part, end, unproven, proven_at, contents) {
+        let file = open(&self.log.directory, &part.name, Access::Write)?.map_err(Fault::from);
+        let file = match file.and_then(|file| self.secure(file, end, unproven, proven_at, contents)) {
             Ok(file) => file,
             Err(fault) => {
                 // As after any failed write: all that may not be on the disk gets another place.
@@ -252,12 +267,12 @@ impl<D: Directory> Opening<'_, D> {
                 self.log.unsynced = batches(unproven);
                 self.log.unsynced_bytes = self.log.unsynced.iter().map(Batch::len).sum();
                 self.log.closed.push(part.number, first, length(contents.bytes.len()), index, None);
-                return;
+                return Ok(());
             }
         };
         if scan.tail() == Tail::Sealed || !part.has_header {
-            self.log.closed.push(part.number, first, end, index, Some(file));
-            return;
+            self.log.closed.push(part.number, first, end, index, Some(Arc::new(file)));
+            return Ok(());
         }
         // Where no room can be reserved, a new segment is tried for.
         let capacity = self.log.options.segment_bytes.max(end);
@@ -273,6 +288,7 @@ impl<D: Directory> Opening<'_, D> {
             mark_is_due: !unproven.is_empty(),
             ..Active::new(file, part.number, first, capacity)
         });
+        Ok(())
     }
 
     /// Makes the last segment end where its records do, and makes those durable of which nobody knows whether they are.
@@ -280,13 +296,12 @@ impl<D: Directory> Opening<'_, D> {
     /// same. So they are written again, in their own place.
     fn secure(
         &self,
-        part: &Part,
+        file: D::File,
         end: u64,
         unproven: &[u8],
         unproven_at: usize,
         contents: &Contents,
     ) -> Result<D::File, Fault> {
-        let file = self.log.directory.open(&part.name, Access::Write)?;
         let is_cut = end < length(contents.bytes.len());
         if is_cut {
             file.truncate(end)?;

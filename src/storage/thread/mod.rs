@@ -1,17 +1,25 @@
-//! The thread that writes.
+//! The thread that writes, and the one that syncs.
 //!
-//! It takes all batches that wait, writes them, makes them durable with one sync if somebody waits for that, says so,
+//! It takes all batches that wait, writes them, has them made durable with one sync if somebody waits for that, says so,
 //! and takes all that came meanwhile. So the first message after a pause waits for one sync and nothing else, and many
 //! messages at once share one.
 //!
+//! Syncs are a thread's of their own: meanwhile records are read, and those are written for which somebody waits who does
+//! not wait for the disk. All others wait for the end of the sync, as they would have to anyway, and are written behind a
+//! mark that says that what is before them is on the disk.
+//!
 //! ```text
-//!              Append, Fetch, SliceDone
-//!  broker task ───────────────────────▶ storage thread ──▶ Log
-//!              ◀───────────────────────
-//!              Appended, Fetched, Reclaim, Room
+//!              Append, Fetch, SliceDone                         run
+//!  broker task ───────────────────────▶ storage thread ──▶ Log ────▶ sync thread
+//!              ◀───────────────────────       ▲                          │
+//!              Appended, Fetched, Reclaim, Room └────────────────────────┘
+//!                                                       Synced
 //! ```
 
+#[cfg(test)]
+mod gated;
 mod reclaim;
+mod syncer;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -23,6 +31,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use self::syncer::Syncer;
 use self::worker::Worker;
 use super::counters::StorageCounters;
 use super::directory::{Directory, length};
@@ -34,8 +43,8 @@ use crate::broker::record::{Batch, Sequence};
 pub struct StorageSettings {
     /// What nobody waits for is on the disk after so long.
     pub sync_interval: Duration,
-    /// Bytes that may be written and not durable, before they are made durable though nobody waits for it. Nothing is
-    /// written meanwhile, and who waits for that waits as long as these take the disk.
+    /// Bytes that may be written and not durable, before they are made durable though nobody waits for it. What is not
+    /// durable is in memory, too.
     pub unsynced_max: usize,
     /// After something could not be written, it is tried again after so long; each time after twice as long.
     pub retry_first: Duration,
@@ -111,15 +120,36 @@ impl fmt::Display for Room {
 /// What the broker tells the thread.
 #[derive(Debug)]
 enum Command {
-    Append { batch: Batch, live_bytes: u64, at: Instant },
+    Append {
+        batch: Batch,
+        live_bytes: u64,
+        at: Instant,
+    },
     Fetch(Vec<Sequence>),
-    SliceDone { up_to: Sequence, moved: Option<Sequence> },
+    SliceDone {
+        up_to: Sequence,
+        moved: Option<Sequence>,
+    },
+    /// From the thread that syncs: what was begun is over.
+    Synced(io::Result<()>),
+    /// Nobody is left who could tell it anything.
+    End,
+}
+
+/// The end of the way to the thread, which says when nobody uses it any more.
+#[derive(Debug)]
+struct Commands(Sender<Command>);
+
+impl Drop for Commands {
+    fn drop(&mut self) {
+        let _ = self.0.send(Command::End);
+    }
 }
 
 /// The way to the thread.
 #[derive(Debug, Clone)]
 pub struct StorageHandle {
-    commands: Sender<Command>,
+    commands: Arc<Commands>,
     shared: Arc<Shared>,
 }
 
@@ -128,8 +158,8 @@ pub struct StorageHandle {
 struct Shared {
     /// Bytes that were handed over since the start.
     handed_over: AtomicU64,
-    /// Bytes of these that have been written.
-    written: AtomicU64,
+    /// Bytes of these that are no longer in memory, as they are on the disk.
+    released: AtomicU64,
     counters: Arc<StorageCounters>,
 }
 
@@ -155,10 +185,10 @@ impl StorageHandle {
         self.send(Command::SliceDone { up_to, moved });
     }
 
-    /// Bytes that were handed over and not yet written.
+    /// Bytes that were handed over and are in memory, as they are not known to be on the disk.
     pub fn backlog_bytes(&self) -> u64 {
-        let written = self.shared.written.load(Ordering::Relaxed);
-        self.shared.handed_over.load(Ordering::Relaxed).saturating_sub(written)
+        let released = self.shared.released.load(Ordering::Relaxed);
+        self.shared.handed_over.load(Ordering::Relaxed).saturating_sub(released)
     }
 
     /// What is counted.
@@ -168,7 +198,7 @@ impl StorageHandle {
 
     fn send(&self, command: Command) {
         // The thread ends only with its last handle, or by a fault of ours, of which it has told the broker.
-        let _ = self.commands.send(command);
+        let _ = self.commands.0.send(command);
     }
 }
 
@@ -185,12 +215,13 @@ impl Storage {
         events: impl FnMut(Event) + Send + 'static,
     ) -> io::Result<(StorageHandle, Self)>
     where
-        D: Directory<File: Send> + Send + 'static,
+        D: Directory + Send + 'static,
     {
         let (sender, commands) = mpsc::channel();
         let shared = Arc::new(Shared::default());
-        let handle = StorageHandle { commands: sender, shared: Arc::clone(&shared) };
-        let worker = Worker::new(log, settings, commands, shared, Box::new(events));
+        let syncer = Syncer::start(sender.clone())?;
+        let handle = StorageHandle { commands: Arc::new(Commands(sender)), shared: Arc::clone(&shared) };
+        let worker = Worker::new(log, settings, (commands, syncer), shared, Box::new(events));
         let thread = Builder::new().name("storage".to_owned()).spawn(|| worker.run())?;
         Ok((handle, Self(thread)))
     }

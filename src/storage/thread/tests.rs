@@ -1,5 +1,6 @@
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, channel};
 
+use super::gated::{Gate, Gated};
 use super::*;
 use crate::broker::record::frame::Horizon;
 use crate::storage::faulty::{Faults, FaultyDirectory};
@@ -11,6 +12,7 @@ const ROOMY: u64 = 1 << 30;
 /// A storage thread, and somebody who drives it.
 struct Rig {
     directory: FaultyDirectory,
+    gate: Arc<Gate>,
     handle: StorageHandle,
     thread: Storage,
     events: Receiver<Event>,
@@ -25,14 +27,6 @@ impl Rig {
     fn on(directory: FaultyDirectory) -> Self {
         let (sender, events) = channel();
         Self::start(directory, events, move |event| {
-            let _ = sender.send(event);
-        })
-    }
-
-    /// One whose thread waits, after each event, until somebody takes it.
-    fn in_step() -> Self {
-        let (sender, events): (SyncSender<Event>, _) = sync_channel(0);
-        Self::start(FaultyDirectory::new(1, ROOMY), events, move |event| {
             let _ = sender.send(event);
         })
     }
@@ -60,7 +54,9 @@ impl Rig {
         events: Receiver<Event>,
         tell: impl FnMut(Event) + Send + 'static,
     ) -> Self {
-        let (log, _) = Log::open(directory.clone(), options, &mut |_| ()).unwrap();
+        let gate = Arc::new(Gate::default());
+        let gated = Gated { directory: directory.clone(), gate: Arc::clone(&gate) };
+        let (log, _) = Log::open(gated, options, &mut |_| ()).unwrap();
         let next = log.next_sequence();
         let settings = StorageSettings {
             // Nothing in these tests waits for the clock, but for what is tried again.
@@ -69,7 +65,7 @@ impl Rig {
             ..StorageSettings::default()
         };
         let (handle, thread) = Storage::start(log, settings, tell).unwrap();
-        Self { directory, handle, thread, events, next }
+        Self { directory, gate, handle, thread, events, next }
     }
 
     fn append(&mut self, count: usize, len: usize, horizon: Option<Horizon>) {
@@ -90,6 +86,17 @@ impl Rig {
 
     fn event(&self) -> Event {
         self.events.recv().unwrap()
+    }
+
+    /// What is fetched next. Meanwhile something may have been written, and something be to be looked through.
+    fn fetched(&self) -> (Sequence, Result<Record, ReadError>) {
+        loop {
+            match self.event() {
+                Event::Fetched { sequence, record } => return (sequence, record),
+                Event::Appended { .. } | Event::Reclaim(_) => {}
+                event @ Event::Room { .. } => panic!("{event:?}"),
+            }
+        }
     }
 
     #[track_caller]
@@ -151,16 +158,22 @@ fn who_waits_for_the_system_does_not_wait_for_the_disk() {
 
 #[test]
 fn all_that_came_during_a_commit_is_made_durable_by_the_next() {
-    let mut rig = Rig::in_step();
+    let mut rig = Rig::new(ROOMY);
     rig.append(1, 10, Some(Horizon::Synced));
-    // The thread waits for somebody to take its event by now, or will.
+    rig.until_all_is_synced();
+    rig.gate.close();
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.gate.wait_for_sync();
     for _ in 0..100 {
         rig.append(1, 10, Some(Horizon::Synced));
     }
+    // When that is answered, all before it has been taken.
+    rig.handle.fetch(vec![Sequence::new(102)]);
+    assert!(rig.fetched().1.is_ok());
+    rig.gate.open();
     rig.until_all_is_synced();
-    let commits = rig.handle.counters().commits.value();
-    assert!((1..=2).contains(&commits), "{commits}");
-    assert!(rig.handle.counters().largest_commit_records.value() >= 100);
+    assert_eq!(rig.handle.counters().commits.value(), 3);
+    assert_eq!(rig.handle.counters().largest_commit_records.value(), 100);
     assert!(rig.handle.counters().commit_times.longest() > Duration::ZERO);
 }
 
@@ -174,7 +187,7 @@ fn records_are_fetched_wherever_they_are() {
     let asked = [102, 1, 50, 103];
     rig.handle.fetch(asked.map(Sequence::new).to_vec());
     for (asked, len) in asked.into_iter().zip([Some(3), Some(100_000), Some(1_000), None]) {
-        let Event::Fetched { sequence, record } = rig.event() else { panic!() };
+        let (sequence, record) = rig.fetched();
         assert_eq!(sequence.number(), asked);
         assert_eq!(record.ok().map(|record| record.body.len()), len);
     }
@@ -205,15 +218,26 @@ fn a_full_disk_is_told_before_and_when_it_is_full_and_when_it_no_longer_is() {
     let mut rooms = Vec::new();
     while rooms.last() != Some(&Room::Full) {
         rig.append(1, 10_000, Some(Horizon::Synced));
-        if let Event::Room { room, .. } = rig.event() {
-            rooms.push(room);
+        let mut is_synced = false;
+        while !is_synced && rooms.last() != Some(&Room::Full) {
+            match rig.event() {
+                Event::Room { room, .. } => rooms.push(room),
+                Event::Appended { synced, .. } => is_synced = synced == rig.next,
+                // Nobody looks through what the broker no longer needs.
+                Event::Reclaim(_) => {}
+                event @ Event::Fetched { .. } => panic!("{event:?}"),
+            }
         }
     }
     assert_eq!(rooms, [Room::Low, Room::Full]);
     assert!(rig.handle.backlog_bytes() >= 10_000, "it waits in memory");
     rig.directory.set_capacity(ROOMY);
-    rig.until_all_is_synced();
-    assert!(matches!(rig.event(), Event::Room { room: Room::Enough, .. }));
+    // It is told when something can be written, which may be before that is on the disk.
+    let mut events = rig.until_all_is_synced();
+    let is_enough = |event: &Event| matches!(event, Event::Room { room: Room::Enough, .. });
+    while !events.iter().any(is_enough) {
+        events.push(rig.event());
+    }
 }
 
 #[test]
@@ -286,4 +310,68 @@ fn in_the_end_all_is_on_the_disk() {
     }
     let directory = rig.end();
     assert_eq!(records_in(directory.lose_power()), 100);
+}
+
+#[test]
+fn nobody_waits_for_a_sync_that_is_another_s() {
+    let mut rig = Rig::new(ROOMY);
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.until_all_is_synced();
+    rig.gate.close();
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.gate.wait_for_sync();
+    // Who waits for the system, goes on.
+    rig.append(1, 10, Some(Horizon::Written));
+    rig.check_horizons((4, 2));
+    rig.append(1, 10, Some(Horizon::Written));
+    rig.check_horizons((5, 2));
+    // So does who wants to read, wherever that is.
+    rig.handle.fetch([1, 2, 4].map(Sequence::new).to_vec());
+    for _ in 0..3 {
+        assert!(matches!(rig.event(), Event::Fetched { record: Ok(_), .. }));
+    }
+    assert_eq!(rig.handle.backlog_bytes(), 3 * 30, "what is not synced is in memory");
+    rig.gate.open();
+    // That covers what was written when it began.
+    rig.check_horizons((5, 3));
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.until_all_is_synced();
+    assert_eq!(records_in(rig.directory.lose_power()), 5);
+}
+
+#[test]
+fn all_that_was_written_during_a_sync_that_fails_is_written_again() {
+    let mut rig = Rig::new(ROOMY);
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.until_all_is_synced();
+    rig.gate.close();
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.gate.wait_for_sync();
+    rig.append(1, 10, Some(Horizon::Written));
+    rig.check_horizons((4, 2));
+    rig.directory.set_faults(Faults { sync: 1_000, ..Faults::NONE });
+    rig.gate.open();
+    assert!(matches!(rig.event(), Event::Room { room: Room::Failing, .. }));
+    rig.append(1, 10, Some(Horizon::Written));
+    rig.directory.set_faults(Faults::NONE);
+    let events = rig.until_all_is_synced();
+    assert!(!events.iter().any(|event| matches!(event, Event::Room { .. })), "{events:?}");
+    assert!(matches!(rig.event(), Event::Room { room: Room::Enough, .. }));
+    assert_eq!(records_in(rig.directory.lose_power()), 4);
+}
+
+#[test]
+fn the_end_waits_for_a_sync_that_is_under_way() {
+    let mut rig = Rig::new(ROOMY);
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.until_all_is_synced();
+    rig.gate.close();
+    rig.append(1, 10, Some(Horizon::Synced));
+    rig.gate.wait_for_sync();
+    rig.append(1, 10, None);
+    let Rig { directory, gate, handle, thread, .. } = rig;
+    drop(handle);
+    gate.open();
+    thread.join();
+    assert_eq!(records_in(directory.lose_power()), 3);
 }

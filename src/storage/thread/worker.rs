@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
-use std::{mem, thread};
+use std::{io, thread};
 
 use super::reclaim::Reclaim;
+use super::syncer::Syncer;
 use super::{Command, Event, Room, Shared, StorageSettings};
 use crate::broker::record::Sequence;
 use crate::broker::record::frame::Horizon;
@@ -29,6 +30,11 @@ pub(super) struct Worker<D: Directory> {
     pub(super) log: Log<D>,
     settings: StorageSettings,
     commands: Receiver<Command>,
+    syncer: Syncer<D::File>,
+    /// The sync that is under way.
+    syncing: Option<UnderWay>,
+    /// Whether nobody is left who could tell it anything.
+    has_ended: bool,
     shared: Arc<Shared>,
     events: Box<dyn FnMut(Event) + Send>,
     /// What has been taken and not been written, and who waits for it.
@@ -63,6 +69,19 @@ struct Group {
     since: Option<Instant>,
 }
 
+/// A sync that is under way.
+#[derive(Debug)]
+struct UnderWay {
+    /// All before this record was on the disk before.
+    first: Sequence,
+    /// All before this one will be.
+    next: Sequence,
+    /// Bytes of those between.
+    bytes: usize,
+    /// When the oldest batch was handed over that it covers.
+    since: Option<Instant>,
+}
+
 /// Why the thread goes on.
 enum Wake {
     Command(Command),
@@ -75,7 +94,7 @@ impl<D: Directory> Worker<D> {
     pub(super) fn new(
         log: Log<D>,
         settings: StorageSettings,
-        commands: Receiver<Command>,
+        (commands, syncer): (Receiver<Command>, Syncer<D::File>),
         shared: Arc<Shared>,
         events: Box<dyn FnMut(Event) + Send>,
     ) -> Self {
@@ -87,6 +106,9 @@ impl<D: Directory> Worker<D> {
             log,
             settings,
             commands,
+            syncer,
+            syncing: None,
+            has_ended: false,
             shared,
             events,
             group: Group::default(),
@@ -109,12 +131,16 @@ impl<D: Directory> Worker<D> {
             self.commit();
             self.reclaim();
             self.account();
+            if self.has_ended {
+                break;
+            }
             match self.wait() {
                 Wake::Command(command) => self.take_all(command),
                 Wake::Time => {}
                 Wake::End => break,
             }
         }
+        self.wait_for_sync();
         self.retry = None;
         match self.log.rest() {
             Ok(()) => self.tell_horizons(),
@@ -125,10 +151,12 @@ impl<D: Directory> Worker<D> {
 
     /// Waits for something to do.
     fn wait(&self) -> Wake {
-        let retry = self.retry.map(|(at, _)| at);
+        let is_syncing = self.syncing.is_some();
+        // While it is not known how a sync ends, nothing is tried again.
+        let retry = self.retry.map(|(at, _)| at).filter(|_| !is_syncing);
         // Before that nothing else can be done either.
         let room = (self.room != Room::Enough).then(|| self.room_at + ROOM_INTERVAL);
-        let [room, sync] = [room, self.sync_at].map(|at| at.filter(|_| retry.is_none()));
+        let [room, sync] = [room, self.sync_at].map(|at| at.filter(|_| self.retry.is_none() && !is_syncing));
         let Some(until) = [room, retry, sync, self.reclaim_at].into_iter().flatten().min() else {
             return self.commands.recv().map_or(Wake::End, Wake::Command);
         };
@@ -164,6 +192,8 @@ impl<D: Directory> Worker<D> {
             }
             Command::Fetch(sequences) => sequences.into_iter().for_each(|sequence| self.fetch(sequence)),
             Command::SliceDone { up_to, moved } => self.slice_done(up_to, moved),
+            Command::Synced(result) => self.synced(result),
+            Command::End => self.has_ended = true,
         }
     }
 
@@ -180,7 +210,9 @@ impl<D: Directory> Worker<D> {
     /// Writes what was taken, and makes it durable if that is due.
     fn commit(&mut self) {
         let now = Instant::now();
-        if self.retry.is_some_and(|(at, _)| now < at) {
+        let is_syncing = self.syncing.is_some();
+        let has_to_wait = is_syncing && (self.retry.is_some() || !self.group.awaits_written);
+        if has_to_wait || self.retry.is_some_and(|(at, _)| now < at) {
             return;
         }
         match self.try_to_commit(now) {
@@ -205,31 +237,70 @@ impl<D: Directory> Worker<D> {
             || self.group.awaits_synced
             || self.waits_for_sync()
             || self.log.unsynced_bytes() > self.settings.unsynced_max;
+        if is_due && self.syncing.is_none() {
+            self.begin_sync();
+        }
         // Who goes on when a batch is written has to know, if it is not known with the sync soon.
-        if mem::take(&mut self.group.awaits_written) || !is_due {
+        if self.group.awaits_written || !is_due {
             self.tell_horizons();
         }
-        if is_due {
-            self.sync()?;
-        }
+        // Beside a sync not all may have been written.
+        self.group.awaits_written &= self.log.unwritten_bytes() > 0;
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), Fault> {
-        let (bytes, first) = (self.log.unsynced_bytes(), self.log.synced());
-        self.log.sync()?;
+    fn begin_sync(&mut self) {
+        let (first, next) = (self.log.synced(), self.log.written());
+        let bytes = self.log.unsynced_bytes() - self.log.unwritten_bytes();
+        let under_way = UnderWay { first, next, bytes, since: self.group.since.take() };
         self.group.awaits_synced = false;
         self.sync_at = None;
-        let records = self.log.synced().since(first);
-        if let Some(since) = self.group.since.take() {
+        match self.log.begin_sync() {
+            Some(syncing) => {
+                self.syncing = Some(under_way);
+                self.syncer.run(syncing);
+            }
+            // Where a segment was sealed or exchanged, that has been done with it.
+            None => self.count_commit(&under_way),
+        }
+    }
+
+    /// A sync is over.
+    fn synced(&mut self, result: io::Result<()>) {
+        let ended = self.log.end_sync(result);
+        let Some(under_way) = self.syncing.take() else { return };
+        if self.log.synced() >= under_way.next {
+            self.count_commit(&under_way);
+        } else {
+            // It is still to be done, for whoever waits for it.
+            self.group.awaits_synced = true;
+            self.group.since = under_way.since.or(self.group.since);
+        }
+        if let Err(fault) = ended {
+            self.put_off(Instant::now(), &fault);
+        }
+    }
+
+    fn count_commit(&mut self, done: &UnderWay) {
+        if let Some(since) = done.since {
             self.counters().commit_times.add(since.elapsed());
         }
         let counters = self.counters();
         counters.commits.add(1);
-        counters.largest_commit_records.raise(records);
-        counters.largest_commit_bytes.raise(length(bytes));
+        counters.largest_commit_records.raise(done.next.since(done.first));
+        counters.largest_commit_bytes.raise(length(done.bytes));
         self.tell_horizons();
-        Ok(())
+    }
+
+    /// Returns when no sync is under way.
+    fn wait_for_sync(&mut self) {
+        while self.syncing.is_some() {
+            // What else is said comes from nobody who is still there.
+            match self.commands.recv() {
+                Ok(command) => self.take(command),
+                Err(_) => return,
+            }
+        }
     }
 
     /// Something could not be done. It is tried again after a while.
@@ -297,8 +368,7 @@ impl<D: Directory> Worker<D> {
     }
 
     fn tell_horizons(&mut self) {
-        let unwritten = length(self.log.unwritten_bytes());
-        self.shared.written.store(self.taken.saturating_sub(unwritten), Ordering::Relaxed);
+        self.note_backlog();
         let (written, synced) = (self.log.written(), self.log.synced());
         if self.told != (written, synced) {
             self.told = (written, synced);
@@ -306,11 +376,17 @@ impl<D: Directory> Worker<D> {
         }
     }
 
+    fn note_backlog(&self) {
+        let unsynced = length(self.log.unsynced_bytes());
+        self.shared.released.store(self.taken.saturating_sub(unsynced), Ordering::Relaxed);
+    }
+
     pub(super) fn tell(&mut self, event: Event) {
         (self.events)(event);
     }
 
     fn account(&self) {
+        self.note_backlog();
         let counters = self.counters();
         counters.segments.set(length(self.log.segments()));
         counters.disk_bytes.set(self.log.bytes());

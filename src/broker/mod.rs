@@ -132,8 +132,10 @@ pub struct Broker {
     orphans: Orphans,
     /// Bytes of all subscriptions.
     subscription_bytes: usize,
-    /// Bytes of the subscriptions of sessions that are kept.
-    kept_subscription_bytes: usize,
+    /// Bytes of the records of subscriptions of sessions that are kept.
+    kept_subscription_bytes: u64,
+    /// Exchanges of QoS 2 of sessions that are kept, whose message is not queued.
+    kept_exchanges: usize,
     /// Sessions that are kept and have a connection.
     kept_attached: usize,
 }
@@ -193,6 +195,7 @@ impl Broker {
             orphans: Orphans::default(),
             subscription_bytes: 0,
             kept_subscription_bytes: 0,
+            kept_exchanges: 0,
             kept_attached: 0,
         }
     }

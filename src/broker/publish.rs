@@ -221,7 +221,9 @@ impl Broker {
             && let Some(session) = self.sessions.get_mut(header.key)
         {
             // Forgotten at PUBREL [MQTT-4.3.3-11]; an error ends the exchange at once.
-            self.received_ids += usize::from(session.received.insert(id));
+            let is_new = usize::from(session.received.insert(id));
+            self.received_ids += is_new;
+            self.kept_exchanges += if session.keeping.is_some() { is_new } else { 0 };
         }
         self.acknowledge(header.key, kind, id, reason);
         ControlFlow::Continue(())

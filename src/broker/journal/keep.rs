@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hold::Until;
-use super::{Durability, Room};
+use super::{Durability, Room, live};
 use crate::broker::record::{
     Number, PublicationOf, Published, Record, Sequence, SessionId, SessionRecord, Target,
 };
@@ -123,7 +123,8 @@ impl Broker {
         };
         self.messages.refer(number);
         offer.content = Content::Kept(Place { message: number, number: place, footprint });
-        offer
+        let shared_bytes = self.shared_filter(&offer).map_or(0, |filter| live::shared(&filter));
+        offer.with_shared_bytes(shared_bytes)
     }
 
     /// The message that is being handed around has to be kept: under this number.
@@ -183,8 +184,6 @@ impl Broker {
     }
 
     fn target(&self, session: SessionId, offer: &Offer, number: Number, sent: Option<PacketId>) -> Target {
-        let filter =
-            offer.group().and_then(|group| self.subscriptions.filter(SubscriptionKey::Shared(group)));
         Target {
             session,
             number,
@@ -192,8 +191,14 @@ impl Broker {
             retain: offer.retain,
             sent,
             identifiers: offer.identifiers().map(Box::from),
-            shared: filter.map(|filter| filter.to_string().into()),
+            shared: self.shared_filter(offer),
         }
+    }
+
+    /// The filter of the shared subscription through which an offer came, if one was.
+    fn shared_filter(&self, offer: &Offer) -> Option<Box<str>> {
+        let filter = self.subscriptions.filter(SubscriptionKey::Shared(offer.group()?))?;
+        Some(filter.to_string().into())
     }
 
     /// The session has put this message into its queue.
@@ -248,6 +253,7 @@ impl Broker {
     pub(in crate::broker) fn complete_place(&mut self, key: SessionKey, offer: &Offer, packet_id: PacketId) {
         let Content::Kept(place) = offer.content else { return };
         if let Some(session) = self.kept_id(key) {
+            self.kept_exchanges += 1;
             self.journal.append(&Record::Completing { session, number: place.number, packet_id });
         }
         self.release_message(place.message);
@@ -294,7 +300,7 @@ impl Broker {
             self.messages.insert(number, message, home, references);
         }
         if retained {
-            self.messages.retained(number);
+            self.messages.retained(number, live::publisher(publisher));
         }
         for (key, delivery) in std::mem::take(&mut self.routing.deferred) {
             let until = self.until(key, home);
@@ -332,8 +338,12 @@ impl Broker {
     }
 
     fn write_session_record(&mut self, key: SessionKey, record: SessionRecord) {
+        let before = self.journal.batch_bytes();
         let sequence = self.journal.append(&Record::Session(Box::new(record)));
+        let bytes = u32::try_from(self.journal.batch_bytes() - before).unwrap_or(u32::MAX);
         if let Some(keeping) = self.sessions.get_mut(key).and_then(|session| session.keeping.as_mut()) {
+            let replaced = std::mem::replace(&mut keeping.bytes, bytes);
+            self.journal.session_bytes = self.journal.session_bytes - u64::from(replaced) + u64::from(bytes);
             keeping.record = sequence;
         }
     }
@@ -341,7 +351,7 @@ impl Broker {
     /// A message has lost its place in the retained store.
     pub(in crate::broker) fn no_longer_retained(&mut self, old: &Retained) {
         if let Some(number) = old.kept {
-            self.messages.no_longer_retained(number);
+            self.messages.no_longer_retained(number, live::publisher(&old.publisher));
         }
     }
 

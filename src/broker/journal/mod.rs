@@ -5,10 +5,11 @@
 //! acknowledgements that promise something, and what would be sent twice if nobody knew that it was sent.
 //!
 //! `messages` has the messages that the journal holds, `hold` what waits, `keep` how places in queues are written
-//! down, `recovery` how all is read again, `reclaim` how the oldest records are made unnecessary.
+//! down, `live` how much of all is needed, `recovery` how all is read again, `reclaim` how the oldest records are made unnecessary.
 
 pub(super) mod hold;
 pub(super) mod keep;
+pub(super) mod live;
 pub(super) mod messages;
 pub(super) mod orphans;
 mod reclaim;
@@ -75,6 +76,8 @@ pub(super) struct Journal {
     pub(super) room: Room,
     last_number: u64,
     last_session: u64,
+    /// Bytes of the records that say how the sessions are.
+    pub(super) session_bytes: u64,
     /// Sessions whose connection waits for the journal.
     holding: Vec<SessionKey>,
     /// How much waits for these connections.
@@ -99,6 +102,7 @@ impl Journal {
             room: Room::Enough,
             last_number: 0,
             last_session: 0,
+            session_bytes: 0,
             holding: Vec::new(),
             held: 0,
             reclaimed: None,
@@ -237,12 +241,5 @@ impl super::Broker {
     /// taken before are synced.
     pub const fn take_reclaimed(&mut self) -> Option<Sequence> {
         self.journal.reclaimed.take()
-    }
-
-    /// Bytes of the records that are needed, by and large: what the journal has beyond is dead.
-    pub fn journal_live_bytes(&self) -> u64 {
-        const SESSION: u64 = 128;
-        let sessions = super::count(self.sessions.kept()) * SESSION;
-        self.messages.live_bytes() + sessions + super::count(self.kept_subscription_bytes)
     }
 }

@@ -96,7 +96,8 @@ impl Broker {
         let targets =
             published.targets.into_iter().filter_map(|target| self.as_it_is(number, target)).collect();
         let retained = self.messages.is_retained(number);
-        let again = Published { received: None, will_of: None, retained, targets, ..published };
+        let publisher = if retained { published.publisher } else { "" };
+        let again = Published { received: None, will_of: None, retained, publisher, targets, ..published };
         let home = self.journal.append(&Record::Published(again));
         self.messages.set_home(number, home);
     }
@@ -142,8 +143,12 @@ impl Broker {
         let Some(keeping) = session.keeping.as_mut().filter(|keeping| keeping.exchanges_from <= at) else {
             return;
         };
-        let received = session.received.iter().copied().collect();
+        let received: Vec<_> = session.received.iter().copied().collect();
         let completing = session.inflight.completing();
+        if received.is_empty() && completing.is_empty() {
+            // What ended them is said behind what began them.
+            return;
+        }
         keeping.exchanges_from =
             self.journal.append(&Record::Exchanges { session: id, received, completing });
     }

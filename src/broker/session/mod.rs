@@ -108,6 +108,8 @@ pub(super) struct Keeping {
     pub(super) id: SessionId,
     /// The record that says how it is.
     pub(super) record: Sequence,
+    /// Its bytes in the journal.
+    pub(super) bytes: u32,
     /// What records before this one say about its subscriptions has been said again.
     pub(super) subscriptions_from: Sequence,
     /// What records before this one say about its exchanges of QoS 2 has been said again.
@@ -118,7 +120,7 @@ impl Keeping {
     /// Of a session of which nothing is written down yet.
     pub(super) const fn new(id: SessionId) -> Self {
         let none = Sequence::FIRST;
-        Self { id, record: none, subscriptions_from: none, exchanges_from: none }
+        Self { id, record: none, bytes: 0, subscriptions_from: none, exchanges_from: none }
     }
 }
 

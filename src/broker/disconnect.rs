@@ -95,6 +95,17 @@ impl Broker {
         self.detach(key, fate, now);
     }
 
+    /// Closes a connection whose client has not been told that it has its session, and its will is forgotten.
+    pub(super) fn close_unanswered(
+        &mut self,
+        key: SessionKey,
+        reason: ReasonCode,
+        detail: &'static str,
+        now: Instant,
+    ) {
+        self.close_with(key, reason, detail, WillFate::Discard, now);
+    }
+
     /// Takes its connection from a session. What is in its outbox is still handed over.
     pub(super) fn detach(&mut self, key: SessionKey, fate: WillFate, now: Instant) {
         let Some(attachment) = self.sessions.detach(key) else {

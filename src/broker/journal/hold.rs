@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Durability;
 use crate::broker::record::Sequence;
 use crate::broker::{Broker, SessionKey, ToClient};
-use crate::mqtt::Delivery;
+use crate::mqtt::{Delivery, Packet};
 
 /// When something may leave: when this holds for this record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,12 @@ enum Reason {
 }
 
 impl Held {
+    /// Whether its client waits for its CONNACK.
+    pub(in crate::broker) fn is_unanswered(&self) -> bool {
+        let is_connack = |item: &ToClient| matches!(item, ToClient::Send(packet) if matches!(**packet, Packet::ConnAck(_)));
+        self.items.front().is_some_and(|held| is_connack(&held.item))
+    }
+
     /// How many there are.
     pub(in crate::broker) fn len(&self) -> usize {
         self.items.len()
@@ -124,6 +130,12 @@ impl Broker {
         let durability = self.journal.durability;
         let until = self.journal.awaited().map(|record| Until { record, durability });
         self.send_after(key, item, until, passing);
+    }
+
+    /// Hands over the CONNACK for a session about which nothing has been written now, once it is kept that it is there.
+    pub(in crate::broker) fn send_unwritten(&mut self, key: SessionKey, item: ToClient, session: Sequence) {
+        let until = Until { record: session, durability: self.journal.durability };
+        self.send_after(key, item, Some(until), Passing::Nothing);
     }
 
     /// Hands a delivery over, once what it waits for is true.

@@ -5,7 +5,7 @@
 //! acknowledgements that promise something, and what would be sent twice if nobody knew that it was sent.
 //!
 //! `messages` has the messages that the journal holds, `hold` what waits, `keep` how places in queues are written
-//! down, `live` how much of all is needed, `recovery` how all is read again, `reclaim` how the oldest records are made unnecessary.
+//! down, `room` what is when there is little room, `live` how much of all is needed, `recovery` how all is read again, `reclaim` how the oldest records are made unnecessary.
 
 pub(super) mod hold;
 pub(super) mod keep;
@@ -14,9 +14,12 @@ pub(super) mod messages;
 pub(super) mod orphans;
 mod reclaim;
 pub mod recovery;
+pub(super) mod room;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use self::room::Allowance;
 use super::memory::HELD;
 use super::record::{Batch, Horizon, Number, Record, Sequence, SessionId};
 use super::session::SessionKey;
@@ -51,8 +54,10 @@ pub enum Room {
     #[default]
     Enough,
     /// The disk, or what may be used of it, is full but for what acknowledgements and ends need.
+    Low,
+    /// Nothing can be written: the disk, or what may be used of it, is full.
     Full,
-    /// The disk does not do what it is told.
+    /// Nothing can be written: the disk does not do what it is told.
     Failing,
 }
 
@@ -82,10 +87,19 @@ pub(super) struct Journal {
     holding: Vec<SessionKey>,
     /// How much waits for these connections.
     held: usize,
+    /// What may still be written about sessions while there is little room.
+    allowance: Allowance,
+    /// Batches that have been taken and are not written: the record behind each, and its bytes.
+    taken: VecDeque<(Sequence, usize)>,
+    taken_bytes: usize,
     /// Records before this one have been made unnecessary.
     reclaimed: Option<Sequence>,
     /// When a record said last that the broker was running.
     last_alive: Option<Instant>,
+    /// That record.
+    alive_record: Option<Sequence>,
+    /// When it was last asked whether there should be one.
+    alive_asked: Option<Instant>,
 }
 
 impl Journal {
@@ -105,8 +119,13 @@ impl Journal {
             session_bytes: 0,
             holding: Vec::new(),
             held: 0,
+            allowance: Allowance::default(),
+            taken: VecDeque::new(),
+            taken_bytes: 0,
             reclaimed: None,
             last_alive: None,
+            alive_record: None,
+            alive_asked: None,
         }
     }
 
@@ -175,9 +194,16 @@ impl Journal {
         }
     }
 
-    /// Whether more waits for the disk than should.
-    pub(super) const fn is_behind(&self) -> bool {
-        self.batch.len() > BATCH_BYTES
+    /// The bytes of the records that are not written.
+    pub(super) const fn unwritten_bytes(&self) -> usize {
+        self.batch.len() + self.taken_bytes
+    }
+
+    /// All records before this one have been written.
+    pub(super) fn wrote(&mut self, written: Sequence) {
+        while let Some((_, bytes)) = self.taken.pop_front_if(|(next, _)| *next <= written) {
+            self.taken_bytes -= bytes;
+        }
     }
 
     pub(super) const fn next_number(&mut self) -> Number {
@@ -202,15 +228,19 @@ const ALIVE: Duration = Duration::from_secs(2);
 impl super::Broker {
     /// When it is to be written down again that the broker is running.
     pub(super) fn alive_deadline(&self) -> Option<Instant> {
-        (self.kept_attached > 0).then(|| self.journal.last_alive.map_or(Instant::START, |at| at + ALIVE))
+        (self.kept_attached > 0).then(|| self.journal.alive_asked.map_or(Instant::START, |at| at + ALIVE))
     }
 
     /// Writes down that the broker is running, if it is time to.
     pub(super) fn write_alive(&mut self, now: Instant) {
         if self.alive_deadline().is_some_and(|at| at <= now) {
+            self.journal.alive_asked = Some(now);
+            if self.journal.alive_record.is_some_and(|record| record >= self.journal.written) {
+                return; // One that cannot be written is enough.
+            }
             self.journal.last_alive = Some(now);
             let at = self.journal.wall(now);
-            self.journal.append(&Record::Alive { at });
+            self.journal.alive_record = Some(self.journal.append(&Record::Alive { at }));
         }
     }
 
@@ -221,10 +251,19 @@ impl super::Broker {
             return None;
         }
         let most = BATCH_BYTES.min(self.config.limits.kept_message_bytes);
-        if self.journal.batch.len() > most {
-            return Some(self.journal.batch.take_front(most));
-        }
-        Some(self.journal.batch.take())
+        let journal = &mut self.journal;
+        let is_long = journal.batch.len() > most;
+        let batch = if is_long { journal.batch.take_front(most) } else { journal.batch.take() };
+        journal.taken.push_back((batch.next(), batch.len()));
+        journal.taken_bytes += batch.len();
+        Some(batch)
+    }
+
+    /// Whether more waits for the disk than should, `times` over. Where the disk is bounded that is what its reserve has
+    /// room for.
+    pub(super) fn is_journal_behind(&self, times: usize) -> bool {
+        let most = (2 * BATCH_BYTES).min(self.config.limits.kept_message_bytes);
+        self.journal.unwritten_bytes() > most.saturating_mul(times)
     }
 
     /// The number of the record that will be appended next.

@@ -73,7 +73,7 @@ impl Broker {
             Record::Alive { at } => {
                 // The last one is needed until there is another.
                 if self.journal.last_alive.is_some_and(|last| self.journal.wall(last) <= at) {
-                    self.journal.last_alive = None;
+                    (self.journal.alive_asked, self.journal.alive_record) = (None, None);
                     self.write_alive(now);
                 }
             }

@@ -253,7 +253,8 @@ impl Recovery {
         broker.received_ids += received.len();
         session.received = received;
         let key = broker.sessions.insert(session);
-        broker.sessions.keep(key, Keeping { record: at, bytes, ..Keeping::new(id) });
+        let is_plain = record.expiry == Expiry::Never.to_seconds() && record.will.is_none();
+        broker.sessions.keep(key, Keeping { record: at, bytes, is_plain, ..Keeping::new(id) });
         broker.journal.session_bytes += u64::from(bytes);
         if let Some(level) = record.response_prefix {
             broker.restore_response_prefix(key, level.into());

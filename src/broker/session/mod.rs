@@ -110,6 +110,8 @@ pub(super) struct Keeping {
     pub(super) record: Sequence,
     /// Its bytes in the journal.
     pub(super) bytes: u32,
+    /// Whether it says that the session never expires and has no will.
+    pub(super) is_plain: bool,
     /// What records before this one say about its subscriptions has been said again.
     pub(super) subscriptions_from: Sequence,
     /// What records before this one say about its exchanges of QoS 2 has been said again.
@@ -120,7 +122,7 @@ impl Keeping {
     /// Of a session of which nothing is written down yet.
     pub(super) const fn new(id: SessionId) -> Self {
         let none = Sequence::FIRST;
-        Self { id, record: none, bytes: 0, subscriptions_from: none, exchanges_from: none }
+        Self { id, record: none, bytes: 0, is_plain: false, subscriptions_from: none, exchanges_from: none }
     }
 }
 

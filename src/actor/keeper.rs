@@ -24,6 +24,8 @@ pub struct Keeper {
     written: Sequence,
     /// So many bytes of all records are needed, as the storage was told.
     told_live: u64,
+    /// Whether nothing can be written.
+    is_stuck: bool,
     /// What is being read, in the order of the answers.
     fetching: VecDeque<(Number, Sequence)>,
 }
@@ -45,7 +47,16 @@ impl Keeper {
             let _ = sender.send(event);
         })?;
         let fetching = VecDeque::new();
-        Ok(Self { storage, thread, events, handed_over: next, written: next, told_live: 0, fetching })
+        Ok(Self {
+            storage,
+            thread,
+            events,
+            handed_over: next,
+            written: next,
+            told_live: 0,
+            is_stuck: false,
+            fetching,
+        })
     }
 
     /// The way to the storage, for its counters.
@@ -96,6 +107,7 @@ impl Keeper {
                     thread::Room::Full => Room::Full,
                     thread::Room::Failing => Room::Failing,
                 };
+                self.is_stuck = !room.is_there();
                 broker.handle(Input::Room(room), now);
             }
         }
@@ -113,7 +125,7 @@ impl Keeper {
     pub(super) fn flush(&mut self, broker: &mut Broker) {
         if self.written >= self.handed_over {
             self.hand_over(broker);
-        } else if broker.journal_live_bytes() < self.told_live {
+        } else if self.is_stuck && broker.journal_live_bytes() < self.told_live {
             // It may wait for room that there is now.
             self.append(Batch::new(self.handed_over), broker);
         }

@@ -56,7 +56,7 @@ impl Allowance {
 
 impl Room {
     /// Whether what is taken on can be written at all.
-    pub(in crate::broker) const fn is_there(self) -> bool {
+    pub(crate) const fn is_there(self) -> bool {
         match self {
             Self::Enough | Self::Low => true,
             Self::Full | Self::Failing => false,

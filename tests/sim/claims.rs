@@ -214,12 +214,14 @@ impl Claims {
             let waits = claim.expected.qos > QoS::AtMostOnce && (claim.replay.is_none() || claim.got);
             claim.must &= waits && Some(claim.made) != outlived.partly;
             claim.settled = claim.settled.filter(|settled| *settled <= outlived.inputs);
-            claim.again = claim.got && claim.settled.is_none() && claim.expected.qos == QoS::AtLeastOnce;
+            let is_once = claim.expected.qos == QoS::ExactlyOnce && !outlived.is_lossy;
+            let is_acknowledged = claim.expected.qos > QoS::AtMostOnce;
+            claim.again = claim.got && claim.settled.is_none() && is_acknowledged && !is_once;
         }
         self.replays.clear();
     }
 
-    /// Whether a PUBLISH is one of QoS 1 that had come before another broker took over, which may not know that.
+    /// Whether a PUBLISH is one that may come again and had come before another broker took over, which may not know that.
     pub(crate) fn came_again(&mut self, seen: &Seen) -> bool {
         let Some(claim) = self.claims.iter_mut().find(|claim| claim.again && claim.expected.is(seen)) else {
             return false;

@@ -10,7 +10,7 @@ use crate::broker::record::{
 };
 use crate::broker::retained::Retained;
 use crate::broker::session::queue::{Content, Offer, Place};
-use crate::broker::session::{Expiry, Session};
+use crate::broker::session::{Expiry, Said, Session};
 use crate::broker::subscriptions::SubscriptionKey;
 use crate::broker::{Broker, SessionKey};
 use crate::clock::{Instant, WallTime};
@@ -341,11 +341,11 @@ impl Broker {
 
     fn write_session_record(&mut self, key: SessionKey, record: SessionRecord) {
         let before = self.journal.batch_bytes();
-        let is_plain = record.expiry == Expiry::Never.to_seconds() && record.will.is_none();
+        let said = Said::by(&record);
         let sequence = self.journal.append(&Record::Session(Box::new(record)));
         let bytes = u32::try_from(self.journal.batch_bytes() - before).unwrap_or(u32::MAX);
         if let Some(keeping) = self.sessions.get_mut(key).and_then(|session| session.keeping.as_mut()) {
-            keeping.is_plain = is_plain;
+            keeping.said = said;
             let replaced = std::mem::replace(&mut keeping.bytes, bytes);
             self.journal.session_bytes = self.journal.session_bytes - u64::from(replaced) + u64::from(bytes);
             keeping.record = sequence;

@@ -201,8 +201,9 @@ impl Journal {
 
     /// All records before this one have been written.
     pub(super) fn wrote(&mut self, written: Sequence) {
-        while let Some((_, bytes)) = self.taken.pop_front_if(|(next, _)| *next <= written) {
+        while let Some((_, bytes)) = self.taken.front().filter(|(next, _)| *next <= written) {
             self.taken_bytes -= bytes;
+            self.taken.pop_front();
         }
     }
 
@@ -235,7 +236,8 @@ impl super::Broker {
     pub(super) fn write_alive(&mut self, now: Instant) {
         if self.alive_deadline().is_some_and(|at| at <= now) {
             self.journal.alive_asked = Some(now);
-            if self.journal.alive_record.is_some_and(|record| record >= self.journal.written) {
+            let is_pending = self.journal.alive_record.is_some_and(|record| record >= self.journal.written);
+            if is_pending && !self.journal.room.is_there() {
                 return; // One that cannot be written is enough.
             }
             self.journal.last_alive = Some(now);

@@ -96,8 +96,10 @@ impl Broker {
         let targets =
             published.targets.into_iter().filter_map(|target| self.as_it_is(number, target)).collect();
         let retained = self.messages.is_retained(number);
-        let publisher = if retained { published.publisher } else { "" };
-        let again = Published { received: None, will_of: None, retained, publisher, targets, ..published };
+        let mut again = Published { received: None, will_of: None, retained, targets, ..published };
+        if !retained {
+            again.publisher = "";
+        }
         let home = self.journal.append(&Record::Published(again));
         self.messages.set_home(number, home);
     }

@@ -16,7 +16,7 @@ use crate::broker::record::{
 };
 use crate::broker::retained::Retained;
 use crate::broker::session::queue::{Content, Offer, Place};
-use crate::broker::session::{Expiry, Keeping, Session};
+use crate::broker::session::{Expiry, Keeping, Said, Session};
 use crate::broker::subscriptions::{Subscription, SubscriptionKey};
 use crate::broker::timers::Timer;
 use crate::broker::{Broker, BrokerConfig, Policy, PolicyName, SessionKey, count};
@@ -244,6 +244,7 @@ impl Recovery {
             self.report.incomplete += 1;
             return;
         }
+        let said = Said::by(&record);
         let policy = PolicyName::new(&record.policy);
         let permissions =
             broker.policies.permissions_of(&policy, &record.identity, &client_id, record.grants.as_ref());
@@ -253,8 +254,7 @@ impl Recovery {
         broker.received_ids += received.len();
         session.received = received;
         let key = broker.sessions.insert(session);
-        let is_plain = record.expiry == Expiry::Never.to_seconds() && record.will.is_none();
-        broker.sessions.keep(key, Keeping { record: at, bytes, is_plain, ..Keeping::new(id) });
+        broker.sessions.keep(key, Keeping { record: at, bytes, said, ..Keeping::new(id) });
         broker.journal.session_bytes += u64::from(bytes);
         if let Some(level) = record.response_prefix {
             broker.restore_response_prefix(key, level.into());

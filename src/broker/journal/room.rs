@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Room;
-use crate::broker::session::Expiry;
+use crate::broker::session::{Expiry, Keeping};
 use crate::broker::will::footprint;
 use crate::broker::{Broker, SessionKey};
 use crate::clock::Instant;
@@ -193,15 +193,26 @@ impl Broker {
             && session.is_some_and(|session| !asks || session.response_prefix.is_some())
     }
 
-    /// Whether it does not matter if it is written down that the connection of this session has ended.
+    /// Whether it need not be written down that the connection of this session has ended: of one of which it is written
+    /// that it has a connection, the same will and the same expiry, a broker that comes back takes it that the
+    /// connection ended with the last one. All that follows is that session and will may last longer.
     pub(in crate::broker) fn leaves_unwritten(&self, key: SessionKey) -> bool {
-        self.journal.room != Room::Enough && self.is_plain(key)
+        let Some(session) = self.sessions.get(key) else { return false };
+        let Some(Keeping { said, .. }) = session.keeping.as_deref() else { return false };
+        self.journal.room != Room::Enough
+            && said.expiry == session.expiry.to_seconds()
+            && said.has_will == session.will.is_some()
+            && (said.is_connected || self.is_plain(key))
     }
 
     /// Whether the session never expires and has no will, and was written down so.
     fn is_plain(&self, key: SessionKey) -> bool {
         let Some(session) = self.sessions.get(key) else { return false };
-        let was_plain = session.keeping.as_ref().is_some_and(|keeping| keeping.is_plain);
+        let never = Expiry::Never.to_seconds();
+        let was_plain = session
+            .keeping
+            .as_ref()
+            .is_some_and(|keeping| keeping.said.expiry == never && !keeping.said.has_will);
         was_plain && session.expiry == Expiry::Never && session.will.is_none()
     }
 }

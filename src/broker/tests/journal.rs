@@ -461,8 +461,8 @@ fn all_that_is_written_again_is_counted_as_needed() {
     kept.say(member, subscribe(&format!("$share/{long}/shared"), 1));
     kept.say(member, subscribe_with("plain", qos_options(2), 268_435_455));
     kept.rig.cut(member);
-    let mut properties = PublishProperties::default();
-    properties.user_properties = (0..100).map(|_| (Arc::from("k"), Arc::from("v"))).collect();
+    let user_properties = (0..100).map(|_| (Arc::from("k"), Arc::from("v"))).collect();
+    let properties = PublishProperties { user_properties, ..PublishProperties::default() };
     let mut bequest = will("will", 1_000);
     bequest.properties = properties.clone();
     bequest.payload = Bytes::from(long.clone());

@@ -207,3 +207,27 @@ fn a_will_for_which_there_is_no_room_reaches_those_who_are_there() {
     let after = kept.rig.broker.journal_live_bytes();
     assert!(after < before + 100, "{before} bytes were needed, {after} are");
 }
+
+#[test]
+fn a_client_that_goes_while_there_is_little_room_writes_nothing_that_could_wait() {
+    let mut kept = Kept::new();
+    let heir = kept.connect(lasting("heir"));
+    kept.say(heir, subscribe("will", 0));
+    let mut brief = with_will("brief", "gone");
+    brief.properties.session_expiry_interval = 10;
+    let brief = kept.connect(brief);
+    let polite = kept.connect(with_will("polite", "gone"));
+    kept.sync();
+    kept.rig.handle(Input::Room(Room::Low));
+    kept.rig.cut(brief);
+    assert!(kept.rig.broker.take_batch().is_none(), "that it has gone is not written");
+    kept.rig.say(polite, Disconnect::because(ReasonCode::Success));
+    kept.sync();
+    kept.restart(1);
+    // It is taken to have gone with the broker.
+    assert_eq!((kept.recovered.sessions, kept.rig.broker.counters().wills_published), (3, 0));
+    kept.rig.wait(8);
+    assert_eq!(kept.rig.broker.sessions.len(), 3);
+    kept.rig.wait(2_000);
+    assert_eq!((kept.rig.broker.sessions.len(), kept.rig.broker.counters().wills_published), (2, 1));
+}

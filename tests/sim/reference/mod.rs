@@ -520,8 +520,11 @@ impl Reference {
 
     fn detach(&mut self, index: usize, fate: Fate, now: Instant) {
         self.tally.detached += 1;
+        let is_short_of_room = self.is_short_of_room();
         let session = &mut self.sessions[index];
         session.connection = None;
+        // While there is no room it need not be written down.
+        session.was_cut_off = is_short_of_room;
         session.claims.detached();
         let ends = session.expiry == 0;
         session.expires_at = after(session.expiry, now);

@@ -239,8 +239,7 @@ impl Broker {
                         }
                     }
                     Consequence::PublishWill(will) => self.publish_will(*will, now),
-                    Consequence::WriteSession(key) if self.leaves_unwritten(key) => {}
-                    Consequence::WriteSession(key) => self.write_session(key, now),
+                    Consequence::WriteSession(key) => self.write_gone(key, now),
                     Consequence::WriteEnd(departed) => self.write_end(&departed, now),
                 }
             }

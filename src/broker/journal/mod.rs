@@ -207,6 +207,13 @@ impl Journal {
         }
     }
 
+    /// Says that the broker is running.
+    pub(super) fn say_alive(&mut self, now: Instant) {
+        self.last_alive = Some(now);
+        let at = self.wall(now);
+        self.alive_record = Some(self.append(&Record::Alive { at }));
+    }
+
     pub(super) const fn next_number(&mut self) -> Number {
         self.last_number += 1;
         Number(self.last_number)
@@ -240,9 +247,7 @@ impl super::Broker {
             if is_pending && !self.journal.room.is_there() {
                 return; // One that cannot be written is enough.
             }
-            self.journal.last_alive = Some(now);
-            let at = self.journal.wall(now);
-            self.journal.alive_record = Some(self.journal.append(&Record::Alive { at }));
+            self.journal.say_alive(now);
         }
     }
 

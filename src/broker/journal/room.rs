@@ -193,10 +193,21 @@ impl Broker {
             && session.is_some_and(|session| !asks || session.response_prefix.is_some())
     }
 
+    /// Writes down that the connection of this session has ended, and what followed from that.
+    pub(in crate::broker) fn write_gone(&mut self, key: SessionKey, now: Instant) {
+        if !self.leaves_unwritten(key) {
+            return self.write_session(key, now);
+        }
+        if !self.is_plain(key) {
+            // From here on its expiry is counted, and the delay of its will, should the broker end before it is written.
+            self.journal.say_alive(now);
+        }
+    }
+
     /// Whether it need not be written down that the connection of this session has ended: of one of which it is written
     /// that it has a connection, the same will and the same expiry, a broker that comes back takes it that the
     /// connection ended with the last one. All that follows is that session and will may last longer.
-    pub(in crate::broker) fn leaves_unwritten(&self, key: SessionKey) -> bool {
+    fn leaves_unwritten(&self, key: SessionKey) -> bool {
         let Some(session) = self.sessions.get(key) else { return false };
         let Some(Keeping { said, .. }) = session.keeping.as_deref() else { return false };
         self.journal.room != Room::Enough

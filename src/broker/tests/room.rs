@@ -220,7 +220,7 @@ fn a_client_that_goes_while_there_is_little_room_writes_nothing_that_could_wait(
     kept.sync();
     kept.rig.handle(Input::Room(Room::Low));
     kept.rig.cut(brief);
-    assert!(kept.rig.broker.take_batch().is_none(), "that it has gone is not written");
+    assert!(unwritten(&mut kept) < 50, "that it has gone is not written, only when");
     kept.rig.say(polite, Disconnect::because(ReasonCode::Success));
     kept.sync();
     kept.restart(1);

@@ -374,9 +374,7 @@ fn retained_messages_can_be_cleared_on_a_full_disk_and_do_not_come_back() {
     assert_eq!(publisher.publish(publish("r/cleared").qos(1).retain()), 0x10);
     assert_eq!(publisher.publish(publish("r/left").qos(1).payload("new").retain()), 0x97);
     publisher.send(publish("r/replaced").payload("new").retain());
-    // A PINGRESP says that it has come.
-    publisher.send(pingreq());
-    publisher.expect(Packet::PingResp);
+    publisher.expect_nothing();
     let mut watcher = Client::connect(&broker, connect());
     watcher.subscribe("r/#", 1);
     watcher.expect_unordered([
@@ -384,7 +382,7 @@ fn retained_messages_can_be_cleared_on_a_full_disk_and_do_not_come_back() {
         publish("r/left").qos(1).id(1).payload("old").retain().into(),
     ]);
     // What was written is awaited by what is acknowledged behind it.
-    assert_eq!(publisher.publish(publish("r/left").qos(1).retain()), 0x10);
+    assert_eq!(publisher.publish(publish("r/left").qos(1).retain()), 0);
     crash(&mut broker);
     let mut reader = Client::connect(&broker, connect());
     reader.subscribe("r/#", 1);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use crate::broker::record::{Number, Sequence};
+use crate::broker::record::{Batch, Number, Sequence};
 use crate::broker::{Broker, Input, Room};
 use crate::clock::Instant;
 use crate::storage::{Directory, Event, Log, Storage, StorageHandle, StorageSettings, thread};
@@ -22,6 +22,10 @@ pub struct Keeper {
     handed_over: Sequence,
     /// All before this record has been written.
     written: Sequence,
+    /// So many bytes of all records are needed, as the storage was told.
+    told_live: u64,
+    /// Whether nothing can be written.
+    is_stuck: bool,
     /// What is being read, in the order of the answers.
     fetching: VecDeque<(Number, Sequence)>,
 }
@@ -42,7 +46,17 @@ impl Keeper {
             // A broker that has ended has no use for it.
             let _ = sender.send(event);
         })?;
-        Ok(Self { storage, thread, events, handed_over: next, written: next, fetching: VecDeque::new() })
+        let fetching = VecDeque::new();
+        Ok(Self {
+            storage,
+            thread,
+            events,
+            handed_over: next,
+            written: next,
+            told_live: 0,
+            is_stuck: false,
+            fetching,
+        })
     }
 
     /// The way to the storage, for its counters.
@@ -79,18 +93,21 @@ impl Keeper {
                 }
             }
             Event::Reclaim(slice) => {
-                let (up_to, before) = (slice.up_to(), broker.next_record());
+                let up_to = slice.up_to();
                 broker.handle(Input::Reclaim { frames: slice.into_bytes() }, now);
-                let moved = broker.last_record().filter(|last| *last >= before);
                 self.hand_over(broker);
-                self.storage.slice_done(up_to, moved);
+                // What makes the old records unnecessary is what was written again, and also what has ended or replaced
+                // what they tell of: none of them goes before all of that is on the disk.
+                self.storage.slice_done(up_to, broker.last_record());
             }
             Event::Room { room, .. } => {
                 let room = match room {
                     thread::Room::Enough => Room::Enough,
-                    thread::Room::Low | thread::Room::Full => Room::Full,
+                    thread::Room::Low => Room::Low,
+                    thread::Room::Full => Room::Full,
                     thread::Room::Failing => Room::Failing,
                 };
+                self.is_stuck = !room.is_there();
                 broker.handle(Input::Room(room), now);
             }
         }
@@ -108,6 +125,9 @@ impl Keeper {
     pub(super) fn flush(&mut self, broker: &mut Broker) {
         if self.written >= self.handed_over {
             self.hand_over(broker);
+        } else if self.is_stuck && broker.journal_live_bytes() < self.told_live {
+            // It may wait for room that there is now.
+            self.append(Batch::new(self.handed_over), broker);
         }
     }
 
@@ -115,8 +135,13 @@ impl Keeper {
     fn hand_over(&mut self, broker: &mut Broker) -> bool {
         let Some(batch) = broker.take_batch() else { return false };
         self.handed_over = batch.next();
-        self.storage.append(batch, broker.journal_live_bytes());
+        self.append(batch, broker);
         true
+    }
+
+    fn append(&mut self, batch: Batch, broker: &Broker) {
+        self.told_live = broker.journal_live_bytes();
+        self.storage.append(batch, self.told_live);
     }
 
     /// Hands over what is left, and returns once all of it is on the disk, or cannot be.

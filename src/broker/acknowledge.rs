@@ -61,6 +61,7 @@ impl Broker {
         self.received_ids -= usize::from(known);
         let reason = if known { ReasonCode::Success } else { self.unknown_identifier() };
         if let (true, Some(session)) = (known, self.kept_id(key)) {
+            self.kept_exchanges -= 1;
             self.journal.append(&Record::Released { session, packet_id: id });
         }
         self.acknowledge(key, AcknowledgementKind::PubComp, id, reason);
@@ -72,6 +73,7 @@ impl Broker {
             self.waiting.remove(offer);
             self.settle_place(key, offer);
         } else if let (Some(number), Some(session)) = (number, self.kept_id(key)) {
+            self.kept_exchanges -= 1;
             self.journal.settle(session, number);
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Broker, Closure, ConnectionId};
+use super::{Broker, Closure, ConnectionId, Room};
 use crate::clock::Instant;
 use crate::mqtt::Packet;
 
@@ -78,7 +78,14 @@ impl Backlog {
 impl Broker {
     /// Whether some of what came over this connection is not handled yet: whoever hands packets over should hold back.
     pub fn is_behind(&self, connection: ConnectionId) -> bool {
-        self.backlog.contains(connection) || self.journal.is_behind()
+        self.backlog.contains(connection) || (self.is_journal_behind(1) && self.may_write(connection))
+    }
+
+    /// Whether what comes over this connection may lead to more records: while there is no room, only of sessions that
+    /// are kept.
+    fn may_write(&self, connection: ConnectionId) -> bool {
+        let session = self.sessions.of_connection(connection).and_then(|key| self.sessions.get(key));
+        self.journal.room == Room::Enough || session.is_some_and(|session| session.keeping.is_some())
     }
 
     pub(super) fn received(&mut self, connection: ConnectionId, packets: Vec<Packet>, now: Instant) {

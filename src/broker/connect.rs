@@ -30,7 +30,7 @@ impl Refusal {
 impl Broker {
     pub(super) fn attach(&mut self, attach: Attach, now: Instant) {
         self.journal.begin(attach.durability.unwrap_or(self.config.durability.default));
-        let refusal = match self.admit(&attach) {
+        let refusal = match self.admit(&attach, now) {
             Ok(client_id) => return self.give_session(attach, &client_id, now),
             Err(refusal) => refusal,
         };
@@ -50,7 +50,7 @@ impl Broker {
     }
 
     /// Whether the client may have what it asks for, and under which client identifier.
-    fn admit(&mut self, attach: &Attach) -> Result<ClientId, Refusal> {
+    fn admit(&mut self, attach: &Attach, now: Instant) -> Result<ClientId, Refusal> {
         let Attach { connection: _, connect, identity, grants, policy, durability: _ } = attach;
         if !self.policies.welcome(policy, identity, grants.as_deref()) {
             // Authenticated by rules that have been replaced meanwhile.
@@ -74,8 +74,8 @@ impl Broker {
                 let detail = "an empty client identifier needs clean session";
                 return Err(Refusal::new(ReasonCode::ClientIdentifierNotValid, detail));
             }
-        } else if let Some(session) =
-            self.sessions.find(&connect.client_id).and_then(|key| self.sessions.get(key))
+        } else if let Some(key) = self.sessions.find(&connect.client_id)
+            && let Some(session) = self.sessions.get(key)
         {
             if session.identity != *identity || session.policy != *policy {
                 self.counters.refused_identity += 1;
@@ -84,6 +84,9 @@ impl Broker {
             }
             // Who has messages waiting makes room by fetching them.
             self.admit_memory(Scarcity::Full)?;
+            let room = self.has_room_for_return(key, connect, now);
+            room.map_err(|(reason, detail)| Refusal::new(reason, detail))?;
+            self.admit_record(connect)?;
             return Ok(connect.client_id.clone());
         }
         self.admit_memory(Scarcity::Refuse)?;
@@ -97,11 +100,22 @@ impl Broker {
         {
             return Err(Refusal::new(reason, detail));
         }
+        self.admit_record(connect)?;
         if connect.client_id.is_empty() {
             // [MQTT-3.1.3-6], [MQTT-3.1.3-7]
             return Ok(ClientId::new(format!("auto-{}", self.response_topics.identifier())));
         }
         Ok(connect.client_id.clone())
+    }
+
+    /// Whether what has to be written about the session does not come on top of too much that waits for the disk.
+    fn admit_record(&mut self, connect: &Connect) -> Result<(), Refusal> {
+        let times = if connect.will.is_some() { 1 } else { 2 };
+        if self.session_expiry(connect) == 0 || !self.is_journal_behind(times) {
+            return Ok(());
+        }
+        self.counters.refused_disk_behind += 1;
+        Err(Refusal::new(ReasonCode::ServerBusy, "too much waits for the disk"))
     }
 
     /// Whether memory is not as scarce as this.
@@ -135,6 +149,14 @@ impl Broker {
             self.counters.refused_will_limit += 1;
             return Err(Refusal::new(ReasonCode::QuotaExceeded, "there is no room for the will"));
         }
+        if self.journal.is_open()
+            && self.session_expiry(connect) > 0
+            && footprint(will) > self.config.limits.kept_message_bytes
+        {
+            self.counters.refused_kept_size += 1;
+            let detail = "the will is too large to be kept on this disk";
+            return Err(Refusal::new(ReasonCode::QuotaExceeded, detail));
+        }
         if will.properties.payload_format == Some(PayloadFormat::Utf8)
             && std::str::from_utf8(&will.payload).is_err()
         {
@@ -148,6 +170,13 @@ impl Broker {
 
     fn give_session(&mut self, attach: Attach, client_id: &ClientId, now: Instant) {
         let Attach { connection, connect, identity, grants, policy, durability } = attach;
+        let found = self.sessions.find(client_id);
+        let is_unwritten = self.journal.room != Room::Enough
+            && found.is_some_and(|key| {
+                let session = self.sessions.get(key);
+                session.is_some_and(|session| session.grants == grants)
+                    && self.returns_unwritten(key, &connect)
+            });
         self.take_over(client_id, connect.clean_start, now);
         // What was there before is over, and written down, before anything is written about what comes: the will that
         // is published is not the one that has just come, and the CONNACK waits for the end of the old session.
@@ -200,23 +229,36 @@ impl Broker {
             self.sessions.keep(key, Keeping::new(id));
         }
         self.kept_attached += usize::from(self.kept_id(key).is_some());
-        self.write_session(key, now);
+        let answer = ToClient::Send(Box::new(Packet::ConnAck(Box::new(answer))));
+        if !is_unwritten {
+            self.write_session(key, now);
+        }
+        let owed = self.rest_on_what_was(key, session_present, now);
+        let keeping = self.sessions.get(key).and_then(|session| session.keeping.as_deref());
+        if let Some(keeping) = keeping.filter(|_| is_unwritten) {
+            let last = self.journal.last().filter(|_| owed > Durability::Memory);
+            let record = last.unwrap_or(keeping.record);
+            self.send_unwritten(key, answer, record);
+        } else {
+            self.send_kept(key, answer, Passing::Nothing);
+        }
         self.write_alive(now);
-        self.rest_on_what_was(key, session_present, now);
-        self.send_kept(key, ToClient::Send(Box::new(Packet::ConnAck(Box::new(answer)))), Passing::Nothing);
         self.pump(key, now);
+        self.turn_away_unanswered(key, now);
     }
 
     /// What a client is told over its new connection rests on what came of the ones before: its CONNACK, which nothing
     /// passes, waits for all of that, and as long as what was held back there would have.
-    fn rest_on_what_was(&mut self, key: SessionKey, session_present: bool, now: Instant) {
+    /// What that was.
+    fn rest_on_what_was(&mut self, key: SessionKey, session_present: bool, now: Instant) -> Durability {
         if !session_present {
             self.rest_on_absence(now);
         }
-        if let Some(keeping) = self.sessions.get_mut(key).and_then(|session| session.keeping.as_mut()) {
-            let owed = std::mem::replace(&mut keeping.owed, Durability::Memory);
-            self.journal.durability = self.journal.durability.max(owed);
-        }
+        let keeping = self.sessions.get_mut(key).and_then(|session| session.keeping.as_mut());
+        let owed = keeping.map(|keeping| std::mem::replace(&mut keeping.owed, Durability::Memory));
+        let owed = owed.unwrap_or(Durability::Memory);
+        self.journal.durability = self.journal.durability.max(owed);
+        owed
     }
 
     /// Ends the connection that the client identifier has, and its session too if a clean start is wanted.
@@ -249,7 +291,7 @@ impl Broker {
     }
 
     /// Seconds for which the session outlives its connection.
-    fn session_expiry(&self, connect: &Connect) -> u32 {
+    pub(super) fn session_expiry(&self, connect: &Connect) -> u32 {
         let wanted = connect.properties.session_expiry_interval;
         let cap = self
             .config

@@ -110,6 +110,8 @@ counters! {
     refused_kept_size,
     /// What was refused because the disk was failing.
     refused_disk_failing,
+    /// CONNECTs refused because too much waited to be written.
+    refused_disk_behind,
     /// Messages read from the journal.
     messages_read,
     /// Messages that were kept and could not be read: lost to damage of the disk.

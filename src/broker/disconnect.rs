@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use super::journal::live;
 use super::journal::orphans::Departed;
 use super::session::Expiry;
 use super::subscriptions::SubscriptionKey;
@@ -94,6 +95,17 @@ impl Broker {
         self.detach(key, fate, now);
     }
 
+    /// Closes a connection whose client has not been told that it has its session, and its will is forgotten.
+    pub(super) fn close_unanswered(
+        &mut self,
+        key: SessionKey,
+        reason: ReasonCode,
+        detail: &'static str,
+        now: Instant,
+    ) {
+        self.close_with(key, reason, detail, WillFate::Discard, now);
+    }
+
     /// Takes its connection from a session. What is in its outbox is still handed over.
     pub(super) fn detach(&mut self, key: SessionKey, fate: WillFate, now: Instant) {
         let Some(attachment) = self.sessions.detach(key) else {
@@ -163,9 +175,16 @@ impl Broker {
         };
         self.counters.sessions_ended += 1;
         self.queue_changed(key);
-        self.timers.cancel(session.expiry_timer);
-        self.timers.cancel(session.will_timer);
+        self.timers.cancel(session.expiry_timer.take());
+        self.timers.cancel(session.will_timer.take());
         // Its place is free for another session when no subscription points there any more.
+        if let Some(keeping) = &session.keeping {
+            let subscriptions = live::subscriptions(session.subscriptions.len(), session.subscription_bytes);
+            self.kept_subscription_bytes -= subscriptions;
+            self.kept_exchanges -= session.kept_exchanges();
+            self.journal.session_bytes -= u64::from(keeping.bytes);
+        }
+        self.replay_bytes -= session.replays.values().map(live::replay).sum::<u64>();
         let subscriptions = std::mem::take(&mut session.subscriptions);
         self.leaving.push_back(Leaving { key, subscriptions, bytes: session.subscription_bytes });
         if self.leaving.len() == 1 {
@@ -174,9 +193,6 @@ impl Broker {
         self.received_ids -= session.received.len();
         if let Some(level) = &session.response_prefix {
             self.response_topics.forget(level);
-        }
-        if session.keeping.is_some() {
-            self.kept_subscription_bytes -= session.subscription_bytes;
         }
         let from = Departed { client_id: session.client_id, id: session.keeping.map(|keeping| keeping.id) };
         // Section 4.8.2: what a member of a shared subscription has not received goes to another one.

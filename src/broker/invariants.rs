@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::journal::hold::Held;
+use super::journal::live;
 use super::memory::{ATTACHMENT, HELD, Waiting, place};
 use super::record::Number;
 use super::session::Session;
@@ -62,6 +63,7 @@ impl Broker {
             for offer in session.queue.iter().chain(under_way) {
                 waiting.counted += offer.counted();
                 waiting.places += place(offer);
+                waiting.kept += live::place(offer);
                 if let Content::Here(message) = &offer.content {
                     bodies.insert(Arc::as_ptr(message).addr(), message.footprint());
                 }
@@ -89,7 +91,9 @@ impl Broker {
     fn assert_journal(&self) {
         let mut needed: BTreeMap<Number, u32> = BTreeMap::new();
         let mut need = |number: Number| *needed.entry(number).or_default() += 1;
-        let (mut kept, mut attached, mut subscription_bytes) = (0, 0, 0);
+        let (mut kept, mut attached, mut subscription_bytes, mut exchanges, mut session_bytes) =
+            (0, 0, 0, 0, 0);
+        let mut replay_bytes = 0;
         for session in self.sessions.keys().filter_map(|key| self.sessions.get(key)) {
             let under_way = session.inflight.published().map(|(_, offer)| offer);
             for offer in session.queue.acknowledged().chain(under_way) {
@@ -105,17 +109,26 @@ impl Broker {
             }
             let numbers = session.queue.acknowledged().map(Offer::number);
             assert!(session.keeping.is_none() || numbers.is_sorted(), "places are in order");
-            if session.keeping.is_some() {
+            replay_bytes += session.replays.values().map(live::replay).sum::<u64>();
+            if let Some(keeping) = &session.keeping {
                 kept += 1;
+                exchanges += session.kept_exchanges();
+                session_bytes += u64::from(keeping.bytes);
                 attached += usize::from(session.attachment.is_some());
-                subscription_bytes += session.subscription_bytes;
+                let number = session.subscriptions.len();
+                subscription_bytes += live::subscriptions(number, session.subscription_bytes);
             }
         }
         self.retained.iter().filter_map(|entry| entry.kept).for_each(&mut need);
         self.orphans.needed().for_each(&mut need);
-        self.messages.assert_adds_up(&needed);
+        let publishers = self.retained.iter().filter(|entry| entry.kept.is_some());
+        let publisher_bytes = publishers.map(|entry| live::publisher(&entry.publisher)).sum();
+        self.messages.assert_adds_up(&needed, publisher_bytes);
+        assert_eq!(self.kept_exchanges, exchanges, "exchanges of kept sessions are counted");
+        assert_eq!(self.journal.session_bytes, session_bytes, "the records of sessions are counted");
         assert_eq!(self.sessions.kept(), kept, "kept sessions are known by their number");
         assert_eq!(self.kept_attached, attached, "connections of kept sessions are counted");
+        assert_eq!(self.replay_bytes, replay_bytes, "their replays are counted");
         assert_eq!(self.kept_subscription_bytes, subscription_bytes, "their subscriptions are counted");
         assert!(self.routing.is_finished(), "what was handed around has been written down");
     }

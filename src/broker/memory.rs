@@ -5,6 +5,7 @@
 //! for, as tables and queues have room for more than they hold.
 
 use super::Broker;
+use super::journal::live;
 use super::session::queue::{Content, Offer};
 use crate::mqtt::message::identifiers_footprint;
 
@@ -96,6 +97,8 @@ pub(super) struct Waiting {
     pub(super) bodies: usize,
     /// Bytes of the places they have.
     pub(super) places: usize,
+    /// Bytes in the journal that say that they wait.
+    pub(super) kept: u64,
 }
 
 impl Waiting {
@@ -103,6 +106,7 @@ impl Waiting {
     pub(super) fn add(&mut self, offer: &Offer) {
         self.counted += offer.counted();
         self.places += place(offer);
+        self.kept += live::place(offer);
         if let Content::Here(message) = &offer.content
             && message.places.add()
         {
@@ -114,6 +118,7 @@ impl Waiting {
     pub(super) fn remove(&mut self, offer: &Offer) {
         self.counted -= offer.counted();
         self.places -= place(offer);
+        self.kept -= live::place(offer);
         if let Content::Here(message) = &offer.content
             && message.places.remove()
         {

@@ -133,8 +133,12 @@ pub struct Broker {
     orphans: Orphans,
     /// Bytes of all subscriptions.
     subscription_bytes: usize,
-    /// Bytes of the subscriptions of sessions that are kept.
-    kept_subscription_bytes: usize,
+    /// Bytes of the records of subscriptions of sessions that are kept.
+    kept_subscription_bytes: u64,
+    /// Of the records that say how far retained messages are on their way.
+    replay_bytes: u64,
+    /// Exchanges of QoS 2 of sessions that are kept, whose message is not queued.
+    kept_exchanges: usize,
     /// Sessions that are kept and have a connection.
     kept_attached: usize,
 }
@@ -194,6 +198,8 @@ impl Broker {
             orphans: Orphans::default(),
             subscription_bytes: 0,
             kept_subscription_bytes: 0,
+            replay_bytes: 0,
+            kept_exchanges: 0,
             kept_attached: 0,
         }
     }
@@ -209,15 +215,16 @@ impl Broker {
             Input::PolicyChanged { name, policy } => self.policy_changed(&name, policy, now),
             Input::Reauthenticated { connection, grants } => {
                 if let Some(key) = self.sessions.of_connection(connection) {
-                    self.grant(key, grants);
-                    self.write_session(key, now);
-                    self.expel_stranger(key, now);
+                    self.regrant(key, grants, now);
                 }
             }
-            Input::Kept { written, synced } => self.kept(written, synced),
+            Input::Kept { written, synced } => {
+                self.journal.wrote(written);
+                self.kept(written, synced);
+            }
             Input::Fetched { message, record, content } => self.fetched(message, record, content, now),
             Input::Reclaim { frames } => self.reclaim(&frames, now),
-            Input::Room(room) => self.journal.room = room,
+            Input::Room(room) => self.room_changed(room, now),
             Input::Outside { bytes } => self.outside = bytes,
             Input::ShutDown => self.shut_down(now),
             Input::Tick => self.tick(now),
@@ -237,7 +244,7 @@ impl Broker {
                         }
                     }
                     Consequence::PublishWill(will) => self.publish_will(*will, now),
-                    Consequence::WriteSession(key) => self.write_session(key, now),
+                    Consequence::WriteSession(key) => self.write_gone(key, now),
                     Consequence::WriteEnd(departed) => self.write_end(&departed, now),
                 }
             }
@@ -414,6 +421,21 @@ impl Broker {
         let Session { policy, identity, client_id, .. } = &*session;
         session.permissions = self.policies.permissions_of(policy, identity, client_id, grants.as_deref());
         session.grants = grants;
+    }
+
+    /// The client of this session has proved again who it is, and has these grants from now on.
+    fn regrant(&mut self, key: SessionKey, grants: Option<Arc<Grants>>, now: Instant) {
+        let Some(session) = self.sessions.get(key).filter(|session| session.grants != grants) else { return };
+        if let Some(keeping) = &session.keeping
+            && self.journal.room != Room::Enough
+            && !self.allow(usize::try_from(keeping.bytes).unwrap_or(usize::MAX), now)
+            && let Some((reason, detail)) = self.has_no_room()
+        {
+            return self.close(key, reason, detail, now);
+        }
+        self.grant(key, grants);
+        self.write_session(key, now);
+        self.expel_stranger(key, now);
     }
 
     fn shut_down(&mut self, now: Instant) {

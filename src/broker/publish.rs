@@ -68,11 +68,11 @@ impl Broker {
         if !self.may_publish(&permissions, &message.topic) {
             self.counters.publish_denied += 1;
             tracing::debug!(%client_id, topic = %message.topic, "publishing is not allowed");
-            return self.settle_unrouted(header, ReasonCode::NotAuthorized);
+            return self.settle_unrouted(header, ReasonCode::NotAuthorized, now);
         }
         let is_large = message.footprint() > self.config.limits.kept_message_bytes;
         if (is_large || self.journal.room != Room::Enough)
-            && self.would_be_kept(&message)
+            && (self.would_be_kept(&message) || (!is_large && self.is_remembered(header)))
             && let Some((reason, detail)) = self.has_no_room_for(&message)
         {
             return self.turn_away(header, reason, detail, now);
@@ -159,6 +159,10 @@ impl Broker {
         let entry = Retained { message: Arc::clone(message), publisher: publisher.clone(), kept };
         if let Some(old) = self.retained.insert(entry) {
             self.no_longer_retained(&old);
+            if kept.is_none() && old.kept.is_some() {
+                // The old one must not come back with the next start.
+                self.journal.append(&Record::Cleared { topic });
+            }
         }
         true
     }
@@ -200,14 +204,26 @@ impl Broker {
     }
 
     /// Answers a PUBLISH that leads to nothing. A client that cannot be told so sends PUBREL for it all the same.
-    fn settle_unrouted(&mut self, header: Header, reason: ReasonCode) -> ControlFlow<()> {
+    fn settle_unrouted(&mut self, header: Header, reason: ReasonCode, now: Instant) -> ControlFlow<()> {
+        if header.version.is_v5() {
+            return self.settle(header, reason);
+        }
+        if self.is_remembered(header)
+            && let Some((reason, detail)) = self.has_no_room()
+        {
+            return self.turn_away(header, reason, detail, now);
+        }
         if header.qos == QoS::ExactlyOnce
-            && !header.version.is_v5()
             && let (Some(session), Some(packet_id)) = (self.kept_id(header.key), header.packet_id)
         {
             self.journal.append(&Record::Received { session, packet_id });
         }
         self.settle(header, reason)
+    }
+
+    /// Whether it is written down that the message came, whatever comes of it.
+    fn is_remembered(&self, header: Header) -> bool {
+        header.qos == QoS::ExactlyOnce && self.kept_id(header.key).is_some()
     }
 
     /// Answers a PUBLISH, with success or without.
@@ -224,7 +240,9 @@ impl Broker {
             && let Some(session) = self.sessions.get_mut(header.key)
         {
             // Forgotten at PUBREL [MQTT-4.3.3-11]; an error ends the exchange at once.
-            self.received_ids += usize::from(session.received.insert(id));
+            let is_new = usize::from(session.received.insert(id));
+            self.received_ids += is_new;
+            self.kept_exchanges += if session.keeping.is_some() { is_new } else { 0 };
         }
         self.acknowledge(header.key, kind, id, reason);
         ControlFlow::Continue(())

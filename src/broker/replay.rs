@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::deliver::has_quota;
 use super::journal::keep::{Course, Novelty, Source};
+use super::journal::{Room, live};
 use super::record::{Number, Progress, Record, Sequence, SessionId, Target};
 use super::retained::{Position, Retained, RetainedStore, Step};
 use super::session::Replay;
@@ -70,7 +71,9 @@ impl Broker {
         if let Some(keeping) = session.keeping.as_ref().filter(|_| replay.is_written) {
             self.journal.append(&replay.record(keeping.id, None));
         }
-        session.replays.insert(node, replay);
+        self.replay_bytes += live::replay(&replay);
+        let before = session.replays.insert(node, replay);
+        self.replay_bytes -= before.as_ref().map_or(0, live::replay);
     }
 
     /// Whether there is a retained message to be sent, as far as can be told at once.
@@ -105,11 +108,19 @@ impl Broker {
             let Some(mut first) = session.replays.first_entry() else {
                 return;
             };
-            let found = match next_retained(&self.retained, first.get_mut(), may_wait) {
+            if first.get().is_written && self.journal.room != Room::Enough {
+                // Each message takes a record, and it is kept already: it goes on when there is room again.
+                return;
+            }
+            let before = live::replay(first.get());
+            let found = next_retained(&self.retained, first.get_mut(), may_wait);
+            self.replay_bytes = self.replay_bytes - before + live::replay(first.get());
+            let found = match found {
                 Found::Nothing => continue,
                 Found::NoRoom => return,
                 Found::End => {
                     let ended = first.remove();
+                    self.replay_bytes -= live::replay(&ended);
                     session.forget_replays();
                     if let Some(keeping) = session.keeping.as_ref().filter(|_| ended.is_written) {
                         self.journal.append(&ended.last_record(keeping.id));
@@ -140,6 +151,22 @@ impl Broker {
             self.searching.push_back(key);
         }
     }
+
+    /// There is room for records again: what stood still goes on.
+    pub(super) fn resume_replays(&mut self) {
+        let keys: Vec<SessionKey> = self.sessions.keys().collect();
+        for key in keys {
+            if let Some(session) = self.sessions.get_mut(key)
+                && session.attachment.is_some()
+                && !session.replays.is_empty()
+                && !session.is_searching
+            {
+                session.is_searching = true;
+                self.searching.push_back(key);
+            }
+        }
+    }
+
     /// Writes down that the session has a retained message in its queue or under way, and how far that brings the replay
     /// at this node.
     pub(super) fn write_replayed(

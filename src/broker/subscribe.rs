@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use super::journal::Room;
 use super::journal::hold::Passing;
+use super::journal::{Room, live};
 use super::pressure::Scarcity;
 use super::record::Record;
 use super::response::Ownership;
@@ -99,7 +99,7 @@ impl Broker {
         if let Some(session) = self.kept_id(key) {
             let text = entry.filter.as_ref();
             self.journal.append(&Record::Subscribed { session, filter: text, options, identifier });
-            self.kept_subscription_bytes += if is_new_place { bytes } else { 0 };
+            self.kept_subscription_bytes += if is_new_place { live::subscriptions(1, bytes) } else { 0 };
         }
         Ok(match qos {
             QoS::AtMostOnce => ReasonCode::Success,
@@ -159,13 +159,14 @@ impl Broker {
                 session.subscription_bytes -= footprint(&filter);
                 self.subscription_bytes -= footprint(&filter);
                 if let Some(keeping) = &session.keeping {
-                    self.kept_subscription_bytes -= footprint(&filter);
+                    self.kept_subscription_bytes -= live::subscriptions(1, footprint(&filter));
                     let session = keeping.id;
                     self.journal.append(&Record::Unsubscribed { session, filter: text });
                 }
             }
             if let SubscriptionKey::Plain(node) = place {
-                session.replays.remove(&node);
+                let ended = session.replays.remove(&node);
+                self.replay_bytes -= ended.as_ref().map_or(0, live::replay);
                 session.forget_replays();
             }
         }
@@ -173,9 +174,12 @@ impl Broker {
     }
 }
 
-/// The bytes that a subscription occupies, by and large: the text of its filter, where it stands in its session, and what
-/// the tree has for it, which is two nodes at most.
+/// What of its [`footprint`] a subscription has beside its texts.
+pub(super) const FIXED_FOOTPRINT: usize = 160;
+
+/// The bytes that a subscription occupies, by and large: the text of its filter and the name of its group, where it stands
+/// in its session, and what the tree has for it, which is two nodes at most.
 pub(super) fn footprint(filter: &SubscriptionFilter) -> usize {
-    const FIXED: usize = 160;
-    FIXED + filter.filter.as_str().len()
+    let group = filter.share.as_ref().map_or(0, |share| share.as_str().len());
+    FIXED_FOOTPRINT + filter.filter.as_str().len() + group
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::journal::Room;
 use super::journal::keep::Source;
 use super::permissions::Permissions;
 use super::record::SessionId;
@@ -10,7 +11,7 @@ use super::{Broker, Consequence, SessionKey};
 use crate::clock::Instant;
 use crate::mqtt::message::properties_footprint;
 use crate::mqtt::packet::Will;
-use crate::mqtt::{ClientId, Message, Places};
+use crate::mqtt::{ClientId, Message, Places, QoS};
 
 /// A will whose time has come. Its session may be gone.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Broker {
         }
         self.counters.wills_published += 1;
         let lives = will.properties.message_expiry_interval;
-        let message = Arc::new(Message {
+        let mut message = Message {
             topic: will.topic,
             payload: will.payload,
             qos: will.qos,
@@ -66,7 +67,15 @@ impl Broker {
             expires_at: lives.map(|seconds| now + Duration::from_secs(u64::from(seconds))),
             properties: (!will.properties.is_empty()).then(|| Box::new(will.properties)),
             places: Places::default(),
-        });
+        };
+        let is_large = message.footprint() > self.config.limits.kept_message_bytes;
+        // That of a session that is kept is on the disk already, and needs no more there when it is published.
+        let is_new = kept.is_none() && self.journal.room != Room::Enough;
+        if (is_large || is_new) && self.would_be_kept(&message) && self.has_no_room_for(&message).is_some() {
+            // Nobody can be told that it is not kept. Who is there gets it.
+            message.qos = QoS::AtMostOnce;
+        }
+        let message = Arc::new(message);
         if message.retain {
             // [MQTT-3.1.2-15]
             let _ = self.retain(&message, &client_id);

@@ -71,10 +71,12 @@ impl Message {
         self.expires_at.is_some_and(|at| at <= now)
     }
 
+    /// What of its [footprint](Self::footprint) it has beside topic, payload and properties.
+    pub(crate) const FIXED_FOOTPRINT: usize = 160;
+
     /// The bytes that it occupies while it waits, by and large: what bounds on bytes count.
     pub fn footprint(&self) -> usize {
-        const FIXED: usize = 160;
-        FIXED
+        Self::FIXED_FOOTPRINT
             + self.topic.as_str().len()
             + self.payload.len()
             + self.properties.as_deref().map_or(0, properties_footprint)

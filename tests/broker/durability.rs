@@ -399,6 +399,102 @@ fn a_full_disk_refuses_what_has_to_be_kept_until_there_is_room() {
     broker.wait_for_log(0, "there is room again");
 }
 
+#[test]
+fn sessions_that_are_there_do_not_write_beyond_the_bound() {
+    let mut broker = durable(&["--disk-max=4MiB"]);
+    let client = |number: u32| connect().client_id(&format!("client {number}")).persistent();
+    let with_will = |number| {
+        let will = will("will").qos(1).payload(vec![b'w'; 60_000]).delay(100_000);
+        client(number).will(will)
+    };
+    for number in 0..60 {
+        Client::connect(&broker, client(number)).disconnect();
+    }
+    let mut refused = 0;
+    for _ in 0..3 {
+        for number in 0..60 {
+            let mut client = Client::open(&broker);
+            match client.handshake(with_will(number)).reason {
+                0 => client.cut(),
+                reason => {
+                    assert_eq!(reason, 0x97);
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 20, "only {refused} are refused");
+    assert!(broker.counter("disk_bytes") <= 4 << 20, "{} bytes are used", broker.counter("disk_bytes"));
+    // It need not be written down that these are back.
+    for number in 0..60 {
+        let reason = Client::open(&broker).handshake(client(number)).reason;
+        assert!([0, 0x97].contains(&reason), "{reason:#x}");
+    }
+    crash(&mut broker);
+    for number in 0..60 {
+        Client::open(&broker).handshake(connect().client_id(&format!("client {number}")));
+    }
+    Client::connect(&broker, client(1)).subscribe("a", 1);
+}
+
+#[test]
+fn what_is_needed_is_not_written_again_and_again() {
+    let broker = durable(&["--disk-max=4MiB"]);
+    let group = "g".repeat(20_000);
+    Client::connect(&broker, connect().client_id("member").persistent())
+        .subscribe(&format!("$share/{group}/a"), 1);
+    let mut publisher = Client::connect(&broker, connect());
+    for number in 1..=40 {
+        assert_eq!(publisher.publish(publish("a").qos(1).id(number)), 0);
+        let will = will("will").qos(1).payload(vec![b'w'; 20_000]).delay(100_000);
+        Client::connect(
+            &broker,
+            connect().client_id(&format!("c{number}")).session_expiry(1_000_000).will(will),
+        )
+        .cut();
+    }
+    let start = Instant::now();
+    let mut written = 0;
+    loop {
+        let before = std::mem::replace(&mut written, broker.counter("bytes_written"));
+        if written == before {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "{written} bytes are written, and more all the time");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let (live, all) = (broker.counter("live_bytes"), broker.counter("disk_bytes"));
+    assert!((1_600_000..1_800_000).contains(&live), "{live} bytes are needed");
+    assert!(all <= 4 << 20, "{all} bytes are there");
+}
+
+#[test]
+fn retained_messages_can_be_cleared_on_a_full_disk_and_do_not_come_back() {
+    let mut broker = durable(&["--disk-max=4MiB"]);
+    let mut publisher = Client::connect(&broker, connect());
+    for topic in ["r/cleared", "r/replaced", "r/left"] {
+        publisher.publish(publish(topic).qos(1).payload("old").retain());
+    }
+    Client::connect(&broker, connect().client_id("reader").persistent()).subscribe("a", 1);
+    while publisher.publish(publish("a").qos(1).payload(vec![b'x'; 50_000])) == 0 {}
+    assert_eq!(publisher.publish(publish("r/cleared").qos(1).retain()), 0x10);
+    assert_eq!(publisher.publish(publish("r/left").qos(1).payload("new").retain()), 0x97);
+    publisher.send(publish("r/replaced").payload("new").retain());
+    publisher.expect_nothing();
+    let mut watcher = Client::connect(&broker, connect());
+    watcher.subscribe("r/#", 1);
+    watcher.expect_unordered([
+        publish("r/replaced").payload("new").retain().into(),
+        publish("r/left").qos(1).id(1).payload("old").retain().into(),
+    ]);
+    // What was written is awaited by what is acknowledged behind it.
+    assert_eq!(publisher.publish(publish("r/left").qos(1).retain()), 0);
+    crash(&mut broker);
+    let mut reader = Client::connect(&broker, connect());
+    reader.subscribe("r/#", 1);
+    reader.expect_nothing();
+}
+
 /// The one file of records of a broker that has stopped.
 fn records(broker: &Broker) -> PathBuf {
     let files = fs::read_dir(broker.path("data")).unwrap().map(|entry| entry.unwrap().path());

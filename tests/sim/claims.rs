@@ -245,7 +245,7 @@ impl Claims {
                     // It is not written down that it was sent.
                     QoS::AtMostOnce => claim.replay.is_some(),
                     QoS::AtLeastOnce => claim.settled.is_none(),
-                    QoS::ExactlyOnce => false,
+                    QoS::ExactlyOnce => outlived.is_lossy && claim.settled.is_none(),
                 };
         }
         self.replays.retain(|replay| outlived.includes(replay.made));
@@ -271,7 +271,7 @@ impl Claims {
         }
     }
 
-    /// Whether a PUBLISH is one of QoS 1 that had come before another broker took over, which may not know that.
+    /// Whether a PUBLISH is one that may come again and had come before another broker took over, which may not know that.
     pub(crate) fn came_again(&mut self, seen: &Seen) -> bool {
         let Some(claim) = self.claims.iter_mut().find(|claim| claim.again && claim.expected.is(seen)) else {
             return false;

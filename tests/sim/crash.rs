@@ -82,11 +82,12 @@ impl World<'_> {
             check_wills(&told, moment, &lost);
         }
         let inputs = if left == all { self.reference.input } else { before.map_or(0, |moment| moment.input) };
-        let outlived = Outlived { inputs, partly: partly.map(|moment| moment.input) };
         let certain = match how {
             Crash::Killed => Durability::Os,
             Crash::PowerLost => Durability::Fsync,
         };
+        let is_lossy = keeping.scenario.least < certain;
+        let outlived = Outlived { inputs, partly: partly.map(|moment| moment.input), is_lossy };
         for due in keeping.promises.iter().filter(|due| due.durability >= certain) {
             let then = keeping.moments.iter().rposition(|moment| moment.input <= due.input);
             // All that was there when it was promised is there, unless that was later.
@@ -105,7 +106,7 @@ impl World<'_> {
                 check_promise(due, kept, lost.copied());
             }
         }
-        keeping.is_lossy |= keeping.scenario.least < certain;
+        keeping.is_lossy |= is_lossy;
         self.reference.recover(&told, outlived);
         self.watch.restarted();
         left

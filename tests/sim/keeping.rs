@@ -208,7 +208,14 @@ impl World<'_> {
     }
 
     pub(crate) fn change_room(&mut self) {
-        let room = self.choices.among(&[Room::Enough, Room::Full, Room::Enough, Room::Failing]);
+        let room = self.choices.among(&[
+            Room::Enough,
+            Room::Full,
+            Room::Enough,
+            Room::Low,
+            Room::Enough,
+            Room::Failing,
+        ]);
         // A real log knows how its disk is.
         if self.keeping.as_ref().is_some_and(|keeping| keeping.disk.room().is_none()) {
             self.tell(Input::Room(room));

@@ -367,6 +367,10 @@ impl<'a> World<'a> {
             if let ToClient::Close { reason, detail } = item
                 && self.reference.attached(connection).is_some()
             {
+                if detail.starts_with("the disk is") {
+                    self.reference.unanswered(connection, reason.unwrap(), self.now);
+                    continue;
+                }
                 let policy = self.scenario.broker.queue_policy;
                 let may_be = policy == mqtt_broker::broker::QueuePolicy::Disconnect;
                 assert!(

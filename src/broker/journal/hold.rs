@@ -6,7 +6,7 @@ use super::Durability;
 use crate::broker::record::Sequence;
 use crate::broker::{Broker, SessionKey, ToClient};
 use crate::clock::Instant;
-use crate::mqtt::Delivery;
+use crate::mqtt::{Delivery, Packet};
 
 /// When something may leave: when this holds for this record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,12 @@ enum Reason {
 }
 
 impl Held {
+    /// Whether its client waits for its CONNACK.
+    pub(in crate::broker) fn is_unanswered(&self) -> bool {
+        let is_connack = |item: &ToClient| matches!(item, ToClient::Send(packet) if matches!(**packet, Packet::ConnAck(_)));
+        self.items.front().is_some_and(|held| is_connack(&held.item))
+    }
+
     /// How many there are.
     pub(in crate::broker) fn len(&self) -> usize {
         self.items.len()
@@ -153,6 +159,12 @@ impl Broker {
         self.send_after(key, item, until, passing);
     }
 
+    /// Hands over the CONNACK for a session about which nothing has been written now, once it is kept that it is there.
+    pub(in crate::broker) fn send_unwritten(&mut self, key: SessionKey, item: ToClient, session: Sequence) {
+        let until = Until { record: session, durability: self.journal.durability };
+        self.send_after(key, item, Some(until), Passing::Nothing);
+    }
+
     /// Hands a delivery over, once what it waits for is true.
     pub(in crate::broker) fn deliver(&mut self, key: SessionKey, delivery: Delivery, until: Option<Until>) {
         let Some(attachment) = self.sessions.get_mut(key).and_then(|session| session.attachment.as_mut())
@@ -184,7 +196,7 @@ impl Broker {
         };
         if journal.batch.is_empty() {
             // It is on its way, and perhaps nobody waits for it so far: with another record that can be said.
-            journal.append_alive(now);
+            journal.say_alive(now);
         }
         journal.mark = journal.mark.min(gone);
     }

@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hold::Until;
-use super::{Durability, Room};
+use super::{Durability, Room, live};
 use crate::broker::record::{
     Number, PublicationOf, Published, Record, Sequence, SessionId, SessionRecord, Target,
 };
 use crate::broker::retained::Retained;
 use crate::broker::session::queue::{Content, Offer, Place};
-use crate::broker::session::{Expiry, Session};
+use crate::broker::session::{Expiry, Said, Session};
 use crate::broker::subscriptions::{NodeKey, SubscriptionKey};
 use crate::broker::{Broker, SessionKey};
 use crate::clock::{Instant, WallTime};
-use crate::mqtt::{ClientId, Delivery, Message, PacketId, QoS, ReasonCode};
+use crate::mqtt::{ClientId, Delivery, Message, PacketId, QoS};
 
 /// What the message that is being handed around has led to.
 #[derive(Debug, Default)]
@@ -123,7 +123,8 @@ impl Broker {
         };
         self.messages.refer(number);
         offer.content = Content::Kept(Place { message: number, number: place, footprint });
-        offer
+        let shared_bytes = self.shared_filter(&offer).map_or(0, |filter| live::shared(&filter));
+        offer.with_shared_bytes(shared_bytes)
     }
 
     /// The message that is being handed around has to be kept: under this number.
@@ -135,7 +136,9 @@ impl Broker {
     /// The message that is being handed around is retained now. Its number, if that is kept.
     pub(in crate::broker) fn keep_retained(&mut self, message: &Message) -> Option<Number> {
         let is_large = message.footprint() > self.config.limits.kept_message_bytes;
-        if !self.journal.is_open() || self.journal.room != Room::Enough || is_large {
+        // Whoever waits for an answer has been told already that there is no room.
+        let has_no_room = self.journal.room != Room::Enough && message.qos == QoS::AtMostOnce;
+        if !self.journal.is_open() || has_no_room || is_large {
             return None;
         }
         self.routing.is_retained = true;
@@ -186,8 +189,6 @@ impl Broker {
     }
 
     fn target(&self, session: SessionId, offer: &Offer, number: Number, sent: Option<PacketId>) -> Target {
-        let filter =
-            offer.group().and_then(|group| self.subscriptions.filter(SubscriptionKey::Shared(group)));
         Target {
             session,
             number,
@@ -195,8 +196,14 @@ impl Broker {
             retain: offer.retain,
             sent,
             identifiers: offer.identifiers().map(Box::from),
-            shared: filter.map(|filter| filter.to_string().into()),
+            shared: self.shared_filter(offer),
         }
+    }
+
+    /// The filter of the shared subscription through which an offer came, if one was.
+    fn shared_filter(&self, offer: &Offer) -> Option<Box<str>> {
+        let filter = self.subscriptions.filter(SubscriptionKey::Shared(offer.group()?))?;
+        Some(filter.to_string().into())
     }
 
     /// The session has put this message into its queue.
@@ -251,6 +258,7 @@ impl Broker {
     pub(in crate::broker) fn complete_place(&mut self, key: SessionKey, offer: &Offer, packet_id: PacketId) {
         let Content::Kept(place) = offer.content else { return };
         if let Some(session) = self.kept_id(key) {
+            self.kept_exchanges += 1;
             self.journal.append(&Record::Completing { session, number: place.number, packet_id });
         }
         self.release_message(place.message);
@@ -297,7 +305,7 @@ impl Broker {
             self.messages.insert(number, message, home, references);
         }
         if retained {
-            self.messages.retained(number);
+            self.messages.retained(number, live::publisher(publisher));
         }
         for (key, delivery) in std::mem::take(&mut self.routing.deferred) {
             let until = self.until(key, home);
@@ -335,8 +343,14 @@ impl Broker {
     }
 
     fn write_session_record(&mut self, key: SessionKey, record: SessionRecord) {
+        let before = self.journal.batch_bytes();
+        let said = Said::by(&record);
         let sequence = self.journal.append(&Record::Session(Box::new(record)));
+        let bytes = u32::try_from(self.journal.batch_bytes() - before).unwrap_or(u32::MAX);
         if let Some(keeping) = self.sessions.get_mut(key).and_then(|session| session.keeping.as_mut()) {
+            keeping.said = said;
+            let replaced = std::mem::replace(&mut keeping.bytes, bytes);
+            self.journal.session_bytes = self.journal.session_bytes - u64::from(replaced) + u64::from(bytes);
             keeping.record = sequence;
         }
     }
@@ -344,61 +358,8 @@ impl Broker {
     /// A message has lost its place in the retained store.
     pub(in crate::broker) fn no_longer_retained(&mut self, old: &Retained) {
         if let Some(number) = old.kept {
-            self.messages.no_longer_retained(number);
+            self.messages.no_longer_retained(number, live::publisher(&old.publisher));
         }
-    }
-
-    /// Why nothing that has to be kept is taken now; `None`: it is.
-    pub(in crate::broker) fn has_no_room(&mut self) -> Option<(ReasonCode, &'static str)> {
-        match self.journal.room {
-            Room::Enough => None,
-            Room::Full => {
-                self.counters.refused_disk_full += 1;
-                Some((ReasonCode::QuotaExceeded, "the disk is full"))
-            }
-            Room::Failing => {
-                self.counters.refused_disk_failing += 1;
-                Some((ReasonCode::ImplementationSpecificError, "the disk is failing"))
-            }
-        }
-    }
-
-    /// Why a message that has to be kept is not taken; `None`: it is.
-    pub(in crate::broker) fn has_no_room_for(
-        &mut self,
-        message: &Message,
-    ) -> Option<(ReasonCode, &'static str)> {
-        if self.journal.is_open() && message.footprint() > self.config.limits.kept_message_bytes {
-            self.counters.refused_kept_size += 1;
-            return Some((ReasonCode::QuotaExceeded, "the message is too large to be kept on this disk"));
-        }
-        self.has_no_room()
-    }
-
-    /// Whether a message of QoS 1 or 2 would be written down: a session that is kept would have it, or it is retained.
-    pub(in crate::broker) fn would_be_kept(&mut self, message: &Message) -> bool {
-        if message.qos == QoS::AtMostOnce {
-            return false;
-        }
-        if message.retain {
-            return true;
-        }
-        let mut matches = std::mem::take(&mut self.matches);
-        self.subscriptions.matching(message.topic.as_str(), &mut matches.plain, &mut matches.groups);
-        let is_kept =
-            |key: SessionKey| self.sessions.get(key).is_some_and(|session| session.keeping.is_some());
-        let plain = matches
-            .plain
-            .iter()
-            .any(|subscription| subscription.options.qos > QoS::AtMostOnce && is_kept(subscription.session));
-        let shared = matches.groups.iter().any(|group| {
-            let members = self.subscriptions.group_mut(*group).map(|group| &group.members);
-            members.is_some_and(|members| members.iter().any(|member| is_kept(member.session)))
-        });
-        matches.plain.clear();
-        matches.groups.clear();
-        self.matches = matches;
-        plain || shared
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use super::live;
 use super::recent::{Recent, Slot};
 use crate::broker::memory::KEPT_MESSAGE;
 use crate::broker::record::{Number, Sequence};
@@ -35,6 +36,8 @@ pub(in crate::broker) struct KeptMessages {
     /// How many bytes may be in memory.
     cache_bytes: usize,
     live_bytes: u64,
+    /// What the records of retained messages have for who published them.
+    publisher_bytes: u64,
     /// What is to be read.
     wanted: Vec<(Number, Sequence)>,
     /// Who was waiting for a message that nobody needs any more.
@@ -71,9 +74,9 @@ impl KeptMessage {
         self.footprint = self.footprint() | if is_retained { Self::RETAINED } else { 0 };
     }
 
-    /// Its bytes in the journal.
+    /// Its bytes in the journal, without its targets and its publisher.
     fn record(&self) -> u64 {
-        RECORD + u64::from(self.footprint())
+        live::message(self.footprint())
     }
 }
 
@@ -117,9 +120,6 @@ impl Shards {
     }
 }
 
-/// Bytes of a record beyond its message's footprint, by and large.
-const RECORD: u64 = 64;
-
 /// Messages that are taken out of memory at a time, so that nobody waits for thousands.
 const REMOVED_AT_A_TIME: usize = 2_000;
 
@@ -138,6 +138,7 @@ impl KeptMessages {
             cached_bytes: 0,
             cache_bytes: CACHE_BYTES,
             live_bytes: 0,
+            publisher_bytes: 0,
             wanted: Vec::new(),
             bereft: Vec::new(),
         }
@@ -162,8 +163,9 @@ impl KeptMessages {
         self.cached_bytes
     }
 
+    /// Bytes of the records that hold them, without their targets.
     pub(in crate::broker) const fn live_bytes(&self) -> u64 {
-        self.live_bytes
+        self.live_bytes + self.publisher_bytes
     }
 
     /// Takes up a message that is written down in this record, and has so many places in queues. It may have none yet.
@@ -334,23 +336,27 @@ impl KeptMessages {
         }
     }
 
-    /// The message is the retained one of its topic, where it stays in memory.
-    pub(in crate::broker) fn retained(&mut self, number: Number) {
+    /// The message is the retained one of its topic, where it stays in memory; its record has so many bytes for who
+    /// published it.
+    pub(in crate::broker) fn retained(&mut self, number: Number, publisher_bytes: u64) {
         let has_body = self.body(number).is_some();
         let Some(message) = self.get_mut(number) else { return };
         message.references += 1;
         message.set_retained(true);
+        let footprint = message.footprint();
         if has_body {
-            self.cached_bytes -= bytes(message.footprint());
+            self.cached_bytes -= bytes(footprint);
         }
+        self.publisher_bytes += publisher_bytes;
     }
 
-    /// The message is no longer retained.
-    pub(in crate::broker) fn no_longer_retained(&mut self, number: Number) {
+    /// The message is no longer retained, of which that was said with so many bytes.
+    pub(in crate::broker) fn no_longer_retained(&mut self, number: Number, publisher_bytes: u64) {
         let has_body = self.body(number).is_some();
         let Some(message) = self.get_mut(number) else { return };
         message.set_retained(false);
         let footprint = message.footprint();
+        self.publisher_bytes -= publisher_bytes;
         if has_body {
             self.cached_bytes += bytes(footprint);
             if self.bodies.contains_key(&number) {
@@ -453,7 +459,12 @@ impl KeptMessages {
     }
 
     /// Panics if the books do not add up: for tests.
-    pub(in crate::broker) fn assert_adds_up(&self, references: &std::collections::BTreeMap<Number, u32>) {
+    pub(in crate::broker) fn assert_adds_up(
+        &self,
+        references: &std::collections::BTreeMap<Number, u32>,
+        publisher_bytes: u64,
+    ) {
+        assert_eq!(self.publisher_bytes, publisher_bytes, "bytes for publishers add up");
         let len: usize = self.messages.tables.iter().map(HashMap::len).sum();
         assert_eq!(self.messages.len, len, "messages are counted");
         assert_eq!(self.recent.len(), self.recent.iter().count(), "the latest messages are counted");

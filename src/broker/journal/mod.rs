@@ -5,19 +5,23 @@
 //! acknowledgements that promise something, and what would be sent twice if nobody knew that it was sent.
 //!
 //! `messages` has the messages that the journal holds, `hold` what waits, `keep` how places in queues are written
-//! down, `recovery` how all is read again, `reclaim` how the oldest records are made unnecessary.
+//! down, `room` what is when there is little room, `live` how much of all is needed, `recovery` how all is read again, `reclaim` how the oldest records are made unnecessary.
 
 pub(super) mod hold;
 pub(super) mod keep;
+pub(super) mod live;
 pub(super) mod messages;
 pub(super) mod orphans;
 mod recent;
 mod reclaim;
 pub mod recovery;
+pub(super) mod room;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use self::room::Allowance;
 use super::memory::HELD;
 use super::record::{Batch, Horizon, Number, Record, Sequence, SessionId};
 use super::session::SessionKey;
@@ -62,8 +66,10 @@ pub enum Room {
     #[default]
     Enough,
     /// The disk, or what may be used of it, is full but for what acknowledgements and ends need.
+    Low,
+    /// Nothing can be written: the disk, or what may be used of it, is full.
     Full,
-    /// The disk does not do what it is told.
+    /// Nothing can be written: the disk does not do what it is told.
     Failing,
 }
 
@@ -95,6 +101,8 @@ pub(super) struct Journal {
     pub(super) room: Room,
     last_number: u64,
     last_session: u64,
+    /// Bytes of the records that say how the sessions are.
+    pub(super) session_bytes: u64,
     /// Sessions whose connection waits for the journal.
     holding: Vec<SessionKey>,
     /// How much waits for these connections.
@@ -102,10 +110,19 @@ pub(super) struct Journal {
     /// Where nothing waits, for the next who has to.
     #[expect(clippy::vec_box, reason = "the boxes, too, are used again")]
     spare: Vec<Box<hold::Held>>,
+    /// What may still be written about sessions while there is little room.
+    allowance: Allowance,
+    /// Batches that have been taken and are not written: the record behind each, and its bytes.
+    taken: VecDeque<(Sequence, usize)>,
+    taken_bytes: usize,
     /// Records before this one have been made unnecessary.
     reclaimed: Option<Sequence>,
     /// When a record said last that the broker was running.
     last_alive: Option<Instant>,
+    /// That record.
+    alive_record: Option<Sequence>,
+    /// When it was last asked whether there should be one.
+    alive_asked: Option<Instant>,
 }
 
 impl Journal {
@@ -124,11 +141,17 @@ impl Journal {
             room: Room::Enough,
             last_number: 0,
             last_session: 0,
+            session_bytes: 0,
             holding: Vec::new(),
             held: 0,
             spare: Vec::new(),
+            allowance: Allowance::default(),
+            taken: VecDeque::new(),
+            taken_bytes: 0,
             reclaimed: None,
             last_alive: None,
+            alive_record: None,
+            alive_asked: None,
         }
     }
 
@@ -174,13 +197,6 @@ impl Journal {
         sequence
     }
 
-    /// Writes down that the broker is running.
-    fn append_alive(&mut self, now: Instant) {
-        self.last_alive = Some(now);
-        let at = self.wall(now);
-        self.append(&Record::Alive { at });
-    }
-
     /// Writes down that the session no longer has a message at this place: at once, or with others that follow.
     pub(super) fn settle(&mut self, session: SessionId, number: Number) {
         debug_assert!(self.is_open, "a record without a journal");
@@ -204,7 +220,7 @@ impl Journal {
     }
 
     /// The last record there is.
-    fn last(&self) -> Option<Sequence> {
+    pub(super) fn last(&self) -> Option<Sequence> {
         let before = self.batch.next().since(Sequence::FIRST).checked_sub(1)?;
         Some(Sequence::FIRST.plus(before))
     }
@@ -226,9 +242,24 @@ impl Journal {
         }
     }
 
-    /// Whether more waits for the disk than should.
-    pub(super) const fn is_behind(&self) -> bool {
-        self.batch.len() > BATCH_BYTES
+    /// The bytes of the records that are not written.
+    pub(super) const fn unwritten_bytes(&self) -> usize {
+        self.batch.len() + self.taken_bytes
+    }
+
+    /// All records before this one have been written.
+    pub(super) fn wrote(&mut self, written: Sequence) {
+        while let Some((_, bytes)) = self.taken.front().filter(|(next, _)| *next <= written) {
+            self.taken_bytes -= bytes;
+            self.taken.pop_front();
+        }
+    }
+
+    /// Says that the broker is running.
+    pub(super) fn say_alive(&mut self, now: Instant) {
+        self.last_alive = Some(now);
+        let at = self.wall(now);
+        self.alive_record = Some(self.append(&Record::Alive { at }));
     }
 
     pub(super) const fn next_number(&mut self) -> Number {
@@ -253,13 +284,18 @@ const ALIVE: Duration = Duration::from_secs(2);
 impl super::Broker {
     /// When it is to be written down again that the broker is running.
     pub(super) fn alive_deadline(&self) -> Option<Instant> {
-        (self.kept_attached > 0).then(|| self.journal.last_alive.map_or(Instant::START, |at| at + ALIVE))
+        (self.kept_attached > 0).then(|| self.journal.alive_asked.map_or(Instant::START, |at| at + ALIVE))
     }
 
     /// Writes down that the broker is running, if it is time to.
     pub(super) fn write_alive(&mut self, now: Instant) {
         if self.alive_deadline().is_some_and(|at| at <= now) {
-            self.journal.append_alive(now);
+            self.journal.alive_asked = Some(now);
+            let is_pending = self.journal.alive_record.is_some_and(|record| record >= self.journal.written);
+            if is_pending && !self.journal.room.is_there() {
+                return; // One that cannot be written is enough.
+            }
+            self.journal.say_alive(now);
         }
     }
 
@@ -271,10 +307,19 @@ impl super::Broker {
             return None;
         }
         let most = BATCH_BYTES.min(self.config.limits.kept_message_bytes);
-        if self.journal.batch.len() > most {
-            return Some(self.journal.batch.take_front(most));
-        }
-        Some(self.journal.batch.take())
+        let journal = &mut self.journal;
+        let is_long = journal.batch.len() > most;
+        let batch = if is_long { journal.batch.take_front(most) } else { journal.batch.take() };
+        journal.taken.push_back((batch.next(), batch.len()));
+        journal.taken_bytes += batch.len();
+        Some(batch)
+    }
+
+    /// Whether more waits for the disk than should, `times` over. Where the disk is bounded that is what its reserve has
+    /// room for.
+    pub(super) fn is_journal_behind(&self, times: usize) -> bool {
+        let most = (2 * BATCH_BYTES).min(self.config.limits.kept_message_bytes);
+        self.journal.unwritten_bytes() > most.saturating_mul(times)
     }
 
     /// The number of the record that will be appended next.
@@ -291,12 +336,5 @@ impl super::Broker {
     /// taken before are synced.
     pub const fn take_reclaimed(&mut self) -> Option<Sequence> {
         self.journal.reclaimed.take()
-    }
-
-    /// Bytes of the records that are needed, by and large: what the journal has beyond is dead.
-    pub fn journal_live_bytes(&self) -> u64 {
-        const SESSION: u64 = 128;
-        let sessions = super::count(self.sessions.kept()) * SESSION;
-        self.messages.live_bytes() + sessions + super::count(self.kept_subscription_bytes)
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::FixedState;
 
 use super::keep::{Course, Source};
+use super::live;
 use crate::broker::Broker;
 use crate::broker::memory::PLACE;
 use crate::broker::record::{Number, Record, SessionId, SessionRecord, Target};
@@ -28,6 +29,8 @@ pub(in crate::broker) struct Orphans {
     /// How many there are of each session.
     by_session: BTreeMap<SessionId, usize>,
     count: usize,
+    /// Bytes of the records that say so.
+    kept_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -36,12 +39,18 @@ struct Orphan {
     publisher: ClientId,
     place: Place,
     group: GroupKey,
+    kept_bytes: u64,
 }
 
 impl Orphans {
     /// The bytes that they occupy.
     pub(in crate::broker) const fn bytes(&self) -> usize {
         self.count * PLACE
+    }
+
+    /// Bytes of the records that say where they are.
+    pub(in crate::broker) const fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
     }
 
     /// Whether a session has left messages.
@@ -81,13 +90,15 @@ impl Broker {
             (Content::Kept(place), Some(group)) => {
                 let Some(session) = from.id else { return };
                 let publisher = from.client_id.clone();
-                let orphan = Orphan { session, publisher, place: *place, group };
+                let kept_bytes = live::place(offer);
+                let orphan = Orphan { session, publisher, place: *place, group, kept_bytes };
                 if self.messages.body(place.message).is_some() {
                     self.move_place(orphan, now);
                 } else {
                     self.messages.want(place.message, None);
                     *self.orphans.by_session.entry(session).or_default() += 1;
                     self.orphans.count += 1;
+                    self.orphans.kept_bytes += kept_bytes;
                     self.orphans.by_message.entry(place.message).or_default().push(orphan);
                 }
             }
@@ -95,7 +106,7 @@ impl Broker {
     }
 
     fn move_place(&mut self, orphan: Orphan, now: Instant) {
-        let Orphan { session, publisher, place, group } = orphan;
+        let Orphan { session, publisher, place, group, kept_bytes: _ } = orphan;
         let message = self.messages.body(place.message).cloned();
         self.on_course(Course::Moved(session, place), |broker| {
             if let Some(message) = message {
@@ -109,6 +120,7 @@ impl Broker {
         for orphan in self.orphans.by_message.remove(&message).unwrap_or_default() {
             let session = orphan.session;
             self.orphans.count -= 1;
+            self.orphans.kept_bytes -= orphan.kept_bytes;
             self.move_place(orphan, now);
             if let Some(left) = self.orphans.by_session.get_mut(&session) {
                 *left -= 1;

@@ -86,7 +86,7 @@ impl Broker {
             Record::Alive { at } => {
                 // The last one is needed until there is another.
                 if self.journal.last_alive.is_some_and(|last| self.journal.wall(last) <= at) {
-                    self.journal.last_alive = None;
+                    (self.journal.alive_asked, self.journal.alive_record) = (None, None);
                     self.write_alive(now);
                 }
             }
@@ -109,7 +109,10 @@ impl Broker {
         let targets =
             published.targets.into_iter().filter_map(|target| self.as_it_is(number, target)).collect();
         let retained = self.messages.is_retained(number);
-        let again = Published { received: None, will_of: None, retained, targets, ..published };
+        let mut again = Published { received: None, will_of: None, retained, targets, ..published };
+        if !retained {
+            again.publisher = "";
+        }
         let home = self.journal.append(&Record::Published(again));
         self.messages.set_home(number, home);
     }
@@ -160,8 +163,12 @@ impl Broker {
         let Some(keeping) = session.keeping.as_mut().filter(|keeping| keeping.exchanges_from <= at) else {
             return;
         };
-        let received = session.received.iter().copied().collect();
+        let received: Vec<_> = session.received.iter().copied().collect();
         let completing = session.inflight.completing();
+        if received.is_empty() && completing.is_empty() {
+            // What ended them is said behind what began them.
+            return;
+        }
         keeping.exchanges_from =
             self.journal.append(&Record::Exchanges { session: id, received, completing });
     }

@@ -7,14 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::live;
 use super::orphans::Departed;
 use super::reclaim::message_of;
+use crate::broker::record::frame::HEADER_LEN;
 use crate::broker::record::{
     Frame, Malformed, Number, Progress, Published, Record, Sequence, SessionId, SessionRecord, Target,
 };
 use crate::broker::retained::{Position, Retained};
 use crate::broker::session::queue::{Content, Offer, Place};
-use crate::broker::session::{Expiry, Keeping, Replay, Session};
+use crate::broker::session::{Expiry, Keeping, Replay, Said, Session};
 use crate::broker::subscriptions::{Subscription, SubscriptionKey};
 use crate::broker::timers::Timer;
 use crate::broker::{Broker, BrokerConfig, Policy, PolicyName, SessionKey, count};
@@ -61,7 +63,7 @@ pub struct Recovered {
 /// What is known of a session.
 #[derive(Debug, Default)]
 struct Gathered {
-    record: Option<(Sequence, SessionRecord)>,
+    record: Option<GatheredRecord>,
     subscriptions: BTreeMap<Box<str>, (SubscriptionOptions, Option<SubscriptionIdentifier>)>,
     /// Where retained messages go on that are on their way to these, and what these were when that began.
     replays: BTreeMap<Box<str>, (Position, SubscriptionOptions, Option<SubscriptionIdentifier>)>,
@@ -71,6 +73,15 @@ struct Gathered {
     places: Places,
     /// Packet identifiers of ours that wait for PUBCOMP.
     completing: BTreeMap<Number, PacketId>,
+}
+
+/// The last record that says how a session is.
+#[derive(Debug)]
+struct GatheredRecord {
+    at: Sequence,
+    /// Its bytes in the journal.
+    bytes: u32,
+    record: SessionRecord,
 }
 
 impl Recovery {
@@ -93,19 +104,20 @@ impl Recovery {
 
     /// Takes the next record. One that cannot be understood changes nothing, and is counted.
     pub fn replay(&mut self, frame: Frame<'_>) -> Result<(), Malformed> {
-        let taken =
-            Record::decode(frame.kind, frame.body).and_then(|record| self.take(frame.sequence, record));
+        let taken = Record::decode(frame.kind, frame.body).and_then(|record| self.take(&frame, record));
         self.report.malformed += u64::from(taken.is_err());
         taken
     }
 
-    fn take(&mut self, at: Sequence, record: Record<'_>) -> Result<(), Malformed> {
+    fn take(&mut self, frame: &Frame<'_>, record: Record<'_>) -> Result<(), Malformed> {
+        let at = frame.sequence;
         match record {
             Record::Published(published) => self.published(at, published)?,
             Record::Session(record) => {
                 self.last_alive = self.last_alive.max(record.disconnected_at);
+                let bytes = u32::try_from(HEADER_LEN + frame.body.len()).unwrap_or(u32::MAX);
                 let gathered = self.of(record.id);
-                gathered.record = Some((at, *record));
+                gathered.record = Some(GatheredRecord { at, bytes, record: *record });
             }
             Record::Ended { session } => {
                 self.of(session);
@@ -201,8 +213,8 @@ impl Recovery {
         if let Some((session, packet_id)) = published.received {
             self.of(session).received.insert(packet_id);
         }
-        if let Some((_, record)) = published.will_of.and_then(|session| self.of(session).record.as_mut()) {
-            (record.will, record.will_at) = (None, None);
+        if let Some(gathered) = published.will_of.and_then(|session| self.of(session).record.as_mut()) {
+            (gathered.record.will, gathered.record.will_at) = (None, None);
         }
         let expires_at = published.expires_at.map(|at| epoch.to_instant(at));
         self.broker.messages.insert_unread(number, at, published.footprint, expires_at);
@@ -235,11 +247,11 @@ impl Recovery {
     fn restore(&mut self, id: SessionId, gathered: Gathered, now: Instant) {
         let Gathered { record, subscriptions, mut replays, received, places, completing } = gathered;
         let broker = &mut self.broker;
-        let client_id = record.as_ref().map(|(_, record)| ClientId::new(record.client_id.as_str()));
-        let (Some((at, record)), Some(client_id)) = (record, client_id) else {
+        let Some(GatheredRecord { at, bytes, record }) = record else {
             self.report.incomplete += 1;
             return;
         };
+        let client_id = ClientId::new(record.client_id.as_str());
         if record.has_ended() {
             self.departed.push((Departed { client_id, id: Some(id) }, places));
             return;
@@ -248,6 +260,7 @@ impl Recovery {
             self.report.incomplete += 1;
             return;
         }
+        let said = Said::by(&record);
         let policy = PolicyName::new(&record.policy);
         let permissions =
             broker.policies.permissions_of(&policy, &record.identity, &client_id, record.grants.as_ref());
@@ -257,7 +270,8 @@ impl Recovery {
         broker.received_ids += received.len();
         session.received = received;
         let key = broker.sessions.insert(session);
-        broker.sessions.keep(key, Keeping { record: at, ..Keeping::new(id) });
+        broker.sessions.keep(key, Keeping { record: at, bytes, said, ..Keeping::new(id) });
+        broker.journal.session_bytes += u64::from(bytes);
         if let Some(level) = record.response_prefix {
             broker.restore_response_prefix(key, level.into());
         }
@@ -273,6 +287,7 @@ impl Recovery {
             {
                 let replay =
                     Replay { filter: filter.filter, position, options, identifier, is_written: true };
+                broker.replay_bytes += live::replay(&replay);
                 broker.sessions.get_mut(key).and_then(|session| session.replays.insert(node, replay));
             }
             self.report.subscriptions += 1;
@@ -295,7 +310,7 @@ impl Broker {
         let entries: Vec<Retained> = self.retained.iter().cloned().collect();
         for entry in entries {
             if let Some(number) = entry.kept {
-                self.messages.retained(number);
+                self.messages.retained(number, live::publisher(&entry.publisher));
                 self.messages.set_body(number, entry.message);
             }
         }
@@ -319,7 +334,7 @@ impl Broker {
             let bytes = crate::broker::subscribe::footprint(filter);
             session.subscription_bytes += bytes;
             self.subscription_bytes += bytes;
-            self.kept_subscription_bytes += bytes;
+            self.kept_subscription_bytes += live::subscriptions(1, bytes);
         }
         place
     }
@@ -341,11 +356,13 @@ impl Broker {
             }
             self.messages.refer(message);
             let footprint = self.messages.footprint(message);
+            let shared_bytes = target.shared.as_deref().map_or(0, live::shared);
             let group = target.shared.and_then(|filter| self.group_of(key, &filter));
             let content = Content::Kept(Place { message, number, footprint });
             let offer = Offer::new(content, target.qos, target.retain)
                 .with_identifiers(target.identifiers)
-                .of_group(group);
+                .of_group(group)
+                .with_shared_bytes(shared_bytes);
             self.waiting.add(&offer);
             if let Some(packet_id) = target.sent {
                 under_way.insert(number, (packet_id, Some(offer)));
@@ -358,6 +375,7 @@ impl Broker {
             for (number, (packet_id, offer)) in under_way {
                 session.inflight.restore(packet_id, offer.ok_or(number));
             }
+            self.kept_exchanges += session.kept_exchanges();
         }
         lost
     }
@@ -365,6 +383,7 @@ impl Broker {
     /// Hands on what a session has left that has ended.
     fn hand_on_all(&mut self, departed: &Departed, places: Places, now: Instant) {
         for (number, (message, target)) in places {
+            let shared_bytes = target.shared.as_deref().map_or(0, live::shared);
             let may_have_come = target.qos == QoS::ExactlyOnce && target.sent.is_some();
             let filter = target.shared.and_then(|filter| SubscriptionFilter::parse(&filter).ok());
             let group = filter.and_then(|filter| self.subscriptions.find_shared(&filter));
@@ -376,7 +395,8 @@ impl Broker {
             let content = Content::Kept(Place { message, number, footprint });
             let offer = Offer::new(content, target.qos, target.retain)
                 .with_identifiers(target.identifiers)
-                .of_group(group);
+                .of_group(group)
+                .with_shared_bytes(shared_bytes);
             self.hand_on(departed, &offer, now);
         }
         self.write_end(departed, now);

@@ -18,7 +18,7 @@ use super::memory::{ATTACHMENT, SESSION};
 use super::output::ToClient;
 use super::permissions::{Grants, Identity, Permissions, PolicyName};
 use super::pressure::Share;
-use super::record::{Sequence, SessionId};
+use super::record::{Sequence, SessionId, SessionRecord};
 use super::retained::Position;
 use super::subscriptions::{NodeKey, SubscriptionKey};
 use super::timers::TimerKey;
@@ -102,12 +102,32 @@ pub(super) struct Attachment {
     pub(super) durability: Durability,
 }
 
+/// What is written down of how a session is, as far as that may not be so any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) expiry: u32,
+    pub(super) has_will: bool,
+    /// Whether it has a connection. If the broker ends, the connection is taken to have ended with it.
+    pub(super) is_connected: bool,
+}
+
+impl Said {
+    pub(super) const fn by(record: &SessionRecord) -> Self {
+        let is_connected = record.disconnected_at.is_none();
+        Self { expiry: record.expiry, has_will: record.will.is_some(), is_connected }
+    }
+}
+
 /// What is known of a session that outlives the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Keeping {
     pub(super) id: SessionId,
     /// The record that says how it is.
     pub(super) record: Sequence,
+    /// Its bytes in the journal.
+    pub(super) bytes: u32,
+    /// What it says.
+    pub(super) said: Said,
     /// What records before this one say about its subscriptions has been said again.
     pub(super) subscriptions_from: Sequence,
     /// What records before this one say about its exchanges of QoS 2 has been said again.
@@ -120,8 +140,15 @@ impl Keeping {
     /// Of a session of which nothing is written down yet.
     pub(super) const fn new(id: SessionId) -> Self {
         let none = Sequence::FIRST;
-        let owed = Durability::Memory;
-        Self { id, record: none, subscriptions_from: none, exchanges_from: none, owed }
+        Self {
+            id,
+            record: none,
+            bytes: 0,
+            said: Said { expiry: 0, has_will: false, is_connected: false },
+            subscriptions_from: none,
+            exchanges_from: none,
+            owed: Durability::Memory,
+        }
     }
 }
 

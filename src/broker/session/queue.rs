@@ -52,6 +52,8 @@ pub(in crate::broker) struct Offer {
 struct Ways {
     identifiers: Option<Box<[SubscriptionIdentifier]>>,
     group: Option<GroupKey>,
+    /// What its record has because of that.
+    shared_bytes: u32,
 }
 
 impl Offer {
@@ -77,6 +79,19 @@ impl Offer {
             self.ways.get_or_insert_default().group = group;
         }
         self
+    }
+
+    /// With so many bytes in its record because the subscription is shared.
+    pub(in crate::broker) fn with_shared_bytes(mut self, bytes: u32) -> Self {
+        if bytes > 0 {
+            self.ways.get_or_insert_default().shared_bytes = bytes;
+        }
+        self
+    }
+
+    /// Bytes in its record because the subscription is shared.
+    pub(in crate::broker) fn shared_bytes(&self) -> u32 {
+        self.ways.as_ref().map_or(0, |ways| ways.shared_bytes)
     }
 
     /// The identifiers of the subscriptions that it matches, where they have any.

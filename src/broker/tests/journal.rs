@@ -80,6 +80,11 @@ impl Kept {
         self.reclaimed = reclaimed.unwrap_or(self.reclaimed);
         let reclaimed = self.reclaimed;
         self.disk.retain(|batch| batch.first() >= reclaimed);
+        // What is left is what is needed: no less is counted, or reclaim would never be done, and not much more.
+        let left: usize = self.disk.iter().map(Batch::len).sum();
+        let (left, needed) = (count(left), self.rig.broker.journal_live_bytes());
+        assert!(left <= needed, "{left} bytes are written, {needed} are counted");
+        assert!(needed <= 200 + 2 * left, "{left} bytes are written, {needed} are counted");
     }
 
     fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
@@ -446,6 +451,51 @@ fn a_full_disk_refuses_what_would_have_to_be_kept_and_nothing_else() {
         kept.rig.expect(writer, &["PUBACK 4 00"]);
         kept.rig.heard(reader);
     }
+}
+
+#[test]
+fn all_that_is_written_again_is_counted_as_needed() {
+    let mut kept = Kept::new();
+    let long = "n".repeat(10_000);
+    let member = kept.connect(lasting("member"));
+    kept.say(member, subscribe(&format!("$share/{long}/shared"), 1));
+    kept.say(member, subscribe_with("plain", qos_options(2), 268_435_455));
+    kept.rig.cut(member);
+    let user_properties = (0..100).map(|_| (Arc::from("k"), Arc::from("v"))).collect();
+    let properties = PublishProperties { user_properties, ..PublishProperties::default() };
+    let mut bequest = will("will", 1_000);
+    bequest.properties = properties.clone();
+    bequest.payload = Bytes::from(long.clone());
+    let mourned = kept.connect(Connect { will: Some(bequest), ..lasting(&format!("mourned{long}")) });
+    for id in 1..=50 {
+        kept.say(mourned, publish("nobody", "", 2, id));
+        kept.say(mourned, publish("shared", "", 1, id));
+        kept.say(mourned, Publish { retain: true, ..publish(&format!("r/{id}"), "x", 1, id) });
+        let with_properties = Some(Box::new(properties.clone()));
+        kept.say(mourned, Publish { properties: with_properties, ..publish("plain", "x", 2, 100 + id) });
+    }
+    kept.say(mourned, Publish { retain: true, ..publish("r/7", "", 1, 1) });
+    kept.rig.cut(mourned);
+    let member = kept.connect(lasting("member"));
+    for id in 1..=20 {
+        kept.say(member, (PubRec, 2 * id));
+    }
+    for _ in 0..3 {
+        kept.reclaim();
+    }
+    kept.restart(1);
+    kept.reclaim();
+    // What ends is counted no longer.
+    for client in ["member", &format!("mourned{long}")] {
+        kept.rig.try_connect(Connect { clean_start: true, ..v5(client) }, Identity::Anonymous);
+    }
+    kept.sync();
+    let writer = kept.connect(v5("writer"));
+    for id in 1..=50 {
+        kept.say(writer, Publish { retain: true, ..publish(&format!("r/{id}"), "", 1, id) });
+    }
+    kept.reclaim();
+    assert!(kept.rig.broker.journal_live_bytes() < 100, "{}", kept.rig.broker.journal_live_bytes());
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod journal;
 mod limits;
 mod memory;
 mod retained;
+mod room;
 mod sessions;
 mod shared;
 

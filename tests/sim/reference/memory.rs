@@ -19,6 +19,8 @@ pub(crate) struct Outlived {
     pub(crate) inputs: u64,
     /// Some of what came of this one.
     pub(crate) partly: Option<u64>,
+    /// Whether what clients did and were told may be lost all the same.
+    pub(crate) is_lossy: bool,
 }
 
 impl Outlived {

@@ -18,7 +18,7 @@ use mqtt_broker::broker::{
 };
 use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::packet::{Connect, Disconnect, Publish, Will};
-use mqtt_broker::mqtt::{ClientId, Message, Packet, Places, ProtocolVersion, ReasonCode};
+use mqtt_broker::mqtt::{ClientId, Message, Packet, Places, ProtocolVersion, QoS, ReasonCode};
 
 use crate::answer::{About, Answer, Due};
 use crate::claims::{
@@ -394,11 +394,31 @@ impl Reference {
             return Some(ReasonCode::ClientIdentifierNotValid);
         }
         match self.live(connect.client_id.as_str()).filter(|_| !unnamed) {
-            Some(session) => {
-                (self.sessions[session].identity != *identity).then_some(ReasonCode::NotAuthorized)
-            }
+            Some(session) if self.sessions[session].identity != *identity => Some(ReasonCode::NotAuthorized),
+            Some(session) => self.no_room().filter(|_| !self.has_room_for_return(session, connect)),
             None if self.live_sessions() >= self.config.limits.sessions => Some(ReasonCode::QuotaExceeded),
             None => self.no_room().filter(|_| self.expiry(connect) > 0),
+        }
+    }
+
+    /// Whether a client can have its session though there is little room, or none.
+    fn has_room_for_return(&self, session: usize, connect: &Connect) -> bool {
+        let (session, expiry) = (&self.sessions[session], self.expiry(connect));
+        let never_ends = session.expiry == u32::MAX && expiry == u32::MAX && !connect.clean_start;
+        let is_plain = never_ends && session.will.is_none() && connect.will.is_none();
+        match (session.is_kept, self.room) {
+            (false, _) => expiry == 0,
+            (true, Room::Enough | Room::Low) => !connect.clean_start || expiry == 0,
+            (true, Room::Full | Room::Failing) => is_plain,
+        }
+    }
+
+    /// A client that has not been told that it has its session is turned away, as the disk can write nothing now.
+    pub(crate) fn unanswered(&mut self, connection: ConnectionId, reason: ReasonCode, now: Instant) {
+        if let Some(session) = self.attached(connection) {
+            self.tell_disconnect(session, reason);
+            self.detach(session, Fate::Discard, now);
+            self.publish_wills(now);
         }
     }
 
@@ -412,7 +432,7 @@ impl Reference {
         match self.room {
             _ if !self.keeps => None,
             Room::Enough => None,
-            Room::Full => Some(ReasonCode::QuotaExceeded),
+            Room::Low | Room::Full => Some(ReasonCode::QuotaExceeded),
             Room::Failing => Some(ReasonCode::ImplementationSpecificError),
         }
     }
@@ -510,8 +530,11 @@ impl Reference {
 
     fn detach(&mut self, index: usize, fate: Fate, now: Instant) {
         self.tally.detached += 1;
+        let is_short_of_room = self.is_short_of_room();
         let session = &mut self.sessions[index];
         session.connection = None;
+        // While there is no room it need not be written down.
+        session.was_cut_off = is_short_of_room;
         session.claims.detached();
         let ends = session.expiry == 0;
         session.expires_at = after(session.expiry, now);
@@ -567,7 +590,7 @@ impl Reference {
             self.tally.wills += 1;
             self.accepted += 1;
             let lives = will.properties.message_expiry_interval;
-            let message = Rc::new(Message {
+            let mut message = Message {
                 topic: will.topic,
                 payload: will.payload,
                 qos: will.qos,
@@ -575,7 +598,12 @@ impl Reference {
                 expires_at: lives.map(|seconds| now + Duration::from_secs(seconds.into())),
                 properties: Some(Box::new(will.properties)),
                 places: Places::default(),
-            });
+            };
+            let is_new = !self.sessions[session].is_kept && self.is_short_of_room();
+            if is_new && self.would_be_kept(&message) {
+                message.qos = QoS::AtMostOnce;
+            }
+            let message = Rc::new(message);
             let publisher = Rc::clone(&self.sessions[session].client_id);
             if message.retain {
                 self.retain(&message, &publisher);

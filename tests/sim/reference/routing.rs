@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use mqtt_broker::broker::{Durability, OverlappingSubscriptions};
+use mqtt_broker::broker::{Durability, OverlappingSubscriptions, Room};
 use mqtt_broker::clock::Instant;
 use mqtt_broker::mqtt::packet::{
     Acknowledgement, AcknowledgementKind, Publish, RetainHandling, Subscribe, SubscribeEntry,
@@ -57,20 +57,18 @@ impl Reference {
             Some(reason) => return self.acknowledge(session, publish, reason),
             None => {}
         }
+        let is_remembered = publish.qos == QoS::ExactlyOnce && self.sessions[session].is_kept;
         if !self.may_publish(session, &topic) {
+            if let Some(reason) = self.no_room().filter(|_| is_remembered && !v5) {
+                return self.close(session, reason, now);
+            }
             return self.acknowledge(session, publish, ReasonCode::NotAuthorized);
         }
         if publish.qos > QoS::AtMostOnce {
             self.durability = self.durability_of(session, publish);
         }
-        if let Some(reason) = self.no_room().filter(|_| self.would_be_kept(publish)) {
-            if !v5 {
-                return self.close(session, reason, now);
-            }
-            return self.acknowledge(session, publish, reason);
-        }
         let properties = publish.properties.clone();
-        let message = Rc::new(Message {
+        let message = Message {
             topic,
             payload: publish.payload.clone(),
             qos: publish.qos,
@@ -81,7 +79,14 @@ impl Reference {
                 .map(|seconds| now + Duration::from_secs(seconds.into())),
             properties,
             places: Places::default(),
-        });
+        };
+        if let Some(reason) = self.no_room().filter(|_| is_remembered || self.would_be_kept(&message)) {
+            if !v5 {
+                return self.close(session, reason, now);
+            }
+            return self.acknowledge(session, publish, reason);
+        }
+        let message = Rc::new(message);
         let publisher = Rc::clone(&self.sessions[session].client_id);
         self.accepted += 1;
         let stored = !message.retain || self.retain(&message, &publisher);
@@ -105,15 +110,21 @@ impl Reference {
     }
 
     /// Whether a message would have to be kept: for a session that is kept, or because it is retained.
-    fn would_be_kept(&self, publish: &Publish) -> bool {
-        let topic = publish.topic.as_ref().unwrap();
+    pub(super) fn would_be_kept(&self, message: &Message) -> bool {
+        let topic = &message.topic;
         let wants = |subscription: &Subscription| {
             subscription.filter.filter.matches(topic)
                 && (subscription.filter.share.is_some() || subscription.options.qos > QoS::AtMostOnce)
         };
         let mut kept = self.sessions.iter().filter(|session| !session.ended && session.is_kept);
-        publish.qos > QoS::AtMostOnce
-            && (publish.retain || kept.any(|session| session.subscriptions.iter().any(wants)))
+        let is_retained = self.retained.iter().any(|retained| retained.message.topic == *topic);
+        let clears = message.retain && message.payload.is_empty();
+        if clears && is_retained && self.room == Room::Low {
+            return false;
+        }
+        message.qos > QoS::AtMostOnce
+            && ((message.retain && (!clears || is_retained))
+                || kept.any(|session| session.subscriptions.iter().any(wants)))
     }
 
     fn acknowledge(&mut self, session: usize, publish: &Publish, reason: ReasonCode) {

@@ -60,7 +60,7 @@ pub(super) enum Lane {
 }
 
 /// Queues that count less are not looked for: there is little to be had.
-const SMALLEST: usize = 1 << 10;
+pub(super) const SMALLEST: usize = 1 << 10;
 
 /// Sessions that are looked at in a turn, or forgotten.
 const AT_A_TIME: usize = 1_000;

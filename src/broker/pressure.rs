@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::limits::QueuePolicy;
-use super::loads::{Lane, LoadIndex};
+use super::loads::{Lane, LoadIndex, SMALLEST};
+use super::session::Session;
 use super::session::queue::{Loads, Offer};
 use super::{Broker, ConnectionId, Consequence, Output, SessionKey};
 use crate::clock::Instant;
@@ -138,6 +139,12 @@ impl Pressure {
         self.piled_up += bytes;
         share.bytes.saturating_mul((*this).max(*last)) >= self.piled_up
     }
+}
+
+/// Whether the client is there, and has acknowledged all that was sent to it: those who do so do not lose what waits
+/// only until they are known to have read what came before.
+fn owes_nothing(session: &Session) -> bool {
+    session.attachment.is_some() && session.inflight.active() == 0 && session.queue.is_empty()
 }
 
 fn halved(bytes: usize, times: u64) -> usize {
@@ -321,10 +328,14 @@ impl Broker {
         if needed == 0 || self.pressure.scarcity < Scarcity::Full {
             return true;
         }
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.dropped += 1;
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        if will_count < SMALLEST && owes_nothing(session) {
+            return true;
         }
+        session.dropped += 1;
         self.counters.dropped_memory += 1;
+        // Its publisher has to wait as if there had been room for it.
+        self.pressure.piling_up += will_count;
         false
     }
 

@@ -61,13 +61,16 @@ fn stalled_subscribers_do_not_fill_the_memory_and_others_go_on() {
     let stalled = stall(&broker, 200, |_| "all".to_owned(), 1);
     let own = stall_own(&broker, 40);
     let mut publisher = Client::connect(&broker, connect());
-    // Two gibibytes for those who share it, and more than all memory for those with their own.
+    // More than all memory for those who share it, and for those with their own; and until the publisher has to wait.
     for number in 0..400_usize {
         let topic = if number % 10 == 0 { "all".to_owned() } else { format!("own/{}", number % 40) };
         publisher.publish(publish(&topic).qos(1).payload(payload(number)));
         if number % 20 == 0 {
             others.exchange();
             check_memory(&broker, empty);
+            if number >= 160 && broker.counter("publishers_held_back") > 0 {
+                break;
+            }
         }
     }
     others.exchange();

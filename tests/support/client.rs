@@ -530,13 +530,3 @@ impl Client {
         };
     }
 }
-
-/// How long the fastest of a few clients takes to be let in: other tests may take the machine for a moment.
-pub(crate) fn fastest_connection(open: impl Fn() -> Client) -> Duration {
-    let times = (0..5).map(|_| {
-        let start = Instant::now();
-        open().attach(connect());
-        start.elapsed()
-    });
-    times.min().unwrap()
-}

@@ -26,7 +26,7 @@ mod tls;
 mod websocket;
 mod wire;
 
-pub(crate) use client::{Client, Layered, fastest_connection, tcp_from};
+pub(crate) use client::{Client, Layered, tcp_from};
 pub(crate) use connect::{Connect, Will, connect, will};
 pub(crate) use packet::{
     Ack, Auth, ConnAck, Disconnect, Packet, Publish, SubAck, Subscribe, UnsubAck, Unsubscribe, auth, connack,

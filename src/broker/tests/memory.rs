@@ -231,6 +231,32 @@ fn at_last_nobody_new_is_let_in() {
 }
 
 #[test]
+fn who_acknowledges_all_loses_nothing_small_where_nothing_is_left() {
+    let mut rig = Rig::with(|config| {
+        config.limits.memory = 100_000;
+        config.limits.outbound_window = 8;
+    });
+    let readers = ["acknowledges", "owes"].map(|id| {
+        let client = rig.connect(v5(id));
+        rig.say(client, subscribe("t", 1));
+        rig.heard(client);
+        client
+    });
+    let publisher = rig.connect(v5("p"));
+    rig.say(publisher, publish("t", "1", 1, 1));
+    rig.say(readers[0], (AcknowledgementKind::PubAck, 1));
+    rig.handle(Input::Outside { bytes: 100_000 });
+    // Nobody is known to have read the first one.
+    rig.say(publisher, publish("t", "2", 1, 2));
+    assert_eq!(rig.broker.counters().dropped_memory, 1);
+    let heard = readers.map(|reader| {
+        rig.written(reader);
+        rig.heard(reader).len()
+    });
+    assert_eq!(heard, [2, 1]);
+}
+
+#[test]
 fn windows_shrink_for_those_who_do_not_read_when_much_is_on_its_way() {
     let mut rig = Rig::with(|config| {
         config.limits.outbound_window = 100_000;

@@ -297,7 +297,8 @@ fn silent_handshakes_keep_nobody_waiting() {
     let quic = Quic::new();
     let _silent: Vec<_> = (0..SILENT).map(|_| quic.begin(trap.address)).collect();
     until(|| broker.counter("connections_accepted") >= SILENT);
-    Quic::new().connect(quic_address(&broker)).attach(connect());
+    let mut client = Quic::new().connect(quic_address(&broker));
+    client.attach(connect());
     assert_eq!(broker.counter("connections_ended"), 0, "they all are still waited for");
 }
 

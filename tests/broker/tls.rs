@@ -213,7 +213,8 @@ fn silent_connections_keep_nobody_waiting() {
     let broker = start(&["--connect-timeout=120"]);
     let address = tls_address(&broker);
     let _silent: Vec<_> = (0..SILENT).map(|_| TcpStream::connect(address).unwrap()).collect();
-    Tls::new().connect(address).attach(connect());
+    let mut client = Tls::new().connect(address);
+    client.attach(connect());
     assert_eq!(broker.counter("connections_ended"), 0, "they all are still waited for");
 }
 

@@ -39,6 +39,9 @@ pub struct BrokerTask {
 /// no more than a client would want to wait for.
 const TURN: usize = 128;
 
+/// Bytes of records that are worth a batch, although more comes at once.
+const BATCH: usize = 64 << 10;
+
 impl BrokerTask {
     /// A task for this broker, whose time is told by `clock`; if it has a journal, `keeper` keeps that. `outside` is what
     /// counts against its memory beside its own state.
@@ -201,7 +204,10 @@ impl BrokerTask {
                 }
             }
         }
-        if let Some(keeper) = &mut self.keeper {
+        // While more comes, the records of a few turns are handed over together: each batch wakes the storage, and what it
+        // says of it wakes this task. Where a sync is waited for, that is what they gather behind.
+        let is_batch = self.letters.is_empty() || self.broker.has_batch(BATCH);
+        if let Some(keeper) = self.keeper.as_mut().filter(|_| is_batch) {
             keeper.flush(&mut self.broker);
         }
         let (broker, held_back) = (&self.broker, &mut self.held_back);

@@ -315,6 +315,12 @@ impl super::Broker {
         Some(batch)
     }
 
+    /// Whether the records that wait to be taken are worth a batch although more come at once: they have so many bytes, or
+    /// somebody waits until they are on the disk.
+    pub const fn has_batch(&self, bytes: usize) -> bool {
+        self.journal.batch.len() >= bytes || self.journal.batch.awaits(Horizon::Synced)
+    }
+
     /// Whether more waits for the disk than should, `times` over. Where the disk is bounded that is what its reserve has
     /// room for.
     pub(super) fn is_journal_behind(&self, times: usize) -> bool {

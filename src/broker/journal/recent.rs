@@ -34,7 +34,7 @@ pub(super) struct Recent {
 
 impl Recent {
     /// How many numbers it spans at the most.
-    pub(super) const SPAN: usize = 16_384;
+    pub(super) const SPAN: usize = 131_072;
 
     pub(super) const fn len(&self) -> usize {
         self.len

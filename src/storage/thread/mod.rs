@@ -56,7 +56,7 @@ impl Default for StorageSettings {
     fn default() -> Self {
         Self {
             sync_interval: Duration::from_secs(1),
-            unsynced_max: 1 << 20,
+            unsynced_max: 4 << 20,
             retry_first: Duration::from_millis(50),
             retry_longest: Duration::from_secs(2),
         }

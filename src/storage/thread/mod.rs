@@ -180,7 +180,8 @@ impl StorageHandle {
     }
 
     /// What of an [`Event::Reclaim`] still matters has been appended; `up_to` is [`Slice::up_to`], and `moved` the last
-    /// record that was appended for it, if one was. The segment stays until that is on the disk.
+    /// record that has to be on the disk before the segment goes: of what was moved, and of what made the rest of no
+    /// matter.
     pub fn slice_done(&self, up_to: Sequence, moved: Option<Sequence>) {
         self.send(Command::SliceDone { up_to, moved });
     }

@@ -52,7 +52,10 @@ pub(super) fn open(
     let (broker, recovered) = recovery.finish(log.next_sequence(), Instant::START);
     report(data, &found, recovered, started);
     info!("sessions and messages are kept in {}, durability {durability}", data.path.display());
-    let keeper = Keeper::start(log, StorageSettings::default()).map_err(ServeError::StorageThread)?;
+    // What nobody waits for is held up by a sync: where little may wait, syncs are short.
+    let settings = StorageSettings::default();
+    let settings = StorageSettings { unsynced_max: settings.unsynced_max.min(largest / 2), ..settings };
+    let keeper = Keeper::start(log, settings).map_err(ServeError::StorageThread)?;
     keeper.storage().counters().add_recovery(&found);
     Ok((broker, keeper))
 }

@@ -74,7 +74,8 @@ impl Mourner {
                     self.session.answered(&self.name, &connack);
                     model.armed(self.will.unwrap());
                 }
-                Packet::ConnAck(connack) if connack.reason == 0x97 => {}
+                // The disk is full, or too much waits for it.
+                Packet::ConnAck(connack) if matches!(connack.reason, 0x97 | 0x89) => {}
                 Packet::Disconnect(goodbye) if goodbye.reason == 0x8B => {}
                 other => panic!("{} received {other:?}", self.name),
             }

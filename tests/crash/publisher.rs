@@ -163,7 +163,7 @@ impl Publisher {
                     }
                 }
                 // There is no room for a session that is not there yet.
-                Packet::ConnAck(connack) if [3, 0x97].contains(&connack.reason) => {}
+                Packet::ConnAck(connack) if [3, 0x89, 0x97].contains(&connack.reason) => {}
                 Packet::Ack(ack) => self.acknowledged(&ack, model),
                 // MQTT 3.1.1 is told that there is no room by the end of the connection.
                 Packet::Disconnect(goodbye) if [0x8B, 0x97].contains(&goodbye.reason) => {}

@@ -255,7 +255,7 @@ impl Subscriber {
     }
 
     fn accepted(&mut self, connack: &ConnAck, model: &mut Model) {
-        if [3, 0x97].contains(&connack.reason) {
+        if [3, 0x89, 0x97].contains(&connack.reason) {
             // There is no room for a session that is not there yet.
             return;
         }
